@@ -1,0 +1,167 @@
+"""What the HTTP process and the engine say to each other, without saying how.
+
+A dialect ends up with a `Request`; the engine answers with `Piece`s and one
+`Finish`, or raises a `server.errors.ServerError`. The same types serve an
+upstream engine. All durations are nanoseconds of the monotonic clock.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from enum import StrEnum
+from typing import Literal, Protocol
+
+import msgspec
+
+
+class Segment(msgspec.Struct, frozen=True, array_like=True):
+    """A run of prompt text. `special`: whether control tokens in it count as such.
+
+    Text of a template is special, text of a user never is: `<|im_end|>` typed by a
+    user stays nine characters (facts of llama.cpp: `parse_special`).
+    """
+
+    text: str
+    special: bool = True
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How the next token is chosen. The defaults change nothing but the temperature.
+
+    `seed` None draws one; `temperature` <= 0 is greedy; `repeat_last_n` -1 looks
+    back over the whole context. A dialect fills in its own defaults.
+    """
+
+    seed: int | None = None
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repeat_last_n: int = 64
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    mirostat: Literal[0, 1, 2] = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    ignore_eos: bool = False
+
+
+class Grammar(msgspec.Struct, frozen=True):
+    """A constraint on the output: any JSON object, or a JSON schema as JSON text."""
+
+    kind: Literal["json", "schema"]
+    text: str = ""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One completion of one token sequence.
+
+    `max_tokens` None runs until the model stops (the engine caps it at ten
+    contexts, as Ollama does). `top_logprobs` None: no logprobs; n: the chosen
+    token's and the n best. `num_keep` and `shift` say what happens when the context
+    is full while generating: drop the older half behind the first `num_keep`
+    tokens, or end with `length`. `owner` is the name of the key, for fairness.
+    `context` is the window of this request in tokens, at most the model's.
+    """
+
+    tokens: Sequence[int]
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    grammar: Grammar | None = None
+    top_logprobs: int | None = None
+    num_keep: int = 0
+    shift: bool = True
+    context: int | None = None
+    owner: str = ""
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """`text` is the token alone, `raw` its bytes (a token may be half a character)."""
+
+    text: str
+    raw: bytes
+    logprob: float
+
+
+class Logprob(msgspec.Struct, frozen=True, array_like=True):
+    """The chosen token and, if asked for, the best ones, best first."""
+
+    chosen: TokenLogprob
+    top: tuple[TokenLogprob, ...] = ()
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True):
+    """New text of a running request. `text` may be empty (half a character, or the
+    beginning of a stop string), then only `tokens` counts."""
+
+    text: str
+    tokens: tuple[int, ...]
+    logprobs: tuple[Logprob, ...] = ()
+
+
+class FinishReason(StrEnum):
+    """Why a request ended. A stop string is told from the model's own end."""
+
+    EOS = "eos"
+    STOP_STRING = "stop_string"
+    LENGTH = "length"
+
+
+class Finish(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a request. `prompt_tokens` counts cached ones too."""
+
+    reason: FinishReason
+    stop_string: str | None = None
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    shifted_tokens: int = 0
+    queue_ns: int
+    prompt_ns: int
+    output_ns: int
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts of a loaded model, read by the runner from the model itself.
+
+    `context` is tokens per request as loaded, `context_train` what the model was
+    trained for. `control_tokens` are the texts that would be special if a template
+    wrote them. `fim` are the fill-in-the-middle texts (prefix, suffix, middle).
+    """
+
+    architecture: str
+    context: int
+    context_train: int
+    parallel: int
+    vocab_size: int
+    size_bytes: int
+    memory_bytes: int
+    bos: str
+    eos: str
+    add_bos: bool
+    chat_template: str | None
+    control_tokens: tuple[str, ...]
+    fim: tuple[str, str, str] | None
+    can_shift: bool
+
+
+class LoadedModel(Protocol):
+    """A model that is ready to answer, wherever it runs."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    async def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
+        """Token ids of the segments in order; BOS first if the model wants one and
+        `add_bos` (never twice)."""
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """Text of the tokens, control tokens written out.
+
+        Raises `InvalidRequest` for an id that is not in the vocabulary.
+        """
+
+    def generate(self, request: Request) -> AsyncIterator[Piece | Finish]:
+        """Pieces, then exactly one `Finish`. Closing the iterator cancels the request
+        and frees its slot. Raises `ServerError`s, before or between pieces."""

@@ -1,0 +1,121 @@
+"""Every failure that a client may see, as one tree.
+
+    ServerError                 500 internal
+    ├── InvalidRequest          400 invalid_request
+    │   ├── ContextExceeded     400 context_exceeded
+    │   └── Unsupported         400 unsupported
+    ├── Unauthorized            401 unauthorized
+    ├── Forbidden               403 forbidden
+    ├── NotFound                404 not_found
+    │   └── ModelNotFound       404 model_not_found
+    ├── PayloadTooLarge         413 payload_too_large
+    ├── Overloaded              503 overloaded       (retry_after_s)
+    ├── ModelUnusable           500 model_unusable   (cut short, no GGUF, unknown architecture)
+    ├── LoadFailed              500 load_failed
+    ├── EngineCrashed           500 engine_crashed
+    └── StorageFull             507 storage_full
+
+The class fixes status and code, the instance carries the message and, where
+there is one, the next step (`hint`). Which envelope a dialect puts around it is
+decided in `server.api`, last.
+"""
+
+from typing import ClassVar
+
+
+class ServerError(Exception):
+    """An expected failure with a status, a stable code and one message."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(ServerError):
+    """The client sent something that cannot be done as asked."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class ContextExceeded(InvalidRequest):
+    """The prompt does not fit and the client forbade cutting it."""
+
+    code = "context_exceeded"
+
+
+class Unsupported(InvalidRequest):
+    """The model or the server lacks the capability that was asked for."""
+
+    code = "unsupported"
+
+
+class Unauthorized(ServerError):
+    """No key, or one that is not known."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class Forbidden(ServerError):
+    """A known key without the scope, or an Origin or Host that is refused."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(ServerError):
+    """Nothing here by that name."""
+
+    status = 404
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No model of that name in the store."""
+
+    code = "model_not_found"
+
+
+class PayloadTooLarge(ServerError):
+    """The body is over the limit."""
+
+    status = 413
+    code = "payload_too_large"
+
+
+class Overloaded(ServerError):
+    """No room now; the same request may pass after `retry_after_s`."""
+
+    status = 503
+    code = "overloaded"
+
+
+class ModelUnusable(ServerError):
+    """The stored file cannot be a model: cut short, not GGUF, unknown kind."""
+
+    code = "model_unusable"
+
+
+class LoadFailed(ServerError):
+    """The runner could not load the model."""
+
+    code = "load_failed"
+
+
+class EngineCrashed(ServerError):
+    """The runner died or hung while it worked on this request."""
+
+    code = "engine_crashed"
+
+
+class StorageFull(ServerError):
+    """No space left where the store lies."""
+
+    status = 507
+    code = "storage_full"

@@ -1,0 +1,1 @@
+"""What a notebook may use of the toolkit."""

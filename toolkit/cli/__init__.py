@@ -1,0 +1,68 @@
+"""The command line: one module per group of commands, imported when it is used.
+
+A command translates flags into one call of the toolkit, and its result into text
+or, with `--json`, into one JSON object per line. `--help` must stay quick, so this
+module imports nothing but click and the error tree.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from toolkit.errors import EXIT_INTERRUPTED, ToolkitError
+
+# command -> (module, attribute, one line of help)
+COMMANDS: dict[str, tuple[str, str, str]] = {}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="akash-llm")
+def cli() -> None:
+    """A private LLM endpoint on Akash or on this machine."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code; expected failures print no traceback."""
+    sys.exit(run(argv))
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Like `main`, but returns the exit code."""
+    try:
+        code: Any = cli.main(args=argv, prog_name="akash-llm", standalone_mode=False)
+    except ToolkitError as error:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"  {error.hint}", err=True)
+        return error.exit_code
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,97 @@
+"""Every expected failure of the toolkit, as one tree, with its exit code.
+
+    ToolkitError               1
+    ├── UsageError             2   an argument or parameter that cannot be meant
+    ├── ConfigError            3   configuration that is not ok
+    │   └── SDLError           3   an SDL with problems (a list)
+    ├── CredentialsError       4   a key or token that is missing or refused
+    ├── CapacityError          5   no bids, no room, no such hardware
+    ├── DeadlineError          6   something did not happen in time
+    ├── EndpointError          7   the endpoint is not healthy or answered wrongly
+    │   └── RequestRefused     7   the endpoint answered with an error (status, code)
+    ├── SLOMissed              8   measured, and not good enough
+    └── BudgetError            9   it would cost more than allowed
+
+`message` is one sentence, `hint` the next step. A user never sees a traceback for
+one of these. `automation.run` finds the exit code by the class named in the cell
+that failed, so the names are part of the interface.
+"""
+
+from typing import ClassVar
+
+EXIT_OK = 0
+EXIT_INTERRUPTED = 130
+
+
+class ToolkitError(Exception):
+    """An expected failure: one message, one next step, one exit code."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(ToolkitError):
+    """An argument or parameter that cannot be meant."""
+
+    exit_code = 2
+
+
+class ConfigError(ToolkitError):
+    """Configuration that is not ok."""
+
+    exit_code = 3
+
+
+class SDLError(ConfigError):
+    """An SDL with problems; `problems` lists them."""
+
+
+class CredentialsError(ToolkitError):
+    """A key or token that is missing or refused."""
+
+    exit_code = 4
+
+
+class CapacityError(ToolkitError):
+    """No bids, no room, no such hardware."""
+
+    exit_code = 5
+
+
+class DeadlineError(ToolkitError):
+    """Something did not happen in time."""
+
+    exit_code = 6
+
+
+class EndpointError(ToolkitError):
+    """The endpoint is not healthy or answered wrongly."""
+
+    exit_code = 7
+
+
+class RequestRefused(EndpointError):
+    """The endpoint answered with an error; `status` is the HTTP status, 200 in a stream."""
+
+    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class SLOMissed(ToolkitError):
+    """Measured, and not good enough."""
+
+    exit_code = 8
+
+
+class BudgetError(ToolkitError):
+    """It would cost more than allowed."""
+
+    exit_code = 9
