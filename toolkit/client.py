@@ -1,0 +1,393 @@
+"""The async client of one endpoint: chat and completion as streams of text, with facts.
+
+It speaks Ollama's API as it is on the wire, so it works against any server of that
+API, ours or not. There is no synchronous twin. The key is read from its file and
+lives in the transport only: it is in no representation, result or message.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from toolkit.errors import ConfigError, DeadlineError, EndpointError, RequestRefused
+from toolkit.transport import Transport, read_key_file
+
+READY_POLL_S = 0.25
+
+T = TypeVar("T")
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One message of a conversation; `images` are base64 strings."""
+
+    role: str
+    content: str
+    images: tuple[str, ...] = ()
+
+
+class ChatStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What one answer cost. None: the endpoint did not say and it cannot be measured.
+
+    `ttft_s` runs from the request being sent to the first chunk *with text*,
+    `first_byte_s` to the head of the answer, `total_s` to its end, all on this side.
+    `tokens_per_s` is the server's own count over its own time for generated tokens
+    (`eval_count / eval_duration`). `context_used` is prompt and output together,
+    `context` the window they live in.
+    """
+
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    ttft_s: float | None = None
+    first_byte_s: float
+    tokens_per_s: float | None = None
+    context_used: int | None = None
+    context: int | None = None
+    truncated_tokens: int = 0
+    finish_reason: str = ""
+    load_s: float | None = None
+    total_s: float
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """A piece of an answer. The last one has `done` and `stats`."""
+
+    text: str = ""
+    thinking: str = ""
+    done: bool = False
+    stats: ChatStats | None = None
+
+
+class Endpoint:
+    """One endpoint: its facts, and requests to it.
+
+    Made by `open`; used from one event loop; closed by `aclose` or `async with`.
+    All requests raise `EndpointError` (nothing answers, or not in its API),
+    `RequestRefused` (it answered with an error) or `CredentialsError`.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        name: str = "",
+        model: str = "",
+        key_file: Path | None = None,
+        target: str = "",
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.key_file = key_file
+        self.target = target
+        self._transport = transport
+        self._contexts: dict[str, int | None] = {}
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        url: str,
+        key: str | None = None,
+        key_file: str | Path | None = None,
+        model: str = "",
+        name: str = "",
+        target: str = "",
+    ) -> Self:
+        """An endpoint at `url`; nothing is sent yet.
+
+        `key` wins over `key_file`; with neither no key is sent. `model` is the
+        default of every request. Raises `ConfigError` for a bad URL and
+        `CredentialsError` for a key that is unreadable or must not travel there.
+        """
+        path = Path(key_file) if key_file is not None else None
+        if key is None and path is not None:
+            key = read_key_file(path)
+        return cls(Transport(url, key), name=name, model=model, key_file=path, target=target)
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at the end."""
+        return str(self._transport.url).rstrip("/")
+
+    def __repr__(self) -> str:
+        shown = {"name": self.name, "url": self.url, "model": self.model, "target": self.target}
+        return f"Endpoint({', '.join(f'{k}={v!r}' for k, v in shown.items() if v)})"
+
+    async def chat(
+        self,
+        messages: str | Sequence[Message | Mapping[str, Any]],
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        format: str | Mapping[str, Any] | None = None,
+        think: bool | str | None = None,
+    ) -> AsyncIterator[Chunk]:
+        """The answer to a conversation (or to one user message), as it is generated.
+
+        `system` goes before the messages. Closing the iterator closes the connection
+        at once, and the server stops generating; who may stop early or be cancelled
+        holds it in `contextlib.aclosing`.
+        """
+        conversation: list[Message | Mapping[str, Any]] = []
+        if system:
+            conversation.append(Message("system", system))
+        if isinstance(messages, str):
+            conversation.append(Message("user", messages))
+        else:
+            conversation.extend(messages)
+        body = _body(self._named(model), options, format, think) | {"messages": conversation}
+        async for chunk in self._stream("/api/chat", body):
+            yield chunk
+
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        suffix: str | None = None,
+        raw: bool = False,
+        options: Mapping[str, Any] | None = None,
+        format: str | Mapping[str, Any] | None = None,
+        think: bool | str | None = None,
+    ) -> AsyncIterator[Chunk]:
+        """The completion of one prompt, as it is generated; like `chat` otherwise."""
+        body = _body(self._named(model), options, format, think) | {"prompt": prompt}
+        body |= {k: v for k, v in (("system", system), ("suffix", suffix)) if v is not None}
+        if raw:
+            body["raw"] = True
+        async for chunk in self._stream("/api/generate", body):
+            yield chunk
+
+    async def is_ready(self) -> bool:
+        """Whether it would answer now: one probe of its readiness.
+
+        False when nothing listens or a model is still loading. A server without our
+        readiness route counts as ready when it tells its version.
+        """
+        try:
+            try:
+                await self._transport.json("GET", "/health/ready")
+            except RequestRefused as refused:
+                if refused.status != 404:
+                    return False
+                await self.version()
+        except EndpointError:
+            return False
+        return True
+
+    async def ready(self, timeout_s: float = 120.0) -> None:
+        """Wait until `is_ready`. Raises `DeadlineError` after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not await self.is_ready():
+                    await asyncio.sleep(READY_POLL_S)
+        except TimeoutError:
+            raise DeadlineError(
+                f"{self.url} was not ready within {timeout_s:.0f} s.",
+                hint="Its log says what it is doing: akash-llm logs",
+            ) from None
+
+    async def version(self) -> str:
+        """The version that the server names."""
+        return (await self._fetch("GET", "/api/version", _Version)).version
+
+    async def tags(self) -> list[dict[str, Any]]:
+        """The models that it has, newest first, as on the wire."""
+        return (await self._fetch("GET", "/api/tags", _Models)).models
+
+    async def ps(self) -> list[dict[str, Any]]:
+        """The models that it holds in memory, as on the wire."""
+        return (await self._fetch("GET", "/api/ps", _Models)).models
+
+    async def show(self, model: str | None = None) -> dict[str, Any]:
+        """All about one model, as on the wire."""
+        body = {"model": self._named(model)}
+        return await self._fetch("POST", "/api/show", dict[str, Any], body)
+
+    async def context(self, model: str | None = None) -> int | None:
+        """The window of a loaded model in tokens, asked once; None when it is not told."""
+        name = self._named(model)
+        if name not in self._contexts:
+            try:
+                loaded = await self.ps()
+            except EndpointError:
+                return None
+            self._contexts[name] = _context_of(name, loaded)
+        return self._contexts[name]
+
+    async def aclose(self) -> None:
+        """Close every connection. May be repeated."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _fetch(self, method: str, path: str, kind: type[T], body: object = None) -> T:
+        return _decoded(await self._transport.json(method, path, body), kind)
+
+    async def _stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[Chunk]:
+        clock = _Clock()
+        last: _Line | None = None
+        async with self._transport.lines(path, body) as lines:
+            clock.first_byte()
+            truncated = _count(lines.header("x-truncated-tokens"))
+            async for raw in lines:
+                line = _decoded(raw, _Line)
+                if line.error is not None:
+                    raise RequestRefused(
+                        _text_of(line.error),
+                        status=200,
+                        hint="The answer broke off; try again, or look at its log: akash-llm logs",
+                    )
+                text, thinking = line.texts()
+                if text or thinking:
+                    clock.token()
+                if line.done:
+                    clock.end()
+                    last = line
+                    await lines.drain()
+                    break
+                yield Chunk(text, thinking)
+        if last is None:
+            raise EndpointError(
+                "The answer ended before it was complete.",
+                hint="The endpoint or a proxy on the way gave up; try again, or see akash-llm logs",
+            )
+        context = await self.context(body["model"])
+        stats = clock.stats(last, truncated=truncated, context=context)
+        yield Chunk(*last.texts(), done=True, stats=stats)
+
+    def _named(self, model: str | None) -> str:
+        name = model or self.model
+        if not name:
+            raise ConfigError("No model is named.", hint="Give model=…; tags() lists the names.")
+        return name
+
+
+class _Clock:
+    """The moments of one answer."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._first_byte = self._first_token = self._end = 0.0
+
+    def first_byte(self) -> None:
+        self._first_byte = time.perf_counter()
+
+    def token(self) -> None:
+        self._first_token = self._first_token or time.perf_counter()
+
+    def end(self) -> None:
+        self._end = time.perf_counter()
+
+    def stats(self, last: "_Line", *, truncated: int, context: int | None) -> ChatStats:
+        prompt, output = last.prompt_eval_count, last.eval_count
+        both = None if prompt is None and output is None else (prompt or 0) + (output or 0)
+        return ChatStats(
+            prompt_tokens=prompt,
+            output_tokens=output,
+            ttft_s=self._first_token - self._start if self._first_token else None,
+            first_byte_s=self._first_byte - self._start,
+            tokens_per_s=_rate(output, last.eval_duration),
+            context_used=both,
+            context=context,
+            truncated_tokens=truncated or _count(last.truncated),
+            finish_reason=last.done_reason,
+            load_s=last.load_duration / 1e9 if last.load_duration is not None else None,
+            total_s=self._end - self._start,
+        )
+
+
+class _Version(msgspec.Struct):
+    version: str
+
+
+class _Models(msgspec.Struct):
+    models: list[dict[str, Any]]
+
+
+class _Content(msgspec.Struct):
+    content: str = ""
+    thinking: str = ""
+
+
+class _Line(msgspec.Struct):
+    """One line of a stream, of chat and generate alike."""
+
+    message: _Content | None = None
+    response: str = ""
+    thinking: str = ""
+    done: bool = False
+    done_reason: str = ""
+    error: Any = None
+    truncated: Any = None
+    prompt_eval_count: int | None = None
+    eval_count: int | None = None
+    eval_duration: int | None = None
+    load_duration: int | None = None
+
+    def texts(self) -> tuple[str, str]:
+        """Answer and thinking."""
+        if self.message is not None:
+            return self.message.content, self.message.thinking
+        return self.response, self.thinking
+
+
+def _body(
+    model: str,
+    options: Mapping[str, Any] | None,
+    format: str | Mapping[str, Any] | None,
+    think: bool | str | None,
+) -> dict[str, Any]:
+    given = {"options": options or None, "format": format, "think": think}
+    return {"model": model, "stream": True} | {k: v for k, v in given.items() if v is not None}
+
+
+def _decoded(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EndpointError(
+            "The endpoint's answer is not Ollama's API.",
+            hint="Check that the URL is that of the endpoint itself, not of a web page or proxy.",
+        ) from error
+
+
+def _context_of(name: str, loaded: list[dict[str, Any]]) -> int | None:
+    wanted = {name.lower(), f"{name.lower()}:latest"}
+    for model in loaded:
+        if str(model.get("name", "")).lower() in wanted:
+            length = model.get("context_length")
+            return length if isinstance(length, int) and length > 0 else None
+    return None
+
+
+def _rate(count: int | None, duration_ns: int | None) -> float | None:
+    return count / (duration_ns / 1e9) if count and duration_ns else None
+
+
+def _count(value: object) -> int:
+    """A count of tokens however it was written, 0 if it was not."""
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _text_of(error: object) -> str:
+    if isinstance(error, dict):
+        error = error.get("message", "")
+    return str(error) or "The endpoint reported an error without a text."

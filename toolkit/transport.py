@@ -1,0 +1,298 @@
+"""The one way out: HTTP to an endpoint, with limits, and a key that never leaks.
+
+A key travels over https, or over plain http to this very machine; anything else is
+refused before a connection is opened. Every phase of a request has a timeout, no
+redirect is followed (it could carry the key elsewhere), and what comes back is
+bounded, because an endpoint is a machine that someone else may run. Whatever goes
+wrong leaves this module as a toolkit error with the next step.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import msgspec
+
+from toolkit.errors import ConfigError, CredentialsError, EndpointError, RequestRefused
+
+# The longest silence in a healthy stream is a model that is loaded for this request
+# and a long prompt that a CPU works through before its first token.
+READ_TIMEOUT_S = 120.0
+CONNECT_TIMEOUT_S = 10.0
+WRITE_TIMEOUT_S = 30.0
+DRAIN_TIMEOUT_S = 0.5
+
+# The bound that Ollama's own client puts on a line.
+MAX_LINE_BYTES = 8 * 1024 * 1024
+MAX_BODY_BYTES = 32 * 1024 * 1024
+
+_NOT_OURS = "Check that the URL is that of an endpoint with Ollama's API, without a path."
+
+
+class Transport:
+    """HTTP to one base URL. Requests are made by `json` and `lines`, nothing else."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        """Raises `ConfigError` for a URL that cannot be meant and `CredentialsError`
+        for a key that must not travel to it."""
+        self.url = _checked_url(url)
+        is_local = is_loopback(self.url.host)
+        if key is not None:
+            _check_key(key, may_travel=self.url.scheme == "https" or is_local)
+        self._key = key
+        self._is_local = is_local
+        self._client: httpx2.AsyncClient | None = None
+
+    async def json(self, method: str, path: str, body: object = None) -> bytes:
+        """The whole answer of one request. Raises `EndpointError`s."""
+        async with self._response(method, path, body) as response:
+            await _refuse_errors(response)
+            return await _read_bounded(response, MAX_BODY_BYTES)
+
+    @asynccontextmanager
+    async def lines(self, path: str, body: object) -> AsyncIterator["LineStream"]:
+        """POST, then the lines of the answer as they come.
+
+        Leaving the block, by cancellation too, closes the connection at once if the
+        answer was not read to its end: the server sees it and frees the slot.
+        """
+        async with self._response("POST", path, body) as response:
+            await _refuse_errors(response)
+            yield LineStream(response)
+
+    async def aclose(self) -> None:
+        """Close every connection. May be repeated."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    @asynccontextmanager
+    async def _response(
+        self, method: str, path: str, body: object
+    ) -> AsyncIterator[httpx2.Response]:
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {} if body is None else {"content-type": "application/json"}
+        try:
+            async with self._opened().stream(
+                method, path, content=content, headers=headers
+            ) as response:
+                yield response
+        except httpx2.HTTPError as error:
+            raise self._translated(error) from error
+
+    def _opened(self) -> httpx2.AsyncClient:
+        if self._client is None:
+            # Compressed answers would be held back and could be bombs.
+            headers = {"accept-encoding": "identity"}
+            if self._key is not None:
+                headers["authorization"] = f"Bearer {self._key}"
+            self._client = httpx2.AsyncClient(
+                base_url=self.url,
+                headers=headers,
+                timeout=httpx2.Timeout(
+                    connect=CONNECT_TIMEOUT_S,
+                    read=READ_TIMEOUT_S,
+                    write=WRITE_TIMEOUT_S,
+                    pool=CONNECT_TIMEOUT_S,
+                ),
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
+                # A proxy from the environment must not see what stays on this machine.
+                trust_env=not self._is_local,
+            )
+        return self._client
+
+    def _translated(self, error: httpx2.HTTPError) -> EndpointError:
+        where = str(self.url)
+        match error:
+            case httpx2.ConnectTimeout() | httpx2.PoolTimeout():
+                return EndpointError(
+                    f"{where} did not accept a connection within {CONNECT_TIMEOUT_S:.0f} s.",
+                    hint="Check the address and that the endpoint still runs: akash-llm status",
+                )
+            case httpx2.ReadTimeout():
+                return EndpointError(
+                    f"{where} sent nothing for {READ_TIMEOUT_S:.0f} s.",
+                    hint="It may be overloaded; look at its log: akash-llm logs",
+                )
+            case httpx2.ConnectError():
+                return EndpointError(
+                    f"Nothing answers at {where} ({_reason(error)}).",
+                    hint="See which endpoints run with akash-llm status; start one: akash-llm up",
+                )
+            case httpx2.NetworkError() | httpx2.RemoteProtocolError():
+                return EndpointError(
+                    f"The connection to {where} broke off ({_reason(error)}).",
+                    hint="The endpoint may have stopped or restarted; its log: akash-llm logs",
+                )
+        return EndpointError(f"The request to {where} failed ({_reason(error)}).", hint=_NOT_OURS)
+
+
+class LineStream:
+    """The answer to a request, line by line; its headers are there at once."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+        self._data = response.aiter_raw()
+
+    def header(self, name: str) -> str | None:
+        """The value of a response header, None without it."""
+        value: str | None = self._response.headers.get(name)
+        return value
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Lines without their ends, empty ones left out; a line is bounded in size."""
+        rest = bytearray()
+        async for data in self._data:
+            rest += data
+            if b"\n" in data:
+                *lines, last = rest.split(b"\n")
+                rest = last
+                for line in lines:
+                    if stripped := line.strip():
+                        yield bytes(stripped)
+            elif len(rest) > MAX_LINE_BYTES:
+                raise EndpointError(
+                    f"The endpoint sent a line of more than {MAX_LINE_BYTES} bytes.",
+                    hint=_NOT_OURS,
+                )
+        if stripped := rest.strip():
+            yield bytes(stripped)
+
+    async def drain(self) -> None:
+        """Read to the end, so that the connection can serve the next request (a new
+        one would put a TLS handshake before its first token). Gives up soon."""
+        with suppress(TimeoutError, httpx2.HTTPError):
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                async for _ in self._data:
+                    pass
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def read_key_file(path: Path) -> str:
+    """The key in a key file. Raises `CredentialsError` when there is none to read."""
+    try:
+        key = path.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CredentialsError(
+            f"The key file {path} cannot be read.",
+            hint="Give the file that the deployment wrote; akash-llm status names it.",
+        ) from error
+    if not key:
+        raise CredentialsError(
+            f"The key file {path} is empty.",
+            hint="Give the file that the deployment wrote; akash-llm status names it.",
+        )
+    return key
+
+
+def _checked_url(text: str) -> httpx2.URL:
+    hint = "Give it as https://HOST, or http://127.0.0.1:PORT for one on this machine."
+    try:
+        url = httpx2.URL(text.strip())
+    except httpx2.InvalidURL as error:
+        raise ConfigError(f"{text!r} is not a URL.", hint=hint) from error
+    if url.userinfo:
+        raise ConfigError("The URL carries a name or password.", hint="Give the key by key file.")
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+        raise ConfigError(f"{text!r} is not the URL of an endpoint.", hint=hint)
+    return url
+
+
+def _check_key(key: str, *, may_travel: bool) -> None:
+    if not may_travel:
+        raise CredentialsError(
+            "The key is not sent: this URL is plain http to another machine.",
+            hint="Use the endpoint's https address; anyone on the way could read the key.",
+        )
+    if not key or not all("!" <= character <= "~" for character in key):
+        raise CredentialsError(
+            "The key is empty or has characters that no key has.",
+            hint="Give the key as the deployment wrote it, without quotes or line ends.",
+        )
+
+
+async def _refuse_errors(response: httpx2.Response) -> None:
+    """Raise what an answer other than 200 means."""
+    status = response.status_code
+    if status == 200:
+        return
+    text = _error_text(await _read_bounded(response, MAX_BODY_BYTES))
+    if status == 401:
+        raise CredentialsError(
+            "The endpoint refused the key." if not text else f"The endpoint says: {text}",
+            hint="Give the key of this endpoint; akash-llm status names its key file.",
+        )
+    if status == 403:
+        raise CredentialsError(
+            f"The endpoint forbids this{': ' + text if text else '.'}",
+            hint="Use a key with the scope for it, and the address that the deployment gave.",
+        )
+    message = text or f"The endpoint answered with status {status}."
+    raise RequestRefused(message, status=status, hint=_hint(status, response))
+
+
+def _hint(status: int, response: httpx2.Response) -> str:
+    if status == 404:
+        return "See the names that it has: akash-llm models list (for a remote one: /api/tags)."
+    if status in (429, 503):
+        after = response.headers.get("retry-after", "")
+        wait = f"in {after} s" if after.isdecimal() else "in a moment"
+        return f"It is busy or still loading the model: try again {wait}."
+    if 300 <= status < 400:
+        return "It redirects elsewhere, which is not followed: give the final address."
+    if status >= 500:
+        return "Its log says more: akash-llm logs"
+    return "Change the request as it says."
+
+
+async def _read_bounded(response: httpx2.Response, limit: int) -> bytes:
+    body = bytearray()
+    async for data in response.aiter_raw():
+        body += data
+        if len(body) > limit:
+            raise EndpointError(
+                f"The endpoint sent more than {limit} bytes where a short answer belongs.",
+                hint=_NOT_OURS,
+            )
+    return bytes(body)
+
+
+def _error_text(body: bytes) -> str:
+    """The message in an error body: Ollama's `{"error": text}`, OpenAI's nested one."""
+    try:
+        decoded: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    error = decoded.get("error") if isinstance(decoded, dict) else None
+    if isinstance(error, dict):
+        error = error.get("message")
+    return error if isinstance(error, str) else ""
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
