@@ -1,0 +1,85 @@
+"""What every test gets: a home of its own, no settings of the machine, no network but loopback.
+
+    akash_home      (in every test) an empty AKASH_LLM_HOME; proxies and settings are scrubbed
+    embedded_store  (once) a model store with smollm2:135m, kept between runs: never write to it
+    stocked_home    the test's own home with smollm2:135m in its models folder
+    free_port       a function that gives a TCP port of loopback nobody listens on
+"""
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+import platformdirs
+import pytest
+
+SCRUBBED = ("AKASH_LLM_", "OLLAMA_", "OPENAI_", "ANTHROPIC_", "JUPYTER_")
+PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+LOOPBACK = ("127.", "::1", "localhost")
+
+
+def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: a connection of this process to anything but loopback is an error."""
+    if event != "socket.connect" or not isinstance(arguments[1], tuple):
+        return
+    host = str(arguments[1][0])
+    if not host.startswith(LOOPBACK):
+        raise RuntimeError(f"a test tried to connect to {host}: tests use loopback only")
+
+
+sys.addaudithook(_refuse_network)
+
+
+@pytest.fixture(autouse=True)
+def akash_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An AKASH_LLM_HOME that belongs to this test, and nothing of the machine's settings."""
+    for name in list(os.environ):
+        if name.startswith(SCRUBBED) or name.lower() in PROXIES:
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    monkeypatch.setenv("AKASH_LLM_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def embedded_store() -> Path:
+    """The root of a model store that holds smollm2:135m; shared, so only to be read."""
+    from server.models.store import Store
+    from server.models.wheel import ensure_embedded
+
+    cache = Path(platformdirs.user_cache_dir("akash-llm-tests"))
+    cache.mkdir(parents=True, exist_ok=True)
+    root = cache / "models"
+    with filelock.FileLock(cache / "models.lock"):
+        ensure_embedded(Store(root))
+    return root
+
+
+@pytest.fixture
+def stocked_home(embedded_store: Path, akash_home: Path) -> Path:
+    """The test's home with smollm2:135m in its models folder; the weights are links."""
+    models = akash_home / "models"
+    shutil.copytree(embedded_store / "manifests", models / "manifests")
+    blobs = models / "blobs"
+    blobs.mkdir()
+    for blob in (embedded_store / "blobs").iterdir():
+        (blobs / blob.name).symlink_to(blob)
+    return akash_home
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function; each call gives a port of 127.0.0.1 that was free a moment ago."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            return port
+
+    return find
