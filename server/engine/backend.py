@@ -1,0 +1,100 @@
+"""The seam between pure scheduling and a model: what a backend can do.
+
+One thread owns a backend. Only `interrupt` may be called from another one.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from server.engine.types import Logprob, ModelInfo, Request, Segment
+
+
+class Row(NamedTuple):
+    """One token of a batch: `slot` and `position` say where its cell goes."""
+
+    slot: int
+    position: int
+    token: int
+    wants_logits: bool
+
+
+class Decoded(Enum):
+    """How a decode step ended. After anything but OK the cells of the batch are undefined
+    beyond what was known before; `trim` brings them back."""
+
+    OK = "ok"
+    INTERRUPTED = "interrupted"
+    NO_SPACE = "no_space"
+    REFUSED = "refused"
+
+
+class LoadError(Exception):
+    """The model cannot be loaded; the text is for the person who asked."""
+
+
+class RequestError(Exception):
+    """This request cannot be done (grammar, token ids); the text is for the client."""
+
+
+class Sampled(NamedTuple):
+    """A chosen token. `is_end` if it ends the text, then `raw` is not to be shown."""
+
+    token: int
+    raw: bytes
+    is_end: bool
+    logprob: Logprob | None
+
+
+class Sampler(Protocol):
+    """Chooses the tokens of one request; keeps penalties, grammar and random state."""
+
+    def sample(self, row: int) -> Sampled:
+        """Choose from the logits of row `row` of the last batch, and remember the choice.
+
+        Raises `RequestError` when the grammar leaves no token.
+        """
+
+    def close(self) -> None:
+        """Free what belongs to C. May be called twice."""
+
+
+class Backend(Protocol):
+    """A loaded model with `info.parallel` slots of `info.context` cells each."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
+        """Token ids of the segments; BOS in front once if the model wants it."""
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """Text with control tokens written out. Raises `RequestError` on unknown ids."""
+
+    def check_tokens(self, tokens: Sequence[int]) -> None:
+        """Raise `RequestError` unless every id is in the vocabulary."""
+
+    def sampler(self, request: Request) -> Sampler:
+        """A sampler primed with the prompt. Raises `RequestError` for a bad grammar."""
+
+    def decode(self, rows: Sequence[Row]) -> Decoded:
+        """Compute a batch; rows of a slot are contiguous and in order of position."""
+
+    def fork(self, source: int, target: int) -> None:
+        """Replace the cells of slot `target` by a copy of those of `source`."""
+
+    def trim(self, slot: int, length: int) -> bool:
+        """Keep the first `length` positions of a slot. False: the memory cannot do that,
+        and the slot is empty now."""
+
+    def shift(self, slot: int, keep: int, discard: int) -> None:
+        """Drop `discard` positions behind the first `keep` and close the gap."""
+
+    def interrupt(self) -> None:
+        """End a running `decode` soon with INTERRUPTED. Thread-safe; sticky until `arm`."""
+
+    def arm(self) -> None:
+        """Take back an `interrupt`."""
+
+    def close(self) -> None:
+        """Free the model."""

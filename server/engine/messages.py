@@ -1,0 +1,140 @@
+"""What the HTTP process and a runner process send each other.
+
+Length-prefixed msgpack of tagged msgspec structs. One `Step` per engine step carries
+the news of all sequences in it.
+"""
+
+import struct
+from typing import Literal
+
+import msgspec
+
+from server.engine.config import EngineConfig
+from server.engine.types import Finish, ModelInfo, Piece, Request, Segment
+
+MAX_FRAME = 256 * 1024 * 1024
+_LENGTH = struct.Struct("!I")
+
+FailureKind = Literal["invalid_request", "context_exceeded", "overloaded", "engine_crashed"]
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """The first message: which file to load, and how."""
+
+    path: str
+    config: EngineConfig
+
+
+class Submit(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Start a request under an id that was not used before."""
+
+    id: int
+    request: Request
+
+
+class Abort(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Nobody waits for this request any more. Unknown ids are ignored."""
+
+    id: int
+
+
+class Tokenize(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Answered by `Tokens`."""
+
+    id: int
+    segments: tuple[Segment, ...]
+    add_bos: bool
+
+
+class Detokenize(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Answered by `Text` or `Refused`."""
+
+    id: int
+    tokens: tuple[int, ...]
+
+
+ToRunner = Load | Submit | Abort | Tokenize | Detokenize
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """The model is ready."""
+
+    info: ModelInfo
+    load_ns: int
+
+
+class LoadRefused(msgspec.Struct, frozen=True, tag=True):
+    """The model cannot be loaded; the runner ends."""
+
+    message: str
+
+
+class Tokens(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    id: int
+    tokens: list[int]
+
+
+class Text(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    id: int
+    text: str
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """A `Tokenize` or `Detokenize` that cannot be answered."""
+
+    id: int
+    message: str
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """A request that ended without a `Finish`."""
+
+    kind: FailureKind
+    message: str
+
+
+class Step(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The news of one step, per request id, and the load after it."""
+
+    pieces: list[tuple[int, Piece]]
+    finished: list[tuple[int, Finish]]
+    failed: list[tuple[int, Failure]]
+    num_running: int
+    num_waiting: int
+
+
+FromRunner = Loaded | LoadRefused | Tokens | Text | Refused | Step
+
+_encoder = msgspec.msgpack.Encoder()
+decode_to_runner = msgspec.msgpack.Decoder(ToRunner).decode
+decode_from_runner = msgspec.msgpack.Decoder(FromRunner).decode
+
+
+def encode(message: ToRunner | FromRunner) -> bytes:
+    """One frame."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Frames:
+    """Cuts a byte stream into frames. Raises ValueError on a frame beyond reason."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bodies of all frames that are complete now."""
+        self._buffer += data
+        bodies = []
+        at = 0
+        while len(self._buffer) - at >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, at)
+            if length > MAX_FRAME:
+                raise ValueError(f"a frame of {length} bytes")
+            if len(self._buffer) - at - _LENGTH.size < length:
+                break
+            at += _LENGTH.size
+            bodies.append(bytes(self._buffer[at : at + length]))
+            at += length
+        del self._buffer[:at]
+        return bodies

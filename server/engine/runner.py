@@ -1,0 +1,177 @@
+"""The child process that owns one model: `python -m server.engine.runner FD`.
+
+llama.cpp can abort the process, and it takes the interpreter lock's attention; both
+belong here and not in the HTTP process. The main thread makes every call that computes
+(a second thread would leave a second OpenMP pool behind); the receiving thread
+tokenizes, interrupts a prompt that nobody waits for any more, and ends the process when
+the other side is gone. Unloading a model is ending this process.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from queue import SimpleQueue
+
+from server.engine.backend import Backend, LoadError, RequestError
+from server.engine.loop import Loop
+from server.engine.messages import (
+    Abort,
+    Detokenize,
+    Frames,
+    FromRunner,
+    Load,
+    Loaded,
+    LoadRefused,
+    Refused,
+    Step,
+    Submit,
+    Text,
+    Tokenize,
+    Tokens,
+    ToRunner,
+    decode_to_runner,
+    encode,
+)
+from server.engine.scheduler import Scheduler
+
+_RECEIVE_BYTES = 1 << 16
+
+
+class _Channel:
+    """The socket to the HTTP process. Both threads send, so sending is locked."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._frames = Frames()
+        self._sending = threading.Lock()
+
+    def send(self, message: FromRunner) -> None:
+        frame = encode(message)
+        with self._sending:
+            self._sock.sendall(frame)
+
+    def receive(self) -> list[ToRunner]:
+        """The next messages; blocks. Empty when the other side has closed."""
+        while data := self._sock.recv(_RECEIVE_BYTES):
+            if bodies := self._frames.feed(data):
+                return [decode_to_runner(body) for body in bodies]
+        return []
+
+
+class _Receiver(threading.Thread):
+    """Reads messages for the engine and answers those that need no step."""
+
+    def __init__(
+        self,
+        channel: _Channel,
+        backend: Backend,
+        loop: Loop,
+        inbox: "SimpleQueue[Submit | Abort]",
+        early: list[ToRunner],
+    ) -> None:
+        super().__init__(name="receiver", daemon=True)
+        self._channel = channel
+        self._backend = backend
+        self._loop = loop
+        self._inbox = inbox
+        self._early = early
+
+    def run(self) -> None:
+        messages = self._early or self._channel.receive()
+        while messages:
+            for message in messages:
+                self._handle(message)
+            messages = self._channel.receive()
+        # Nobody is left to work for; a decode may still run, so there is no tidy way out.
+        os._exit(0)
+
+    def _handle(self, message: ToRunner) -> None:
+        match message:
+            case Submit():
+                self._inbox.put(message)
+            case Abort():
+                self._inbox.put(message)
+                if message.id in self._loop.prompting:
+                    self._backend.interrupt()
+            case Tokenize() | Detokenize():
+                self._channel.send(self._answer(message))
+            case Load():
+                pass  # only the first message; a second one has nothing to say
+
+    def _answer(self, message: Tokenize | Detokenize) -> FromRunner:
+        try:
+            if isinstance(message, Detokenize):
+                return Text(message.id, self._backend.detokenize(message.tokens))
+            tokens = self._backend.tokenize(message.segments, add_bos=message.add_bos)
+            return Tokens(message.id, tokens)
+        except RequestError as error:
+            return Refused(message.id, str(error))
+
+
+def _open_backend(load: Load) -> Backend:
+    if load.config.backend == "fake":
+        from server.engine.fake import FakeBackend
+
+        return FakeBackend(load.config)
+    # Imported here so that the fake needs no llama.cpp.
+    from server.engine.llama import LlamaBackend
+
+    return LlamaBackend(load.path, load.config)
+
+
+def _serve(loop: Loop, backend: Backend, inbox: "SimpleQueue[Submit | Abort]") -> None:
+    """Step until the process ends."""
+    while True:
+        # Armed before the inbox is read: an abort that comes later interrupts the step.
+        backend.arm()
+        pending = [inbox.get()] if loop.is_idle else []
+        while not inbox.empty():
+            pending.append(inbox.get_nowait())
+        for message in pending:
+            if isinstance(message, Submit):
+                loop.submit(message)
+            else:
+                loop.abort(message)
+        loop.step()
+
+
+def main(fd: int) -> int:
+    """Load what the first message says and serve it until the socket closes."""
+    # Ctrl+C in a terminal reaches the whole group; the HTTP process decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    channel = _Channel(socket.socket(fileno=fd))
+    first = channel.receive()
+    if not first or not isinstance(first[0], Load):
+        return 1
+    load = first[0]
+    started_ns = time.monotonic_ns()
+    try:
+        backend = _open_backend(load)
+    except LoadError as error:
+        channel.send(LoadRefused(str(error)))
+        return 0
+    scheduler = Scheduler(
+        slots=load.config.parallel,
+        batch=load.config.batch,
+        prompt_budget=load.config.prompt_budget,
+        queue=load.config.queue,
+    )
+
+    def publish(step: Step) -> None:
+        channel.send(step)
+
+    loop = Loop(backend, scheduler, publish, time.monotonic_ns)
+    channel.send(Loaded(backend.info, time.monotonic_ns() - started_ns))
+    inbox: SimpleQueue[Submit | Abort] = SimpleQueue()
+    _Receiver(channel, backend, loop, inbox, first[1:]).start()
+    _serve(loop, backend, inbox)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

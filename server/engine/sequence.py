@@ -1,0 +1,88 @@
+"""A request while the engine works on it: counters and tokens, no policy."""
+
+from dataclasses import dataclass, field
+
+from server.engine.types import Finish, FinishReason, Request
+
+# Ollama ends a request that sets no limit after ten contexts (facts of its runner);
+# without one a model that never stops would hold a slot for ever.
+CONTEXTS_WITHOUT_LIMIT = 10
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Tokens of one request and how far they are computed.
+
+    `tokens` holds the prompt and what was generated, less what a context shift
+    dropped. The first `num_computed` of them have their keys and values in `slot`.
+    A new token is appended when it is sampled and computed in the next step.
+    """
+
+    id: int
+    request: Request
+    limit: int
+    submitted_ns: int
+    tokens: list[int] = field(default_factory=list)
+    slot: int = -1
+    num_computed: int = 0
+    num_cached: int = 0
+    num_output: int = 0
+    num_shifted: int = 0
+    admitted_ns: int = 0
+    first_ns: int = 0
+
+    def __post_init__(self) -> None:
+        self.tokens = list(self.request.tokens)
+
+    @property
+    def num_prompt(self) -> int:
+        """Tokens of the prompt as it came."""
+        return len(self.request.tokens)
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens that are known but not computed; 1 while generating."""
+        return len(self.tokens) - self.num_computed
+
+    @property
+    def is_decoding(self) -> bool:
+        """Whether the first token has been sampled."""
+        return self.first_ns > 0
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens that this request may generate."""
+        cap = CONTEXTS_WITHOUT_LIMIT * self.limit
+        asked = self.request.max_tokens
+        return cap if asked is None else min(asked, cap)
+
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether the last token has no position left in the window."""
+        return len(self.tokens) > self.limit
+
+    def append(self, token: int) -> None:
+        """Take over a sampled token."""
+        self.tokens.append(token)
+        self.num_output += 1
+
+    def shift(self, keep: int, discard: int) -> None:
+        """Drop `discard` tokens behind the first `keep`."""
+        del self.tokens[keep : keep + discard]
+        self.num_computed -= discard
+        self.num_shifted += discard
+
+    def finish(self, reason: FinishReason, now_ns: int, stop_string: str | None = None) -> Finish:
+        """The numbers of this request, for its end at `now_ns`."""
+        first_ns = self.first_ns or now_ns
+        return Finish(
+            reason=reason,
+            stop_string=stop_string,
+            prompt_tokens=self.num_prompt,
+            cached_tokens=self.num_cached,
+            output_tokens=self.num_output,
+            shifted_tokens=self.num_shifted,
+            queue_ns=self.admitted_ns - self.submitted_ns,
+            prompt_ns=first_ns - self.admitted_ns,
+            output_ns=now_ns - first_ns,
+        )
