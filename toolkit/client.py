@@ -7,7 +7,7 @@ lives in the transport only: it is in no representation, result or message.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -126,7 +126,7 @@ class Endpoint:
         options: Mapping[str, Any] | None = None,
         format: str | Mapping[str, Any] | None = None,
         think: bool | str | None = None,
-    ) -> AsyncIterator[Chunk]:
+    ) -> AsyncGenerator[Chunk, None]:
         """The answer to a conversation (or to one user message), as it is generated.
 
         `system` goes before the messages. Closing the iterator closes the connection
@@ -155,7 +155,7 @@ class Endpoint:
         options: Mapping[str, Any] | None = None,
         format: str | Mapping[str, Any] | None = None,
         think: bool | str | None = None,
-    ) -> AsyncIterator[Chunk]:
+    ) -> AsyncGenerator[Chunk, None]:
         """The completion of one prompt, as it is generated; like `chat` otherwise."""
         body = _body(self._named(model), options, format, think) | {"prompt": prompt}
         body |= {k: v for k, v in (("system", system), ("suffix", suffix)) if v is not None}
@@ -239,7 +239,7 @@ class Endpoint:
     async def _fetch(self, method: str, path: str, kind: type[T], body: object = None) -> T:
         return _decoded(await self._transport.json(method, path, body), kind)
 
-    async def _stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[Chunk]:
+    async def _stream(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         clock = _Clock()
         last: _Line | None = None
         async with self._transport.lines(path, body) as lines:
@@ -249,7 +249,7 @@ class Endpoint:
                 line = _decoded(raw, _Line)
                 if line.error is not None:
                     raise RequestRefused(
-                        _text_of(line.error),
+                        self._transport.redacted(_text_of(line.error)),
                         status=200,
                         hint="The answer broke off; try again, or look at its log: akash-llm logs",
                     )

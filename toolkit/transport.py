@@ -9,6 +9,7 @@ wrong leaves this module as a toolkit error with the next step.
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,13 @@ from typing import Any, Self
 import httpx2
 import msgspec
 
-from toolkit.errors import ConfigError, CredentialsError, EndpointError, RequestRefused
+from toolkit.errors import (
+    ConfigError,
+    CredentialsError,
+    EndpointError,
+    RequestRefused,
+    ToolkitError,
+)
 
 # The longest silence in a healthy stream is a model that is loaded for this request
 # and a long prompt that a CPU works through before its first token.
@@ -31,6 +38,7 @@ DRAIN_TIMEOUT_S = 0.5
 MAX_LINE_BYTES = 8 * 1024 * 1024
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
+_HOST = re.compile(r"[^\s/\\%<>]+")
 _NOT_OURS = "Check that the URL is that of an endpoint with Ollama's API, without a path."
 
 
@@ -51,7 +59,7 @@ class Transport:
     async def json(self, method: str, path: str, body: object = None) -> bytes:
         """The whole answer of one request. Raises `EndpointError`s."""
         async with self._response(method, path, body) as response:
-            await _refuse_errors(response)
+            await self._refuse_errors(response)
             return await _read_bounded(response, MAX_BODY_BYTES)
 
     @asynccontextmanager
@@ -62,7 +70,7 @@ class Transport:
         answer was not read to its end: the server sees it and frees the slot.
         """
         async with self._response("POST", path, body) as response:
-            await _refuse_errors(response)
+            await self._refuse_errors(response)
             yield LineStream(response)
 
     async def aclose(self) -> None:
@@ -95,6 +103,15 @@ class Transport:
                 yield response
         except httpx2.HTTPError as error:
             raise self._translated(error) from error
+
+    def redacted(self, text: str) -> str:
+        """`text` without the key, should the endpoint have repeated it."""
+        return text.replace(self._key, "(the key)") if self._key else text
+
+    async def _refuse_errors(self, response: httpx2.Response) -> None:
+        if response.status_code != 200:
+            body = await _read_bounded(response, MAX_BODY_BYTES)
+            raise _refusal(response, self.redacted(_error_text(body)))
 
     def _opened(self) -> httpx2.AsyncClient:
         if self._client is None:
@@ -218,7 +235,7 @@ def _checked_url(text: str) -> httpx2.URL:
         raise ConfigError(f"{text!r} is not a URL.", hint=hint) from error
     if url.userinfo:
         raise ConfigError("The URL carries a name or password.", hint="Give the key by key file.")
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+    if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.host) or url.query:
         raise ConfigError(f"{text!r} is not the URL of an endpoint.", hint=hint)
     return url
 
@@ -236,24 +253,21 @@ def _check_key(key: str, *, may_travel: bool) -> None:
         )
 
 
-async def _refuse_errors(response: httpx2.Response) -> None:
-    """Raise what an answer other than 200 means."""
+def _refusal(response: httpx2.Response, text: str) -> ToolkitError:
+    """What an answer other than 200 means."""
     status = response.status_code
-    if status == 200:
-        return
-    text = _error_text(await _read_bounded(response, MAX_BODY_BYTES))
     if status == 401:
-        raise CredentialsError(
+        return CredentialsError(
             "The endpoint refused the key." if not text else f"The endpoint says: {text}",
             hint="Give the key of this endpoint; akash-llm status names its key file.",
         )
     if status == 403:
-        raise CredentialsError(
+        return CredentialsError(
             f"The endpoint forbids this{': ' + text if text else '.'}",
             hint="Use a key with the scope for it, and the address that the deployment gave.",
         )
     message = text or f"The endpoint answered with status {status}."
-    raise RequestRefused(message, status=status, hint=_hint(status, response))
+    return RequestRefused(message, status=status, hint=_hint(status, response))
 
 
 def _hint(status: int, response: httpx2.Response) -> str:
