@@ -17,7 +17,10 @@ one of these. `automation.run` finds the exit code by the class named in the cel
 that failed, so the names are part of the interface.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from toolkit.sdl.problems import Problem
 
 EXIT_OK = 0
 EXIT_INTERRUPTED = 130
@@ -51,6 +54,12 @@ class ConfigError(ToolkitError):
 
 class SDLError(ConfigError):
     """An SDL with problems; `problems` lists them."""
+
+    def __init__(
+        self, message: str, *, hint: str = "", problems: "tuple[Problem, ...]" = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems
 
 
 class CredentialsError(ToolkitError):
