@@ -59,8 +59,12 @@ class Loop:
         """Queue a request; one that cannot be done fails in the next report."""
         request = message.request
         limit = min(request.context or self._backend.info.context, self._backend.info.context)
+        if len(request.tokens) > limit:
+            text = f"the prompt has {len(request.tokens)} tokens, the context {limit}"
+            self._report_failure(message.id, "context_exceeded", text)
+            return
         try:
-            self._check(request, limit)
+            self._check(request)
             self._scheduler.submit(
                 Sequence(message.id, request, limit=limit, submitted_ns=self._clock_ns())
             )
@@ -82,17 +86,16 @@ class Loop:
             self._decode(chunks)
         self._flush()
 
-    def _check(self, request: Request, limit: int) -> None:
+    def _check(self, request: Request) -> None:
         if not request.tokens:
             raise RequestError("the prompt is empty")
-        if len(request.tokens) > limit:
-            raise RequestError(f"the prompt has {len(request.tokens)} tokens, the context {limit}")
         self._backend.check_tokens(request.tokens)
 
     def _admit(self) -> None:
         while (admission := self._scheduler.admit()) is not None:
             sequence = admission.sequence
             sequence.admitted_ns = self._clock_ns()
+            self._has_news = True
             self._place(admission)
             try:
                 sampler = self._backend.sampler(sequence.request)

@@ -18,7 +18,7 @@ _LENGTH = struct.Struct("!I")
 FailureKind = Literal["invalid_request", "context_exceeded", "overloaded", "engine_crashed"]
 
 
-class Load(msgspec.Struct, frozen=True, tag=True):
+class Load(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The first message: which file to load, and how."""
 
     path: str
@@ -56,14 +56,14 @@ class Detokenize(msgspec.Struct, frozen=True, tag=True, array_like=True):
 ToRunner = Load | Submit | Abort | Tokenize | Detokenize
 
 
-class Loaded(msgspec.Struct, frozen=True, tag=True):
+class Loaded(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The model is ready."""
 
     info: ModelInfo
     load_ns: int
 
 
-class LoadRefused(msgspec.Struct, frozen=True, tag=True):
+class LoadRefused(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The model cannot be loaded; the runner ends."""
 
     message: str

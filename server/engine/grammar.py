@@ -1,0 +1,62 @@
+"""Structured output: llguidance decides which tokens may come next.
+
+The constraint stands beside the sampling chain. The token that the chain chose is
+checked (2 µs); only when it is refused is the mask of all allowed tokens computed
+(30 µs) and the choice made again.
+"""
+
+import llguidance
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engine.backend import RequestError
+from server.engine.types import Grammar
+
+# Any JSON object: what Ollama's "json" format promises.
+_ANY_OBJECT = {"type": "object"}
+
+
+def compile_grammar(grammar: Grammar) -> str:
+    """The grammar in llguidance's own form. Raises `RequestError` with its complaint."""
+    schema = _ANY_OBJECT if grammar.kind == "json" else grammar.text
+    try:
+        compiled = llguidance.LLMatcher.grammar_from_json_schema(schema)
+    except ValueError as error:
+        raise RequestError(f"format is not a JSON schema: {error}") from None
+    if complaint := llguidance.LLMatcher.validate_grammar(compiled):
+        raise RequestError(f"format cannot be used: {_first_line(complaint)}")
+    return compiled
+
+
+class Constraint:
+    """What one request may say next. Made anew for each request."""
+
+    def __init__(self, tokenizer: llguidance.LLTokenizer, grammar: Grammar) -> None:
+        self._matcher = llguidance.LLMatcher(tokenizer, compile_grammar(grammar), log_level=0)
+        self._raise_on_error()
+
+    def allows(self, token: int) -> bool:
+        """Whether `token` may come next."""
+        return self._matcher.validate_tokens([token]) == 1
+
+    def mask(self, vocab_size: int) -> NDArray[np.bool_]:
+        """Which tokens may come next, shape (vocab_size,). Raises `RequestError` if none."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        self._raise_on_error()
+        allowed = np.unpackbits(bits, bitorder="little").astype(np.bool_)[:vocab_size]
+        if not allowed.any():
+            raise RequestError("the format leaves no token to go on with")
+        return allowed
+
+    def accept(self, token: int) -> None:
+        """`token` was chosen."""
+        self._matcher.consume_token(token)
+        self._raise_on_error()
+
+    def _raise_on_error(self) -> None:
+        if self._matcher.is_error():
+            raise RequestError(f"format cannot be used: {_first_line(self._matcher.get_error())}")
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "no reason given"
