@@ -7,16 +7,15 @@ bits: there is nothing to guess. Nothing here knows HTTP.
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
+
+from server.models.files import replace_file
 
 KEY_PREFIX = "ak-"
 KEY_BYTES = 32
@@ -119,17 +118,7 @@ def _parse(number: int, entry: str) -> KeyDigest | str:
 def write_key_file(path: Path, key: str) -> None:
     """Put a key into a file that only its owner can read; replaces it whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(key + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+    replace_file(path, f"{key}\n".encode(), mode=0o600)
 
 
 def read_key_file(path: Path) -> str:

@@ -1,9 +1,9 @@
 """What every test gets: a home of its own, no settings of the machine, no network but loopback.
 
-    akash_home      (in every test) an empty AKASH_LLM_HOME; proxies and settings are scrubbed
-    embedded_store  (once) a model store with smollm2:135m, kept between runs: never write to it
-    stocked_home    the test's own home with smollm2:135m in its models folder
-    free_port       a function that gives a TCP port of loopback nobody listens on
+akash_home      (in every test) an empty AKASH_LLM_HOME; proxies and settings are scrubbed
+embedded_store  (once) a model store with smollm2:135m, kept between runs: never write to it
+stocked_home    the test's own home with smollm2:135m in its models folder
+free_port       a function that gives a TCP port of loopback nobody listens on
 """
 
 import os

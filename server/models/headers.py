@@ -1,0 +1,78 @@
+"""Headers of model files, read once and remembered beside the store.
+
+The key is the file's name, size and time of change, so a file that is cut or
+replaced later is read again. A store that cannot be written to works as well: then
+they are remembered by the process only.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from server.errors import ModelUnusable
+from server.models.files import replace_file
+from server.models.gguf import GGUFHeader, read_header
+
+VERSION = 1  # of the remembered form: a change of `GGUFHeader` or of the checks makes a new one
+
+_Key = tuple[str, int, int]
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    version: int
+    size: int
+    modified_ns: int
+    header: GGUFHeader
+
+
+class Headers:
+    """Headers by file, remembered in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[_Key, GGUFHeader | ModelUnusable] = {}
+
+    def read(self, path: Path) -> GGUFHeader:
+        """The header of a file. Raises `ModelUnusable` like `read_header`."""
+        try:
+            status = path.stat()
+        except OSError:
+            return read_header(path)  # which says what is wrong
+        key = (path.name, status.st_size, status.st_mtime_ns)
+        if key not in self._known:
+            self._known[key] = self._recall(key) or self._study(path, key)
+        known = self._known[key]
+        if isinstance(known, ModelUnusable):
+            raise ModelUnusable(known.message, hint=known.hint)
+        return known
+
+    def _recall(self, key: _Key) -> GGUFHeader | None:
+        name, size, modified_ns = key
+        try:
+            data = (self._folder / f"{name}.json").read_bytes()
+            entry = msgspec.json.decode(data, type=_Entry)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+        current = (entry.version, entry.size, entry.modified_ns) == (VERSION, size, modified_ns)
+        return entry.header if current else None
+
+    def _study(self, path: Path, key: _Key) -> GGUFHeader | ModelUnusable:
+        try:
+            header = read_header(path)
+        except ModelUnusable as error:
+            return error
+        self._remember(header, key)
+        return header
+
+    def _remember(self, header: GGUFHeader, key: _Key) -> None:
+        name, size, modified_ns = key
+        entry = _Entry(VERSION, size, modified_ns, header)
+        with suppress(OSError):  # only a cache: a store may be read-only
+            self._folder.mkdir(parents=True, exist_ok=True)
+            replace_file(self._folder / f"{name}.json", msgspec.json.encode(entry))
+
+    def forget(self, name: str) -> None:
+        """Drop what is remembered of a file that is gone."""
+        with suppress(OSError):
+            (self._folder / f"{name}.json").unlink(missing_ok=True)

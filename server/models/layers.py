@@ -1,0 +1,173 @@
+"""From a manifest to a `StoredModel`: reads the layers and notes what is wrong.
+
+Nothing here raises for a bad model: the store lists it with the reason.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from server.errors import ModelUnusable
+from server.models.blobs import Blobs
+from server.models.gguf import GGUFHeader
+from server.models.headers import Headers
+from server.models.manifest import Config, Layer, Manifest, Message, read_manifest
+from server.models.name import ModelName
+from server.models.stored import StoredModel
+
+MAX_LAYER_BYTES = 16 << 20  # of a layer that is read into memory
+GET_AGAIN = "get the model again"
+
+T = TypeVar("T")
+
+
+def read_model(name: ModelName, path: Path, blobs: Blobs, headers: Headers) -> StoredModel:
+    """The model whose manifest lies at `path`. Raises `OSError` if that cannot be read."""
+    data = path.read_bytes()
+    stored = StoredModel(
+        name=name,
+        digest=hashlib.sha256(data).hexdigest(),
+        size=0,
+        modified_ns=path.stat().st_mtime_ns,
+    )
+    try:
+        manifest = read_manifest(data)
+    except ValueError as error:
+        return msgspec.structs.replace(stored, problem=str(error), hint=GET_AGAIN)
+    return _LayerReader(manifest, blobs, headers).complete(stored)
+
+
+def check_model(header: GGUFHeader, name: str) -> None:
+    """Raise `ModelUnusable` if a sound GGUF file called `name` is not a whole model."""
+    kind = header.text("general.type")
+    if header.architecture == "clip" or kind not in ("", "model"):
+        raise ModelUnusable(
+            f"{name} is not a model but {kind or 'a projector'}",
+            hint="name the file with the weights of the language model",
+        )
+    parts = header.number("split.count") or 1
+    if parts > 1:
+        raise ModelUnusable(
+            f"{name} is one of {parts} parts of a model",
+            hint="join them with llama.cpp's `llama-gguf-split --merge FIRST-PART WHOLE.gguf`",
+        )
+    if not header.architecture or not header.tensor_count:
+        missing = "weights" if header.architecture else "an architecture"
+        raise ModelUnusable(f"{name} has no {missing} in it", hint="choose another file")
+
+
+class _LayerReader:
+    """Reads the layers of one manifest; the first problem is the one that is told."""
+
+    def __init__(self, manifest: Manifest, blobs: Blobs, headers: Headers) -> None:
+        self._manifest = manifest
+        self._blobs = blobs
+        self._headers = headers
+        self._problems: list[ModelUnusable] = []
+
+    def complete(self, stored: StoredModel) -> StoredModel:
+        config = self._config()
+        changes: dict[str, Any] = {
+            "config": config,
+            "size": self._manifest.size,
+            "weights": self._path("model"),
+            "projector": self._path("projector"),
+            "header": self._attempt(lambda: self._header(config), None),
+            "system": self._attempt(lambda: self._text("system"), None),
+            "template": self._attempt(lambda: self._text("template"), None),
+            "parameters": self._attempt(lambda: self._json("params", dict[str, Any]), None) or {},
+            "messages": self._attempt(lambda: self._json("messages", tuple[Message, ...]), None)
+            or (),
+            "licenses": tuple(self._licenses()),
+        }
+        if self._problems:
+            changes |= {"problem": self._problems[0].message, "hint": self._problems[0].hint}
+        return msgspec.structs.replace(stored, **changes)
+
+    def _attempt(self, read: Callable[[], T], otherwise: T) -> T:
+        try:
+            return read()
+        except ModelUnusable as error:
+            self._problems.append(error)
+            return otherwise
+
+    def _path(self, kind: str) -> Path | None:
+        for layer in self._manifest.of_kind(kind):
+            path = self._blobs.path(layer.digest)
+            if path.is_file():
+                return path
+        return None
+
+    def _config(self) -> Config:
+        """The config, or an empty one: it only helps to describe the model."""
+        try:
+            return msgspec.json.decode(self._read(self._manifest.config), type=Config)
+        except (ModelUnusable, msgspec.MsgspecError, UnicodeDecodeError):
+            return Config()
+
+    def _header(self, config: Config) -> GGUFHeader:
+        """The checked header of the weights."""
+        weights = self._manifest.of_kind("model")
+        if config.remote_host:
+            raise ModelUnusable(f"it runs at {config.remote_host}, its weights are not here")
+        if len(weights) != 1:
+            what = f"{len(weights)} files of weights" if weights else "no GGUF weights"
+            raise ModelUnusable(f"it has {what}", hint="use a GGUF version of the model")
+        if self._manifest.of_kind("adapter"):
+            raise ModelUnusable("it needs a LoRA adapter, which cannot be applied here")
+        path = self._blobs.path(weights[0].digest)
+        if not path.is_file():
+            raise ModelUnusable("its weights are missing", hint=GET_AGAIN)
+        header = self._headers.read(path)
+        if header.file_size != weights[0].size:
+            raise ModelUnusable(
+                f"its weights have {header.file_size} bytes instead of {weights[0].size}",
+                hint=GET_AGAIN,
+            )
+        check_model(header, "the file of its weights")
+        return header
+
+    def _text(self, kind: str) -> str | None:
+        """The last layer of a kind as text."""
+        layers = self._manifest.of_kind(kind)
+        if not layers:
+            return None
+        try:
+            return self._read(layers[-1]).decode()
+        except UnicodeDecodeError as error:
+            raise self._unreadable(kind) from error
+
+    def _json(self, kind: str, form: type[T]) -> T | None:
+        text = self._text(kind)
+        if text is None:
+            return None
+        try:
+            return msgspec.json.decode(text, type=form)
+        except msgspec.MsgspecError as error:
+            raise self._unreadable(kind) from error
+
+    def _licenses(self) -> list[str]:
+        """What can be read of them: they do not change what the model answers."""
+        texts = []
+        for layer in self._manifest.of_kind("license"):
+            try:
+                texts.append(self._read(layer).decode("utf-8", "replace"))
+            except ModelUnusable:
+                continue
+        return texts
+
+    def _read(self, layer: Layer) -> bytes:
+        path = self._blobs.path(layer.digest)
+        try:
+            if path.stat().st_size <= MAX_LAYER_BYTES:
+                return path.read_bytes()
+        except OSError as error:
+            raise self._unreadable(layer.kind) from error
+        raise self._unreadable(layer.kind)
+
+    @staticmethod
+    def _unreadable(kind: str) -> ModelUnusable:
+        return ModelUnusable(f"its layer {kind!r} is missing or cannot be read", hint=GET_AGAIN)

