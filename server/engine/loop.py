@@ -78,8 +78,10 @@ class Loop:
         self._close(message.id)
 
     def step(self) -> None:
-        """One step, and its report if it has news."""
+        """One step, and reports if there is news."""
         self._admit()
+        # Said before a long prompt is computed: who looks at the load sees it run.
+        self._flush()
         self._make_room()
         chunks = self._scheduler.schedule()
         if chunks:

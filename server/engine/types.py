@@ -5,7 +5,7 @@ A dialect ends up with a `Request`; the engine answers with `Piece`s and one
 upstream engine. All durations are nanoseconds of the monotonic clock.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -162,6 +162,6 @@ class LoadedModel(Protocol):
         Raises `InvalidRequest` for an id that is not in the vocabulary.
         """
 
-    def generate(self, request: Request) -> AsyncIterator[Piece | Finish]:
+    def generate(self, request: Request) -> AsyncGenerator[Piece | Finish]:
         """Pieces, then exactly one `Finish`. Closing the iterator cancels the request
         and frees its slot. Raises `ServerError`s, before or between pieces."""
