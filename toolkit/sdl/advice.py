@@ -1,0 +1,5 @@
+"""x"""
+
+from toolkit.sdl.findings import Rule
+
+RULES: tuple[Rule, ...] = ()
