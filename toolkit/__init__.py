@@ -1,1 +1,37 @@
-"""What a notebook may use of the toolkit."""
+"""The toolkit: private LLM endpoints, planned, deployed, used and measured.
+
+These names are all that a notebook needs; each is imported when it is first used. The
+packages `deploy` and `bench` are at the same time the functions of that name.
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "BenchPanel": "toolkit.widgets.bench",
+    "ChatPanel": "toolkit.widgets.chat",
+    "Endpoint": "toolkit.client",
+    "close": "toolkit.deploy.lifecycle",
+    "connect": "toolkit.deploy.lifecycle",
+    "glue": "toolkit.automation.glue",
+    "logs": "toolkit.deploy.lifecycle",
+    "plan": "toolkit.deploy.lifecycle",
+    "render": "toolkit.sdl.render",
+    "status": "toolkit.deploy.lifecycle",
+    "validate": "toolkit.sdl.validate",
+}
+_PACKAGES = ("bench", "deploy")
+
+__all__ = [*_HOMES, *_PACKAGES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"toolkit.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'toolkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

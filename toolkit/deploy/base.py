@@ -1,0 +1,290 @@
+"""What every deploy target understands: intents, plans, ledger records, endpoints.
+
+A target (this machine, the Akash Console, a compose file) knows how to plan, open,
+look at and end *one* deployment. It knows nothing about names that exist already,
+about the ledger or about asking people: that is `toolkit.deploy.lifecycle`. Whatever a
+target needs to find its deployment again goes into the record's `handle` before and
+while it is made, so that a process that dies half way leaves nothing that the next one
+cannot find.
+"""
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal, Protocol, runtime_checkable
+
+import msgspec
+
+from toolkit.errors import UsageError
+
+DEFAULT_MODEL = "smollm2:135m"
+DEFAULT_CONTEXT = 2048
+DEFAULT_PARALLEL = 4
+DEFAULT_DEADLINE_S = 600.0
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
+
+
+def check_name(name: str) -> str:
+    """`name` if it can name an endpoint (and a folder), else `UsageError`."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise UsageError(
+            f"{name!r} cannot name an endpoint",
+            hint="Use up to 63 small letters, digits, '-' and '.', such as 'my-llm'.",
+        )
+    return name
+
+
+def name_for(model: str) -> str:
+    """The name of an endpoint that was given none: its model's, made fit."""
+    words = re.sub(r"[^a-z0-9.]+", "-", model.lower().removesuffix(":latest"))
+    return re.sub(r"\.{2,}", ".", words).strip("-.")[:63].strip("-.") or "llm"
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """What the person asked for. `name` is its identity: asked twice, opened once.
+
+    `context` is tokens per request, `parallel` the requests decoded at once.
+    """
+
+    name: str
+    model: str = DEFAULT_MODEL
+    target: str = "local"
+    engine: str = "llama-cpp"
+    context: int = DEFAULT_CONTEXT
+    parallel: int = DEFAULT_PARALLEL
+    max_usd_per_hour: Decimal | None = None
+    runtime_hours: float | None = None
+
+
+class Action(StrEnum):
+    """What applying the plan would do about the name."""
+
+    CREATE = "create"
+    ADOPT = "adopt"
+    REPLACE = "replace"
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """One thing that is needed, how much of it, and why."""
+
+    what: str
+    amount: str
+    reason: str
+
+
+class Price(msgspec.Struct, frozen=True):
+    """US dollars per hour; day and month (730 hours) follow from it."""
+
+    usd_per_hour: Decimal
+
+    @property
+    def usd_per_day(self) -> Decimal:
+        return self.usd_per_hour * 24
+
+    @property
+    def usd_per_month(self) -> Decimal:
+        return self.usd_per_hour * 730
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """A bound on the deployment, and whether it holds with this program gone."""
+
+    what: str
+    holds_alone: bool
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A field in which what is asked for differs from what is there."""
+
+    field: str
+    now: str
+    then: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What applying would do, need and cost. Changes nothing; prints; can be saved.
+
+    `worst_case_usd` is the most that can be spent before a limit ends it, None where no
+    limit does. `privacy` says who can see what. `sdl` is what will be deployed, holding
+    only the digest of the key.
+    """
+
+    schema: Literal[1] = 1
+    action: Action = Action.CREATE
+    intent: Intent
+    resources: tuple[Resource, ...]
+    price: Price
+    worst_case_usd: Decimal | None
+    limits: tuple[Limit, ...]
+    privacy: tuple[str, ...]
+    changes: tuple[Change, ...] = ()
+    notices: tuple[str, ...] = ()
+    sdl: str
+
+    def __str__(self) -> str:
+        from toolkit.deploy.table import plan_text
+
+        return plan_text(self)
+
+    def _repr_html_(self) -> str:
+        from toolkit.deploy.table import plan_html
+
+        return plan_html(self)
+
+    def to_json(self) -> bytes:
+        """The plan as JSON, to be kept and applied later."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2)
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> "Plan":
+        """The plan that `to_json` wrote; `UsageError` for anything else."""
+        try:
+            plan = msgspec.json.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise UsageError(
+                f"this is not a plan: {error}", hint="`akash-llm plan --json` writes one."
+            ) from None
+        check_name(plan.intent.name)
+        return plan
+
+
+class State(StrEnum):
+    """Where a record stands. Only `CLOSED` means that nothing is left of it."""
+
+    OPENING = "opening"
+    READY = "ready"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the ledger: one deployment, from before it exists until after its end.
+
+    `handle` is what its target needs to find it again. `run_id` is the notebook run
+    that opened it, if one did. `error` is why it ended, if not on purpose.
+    """
+
+    uid: str
+    intent: Intent
+    state: State
+    sdl: str
+    opened_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None = None
+    run_id: str | None = None
+    url: str | None = None
+    handle: Mapping[str, str | int | float] = {}
+    error: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.intent.name
+
+    @property
+    def target(self) -> str:
+        return self.intent.target
+
+    @property
+    def is_open(self) -> bool:
+        return self.state is not State.CLOSED
+
+
+class Health(StrEnum):
+    """What there is in reality of a record."""
+
+    READY = "ready"  # answers, with our key
+    NOT_READY = "not ready"  # is there, and does not answer (yet)
+    GONE = "gone"  # nothing is left
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Reality as its target saw it; `detail` is one sentence."""
+
+    health: Health
+    detail: str = ""
+
+
+class Update(msgspec.Struct, frozen=True):
+    """A change of phase while a plan is applied. `usual_s` is how long it mostly takes."""
+
+    phase: str
+    text: str
+    elapsed_s: float
+    usual_s: float | None = None
+
+    def __str__(self) -> str:
+        usual = f" (usually {self.usual_s:.0f} s)" if self.usual_s else ""
+        return f"{self.elapsed_s:6.1f} s  {self.phase}: {self.text}{usual}"
+
+
+Progress = Callable[[Update], None]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A deployment of ours that is really there; `uid` is its row's, if it has one."""
+
+    uid: str
+    what: str
+
+
+class Opening(Protocol):
+    """What a target may do to the record and the person while it opens a deployment."""
+
+    @property
+    def record(self) -> Record: ...
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds left until this has to be done."""
+
+    def note(self, *, url: str | None = None, **handle: str | int | float) -> None:
+        """Write to the ledger, durably, before this returns."""
+
+    def report(self, phase: str, text: str, usual_s: float | None = None) -> None:
+        """Tell the person about a change of phase."""
+
+
+class Target(Protocol):
+    """A place where endpoints run. The contract every method keeps:
+
+    `plan` changes nothing that costs. `apply` carries the record from wherever it is
+    (nothing there, half made by a process that died, made and still loading) to an
+    endpoint that has answered with one token, noting everything findable before it is
+    made; it raises `DeadlineError`, `EndpointError` or `CapacityError`, and leaves the
+    cleaning up to `close`. `close` ends everything of the record whatever its state, is
+    silent when nothing is left, returns only when nothing is, and keeps logs. `status`
+    looks, quickly, and never raises for a deployment that is broken or gone.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def plan(self, intent: Intent) -> Plan: ...
+
+    async def apply(self, opening: Opening) -> None: ...
+
+    async def status(self, record: Record) -> Status: ...
+
+    async def close(self, record: Record) -> None: ...
+
+
+@runtime_checkable
+class SupportsLogs(Protocol):
+    """A target that can show what the deployment said."""
+
+    def logs(self, record: Record, *, follow: bool, tail: int) -> AsyncIterator[str]:
+        """The last `tail` lines, then with `follow` new ones until the end of it."""
+
+
+@runtime_checkable
+class SupportsInventory(Protocol):
+    """A target that can list what is there of ours, known to the ledger or not."""
+
+    async def inventory(self) -> list[Finding]:
+        """Everything there that was opened from this home."""
+
+    async def discard(self, finding: Finding) -> None:
+        """End it; silent when it is gone already."""

@@ -1,0 +1,350 @@
+"""The life of a deployment by its name, on any target: opened, adopted, looked at, ended.
+
+Here is decided what a target does not know: whether the name exists and is adopted,
+replaced or opened; that the ledger is written first; that one program at a time works on
+a name; and that whatever fails half way is closed again.
+"""
+
+import asyncio
+import importlib
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+import filelock
+import msgspec
+
+from toolkit import paths
+from toolkit.deploy.base import (
+    DEFAULT_DEADLINE_S,
+    Action,
+    Change,
+    Health,
+    Intent,
+    Plan,
+    Progress,
+    Record,
+    State,
+    Status,
+    SupportsLogs,
+    Target,
+    Update,
+    check_name,
+)
+from toolkit.deploy.ledger import Ledger
+from toolkit.errors import DeadlineError, UsageError
+
+RUN_VARIABLE = "AKASH_LLM_RUN"
+CLOSE_DEADLINE_S = 60.0
+LOCK_POLL_S = 0.1
+
+# target -> where its class is; one line is all that a new target needs here.
+TARGETS: Mapping[str, str] = {
+    "local": "toolkit.deploy.local:LocalTarget",
+}
+
+_COMPARED = ("target", "engine", "model", "context", "parallel")
+
+
+class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint, as the ledger has it and as it is."""
+
+    name: str
+    target: str
+    model: str
+    state: State
+    health: Health
+    detail: str
+    url: str | None
+    key_file: Path
+    context: int
+    parallel: int
+    opened_at: datetime
+    run_id: str | None
+
+
+class Keeper:
+    """All of it over one ledger and a set of targets. Holds no state of its own."""
+
+    def __init__(
+        self, *, targets: Mapping[str, Target] | None = None, ledger: Ledger | None = None
+    ) -> None:
+        self._targets = targets
+        self.ledger = ledger or Ledger(paths.ledger())
+
+    def target(self, name: str) -> Target:
+        """The target of that name, or `UsageError`."""
+        if self._targets is not None and name in self._targets:
+            return self._targets[name]
+        known = TARGETS if self._targets is None else {}
+        if name not in known:
+            names = ", ".join(self._targets or TARGETS)
+            raise UsageError(f"there is no target {name!r}", hint=f"Targets: {names}")
+        module, _, attribute = known[name].partition(":")
+        made: Target = getattr(importlib.import_module(module), attribute)()
+        return made
+
+    def targets(self) -> list[Target]:
+        """All of them."""
+        return [self.target(name) for name in (self._targets or TARGETS)]
+
+    # -- plan -----------------------------------------------------------------------
+
+    async def plan(self, intent: Intent) -> Plan:
+        """What applying the intent would do, given what is there under its name."""
+        _check(intent)
+        target = self.target(intent.target)
+        record = self.ledger.find(intent.name)
+        plan = await target.plan(intent)
+        if record is None or record.state is State.CLOSING:
+            return plan
+        if (await self.target(record.target).status(record)).health is Health.GONE:
+            return plan
+        changes = changes_between(record.intent, plan.intent)
+        action = Action.REPLACE if changes else Action.ADOPT
+        return msgspec.structs.replace(plan, action=action, changes=changes)
+
+    # -- apply ----------------------------------------------------------------------
+
+    async def apply(
+        self,
+        plan: Plan,
+        *,
+        replace: bool = False,
+        progress: Progress | None = None,
+        deadline_s: float = DEFAULT_DEADLINE_S,
+    ) -> Record:
+        """Carry out a plan and return the record of an endpoint that answers.
+
+        What is there by that name and fits is adopted; what does not fit is ended only
+        with `replace`. If anything fails, what this call opened is closed before the
+        error goes on. `DeadlineError` after `deadline_s`.
+        """
+        _check(plan.intent)
+        report = _Reporter(progress or (lambda update: None), deadline_s)
+        try:
+            async with asyncio.timeout(deadline_s), self._lock(plan.intent.name, report):
+                return await self._apply(plan, replace, report)
+        except TimeoutError:
+            raise DeadlineError(
+                f"{plan.intent.name} was not ready within {deadline_s:.0f} s; the last phase was"
+                f" {report.phase!r}",
+                hint=f"Its log says more: akash-llm logs {plan.intent.name}",
+            ) from None
+
+    async def _apply(self, plan: Plan, replace: bool, report: "_Reporter") -> Record:
+        record = await self._adopted(plan, replace)
+        if record is None:
+            run_id = os.environ.get(RUN_VARIABLE) or None
+            record = self.ledger.open(plan.intent, sdl=plan.sdl, run_id=run_id)
+        elif await self._answers(record):
+            report("adopt", "it is there already")
+            return self.ledger.move(record.uid, State.READY)
+        opening = _Opening(self.ledger, record, report)
+        try:
+            await self.target(record.target).apply(opening)
+            return self.ledger.move(record.uid, State.READY)
+        except BaseException as error:
+            # One that worked before may recover, and somebody may be using it.
+            if record.state is not State.READY:
+                await self._end(record, error=_reason(error, report))
+            raise
+
+    async def _adopted(self, plan: Plan, replace: bool) -> Record | None:
+        """The open record to go on with; what stands in the way is closed."""
+        record = self.ledger.find(plan.intent.name)
+        if record is None:
+            return None
+        is_gone = (await self.target(record.target).status(record)).health is Health.GONE
+        changes = changes_between(record.intent, plan.intent)
+        if record.state is State.CLOSING or is_gone:
+            await self._end(record, error="it had ended by itself" if is_gone else None)
+            return None
+        if not changes:
+            return record
+        if not replace:
+            listed = ", ".join(f"{c.field} {c.now} → {c.then}" for c in changes)
+            raise UsageError(
+                f"{record.name} runs already, with another intent: {listed}",
+                hint="Say that it shall be replaced (--replace, replace=True), or choose"
+                " another name.",
+            )
+        await self._end(record)
+        return None
+
+    async def _answers(self, record: Record) -> bool:
+        status = await self.target(record.target).status(record)
+        return record.state is State.READY and status.health is Health.READY
+
+    # -- close ----------------------------------------------------------------------
+
+    async def close(self, name: str, *, deadline_s: float = CLOSE_DEADLINE_S) -> Record | None:
+        """End the endpoint of that name; its row, or None if nothing was open."""
+        check_name(name)
+        report = _Reporter(lambda update: None, deadline_s)
+        try:
+            async with asyncio.timeout(deadline_s), self._lock(name, report):
+                record = self.ledger.find(name)
+                return await self._end(record) if record else None
+        except TimeoutError:
+            raise DeadlineError(
+                f"{name} could not be closed within {deadline_s:.0f} s",
+                hint="Another akash-llm may be deploying it: end that one, then try again.",
+            ) from None
+
+    async def close_run(self, run_id: str) -> list[Record]:
+        """End what a notebook run opened; what it adopted stays."""
+        names = [record.name for record in self.ledger.open_records(run_id=run_id)]
+        closed = [await self.close(name) for name in names]
+        return [record for record in closed if record]
+
+    async def _end(self, record: Record, *, error: str | None = None) -> Record:
+        self.ledger.move(record.uid, State.CLOSING, error=error)
+        latest = self.ledger.get(record.uid) or record
+        await self.target(record.target).close(latest)
+        return self.ledger.move(record.uid, State.CLOSED)
+
+    # -- look -----------------------------------------------------------------------
+
+    async def status(self, name: str | None = None) -> list[EndpointStatus]:
+        """Open endpoints, or the one of that name (`UsageError` if there is none)."""
+        records = [self.record(name)] if name else self.ledger.open_records()
+        return list(await asyncio.gather(*(self._status(record) for record in records)))
+
+    async def _status(self, record: Record) -> EndpointStatus:
+        seen: Status = await self.target(record.target).status(record)
+        return EndpointStatus(
+            name=record.name,
+            target=record.target,
+            model=record.intent.model,
+            state=record.state,
+            health=seen.health,
+            detail=seen.detail,
+            url=record.url,
+            key_file=paths.key_file(record.name),
+            context=record.intent.context,
+            parallel=record.intent.parallel,
+            opened_at=record.opened_at,
+            run_id=record.run_id,
+        )
+
+    def record(self, name: str | None) -> Record:
+        """The open record of that name; without a name, the only one there is."""
+        records = self.ledger.open_records()
+        if name is not None:
+            records = [record for record in records if record.name == check_name(name)]
+        if len(records) == 1:
+            return records[0]
+        if not records:
+            which = f"named {name!r} " if name else ""
+            raise UsageError(f"no endpoint {which}is open", hint="Start one here: akash-llm up")
+        names = ", ".join(record.name for record in records)
+        raise UsageError("several endpoints are open", hint=f"Say which: {names}")
+
+    async def logs(
+        self, name: str | None = None, *, follow: bool = False, tail: int = 100
+    ) -> AsyncIterator[str]:
+        """What the endpoint said; also of one that is closed, if `name` says which."""
+        record = self.ledger.latest(check_name(name)) if name else self.record(None)
+        if record is None:
+            raise UsageError(f"no endpoint named {name!r} was ever opened here")
+        target = self.target(record.target)
+        if not isinstance(target, SupportsLogs):
+            raise UsageError(f"the target {record.target!r} keeps no logs")
+        async for line in target.logs(record, follow=follow, tail=tail):
+            yield line
+
+    # -- one program at a time ------------------------------------------------------
+
+    @asynccontextmanager
+    async def _lock(self, name: str, report: "_Reporter") -> AsyncIterator[None]:
+        """Hold the name. Waits; who waits sets the time."""
+        lock = filelock.FileLock(_lock_path(name), thread_local=False)
+        while True:
+            try:
+                lock.acquire(timeout=0)
+                break
+            except filelock.Timeout:
+                if report.phase != "wait":
+                    report("wait", f"another akash-llm is working on {name}")
+                await asyncio.sleep(LOCK_POLL_S)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_busy(self, name: str) -> bool:
+        lock = filelock.FileLock(_lock_path(name), thread_local=False)
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
+
+
+def changes_between(now: Intent, then: Intent) -> tuple[Change, ...]:
+    """The fields in which another intent asks for another deployment."""
+    return tuple(
+        Change(field, str(getattr(now, field)), str(getattr(then, field)))
+        for field in _COMPARED
+        if getattr(now, field) != getattr(then, field)
+    )
+
+
+class _Reporter:
+    """Tells the person about phases, with the time since the beginning."""
+
+    def __init__(self, progress: Progress, deadline_s: float) -> None:
+        self._progress = progress
+        self._start = time.monotonic()
+        self._deadline_s = deadline_s
+        self.phase = "begin"
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self._deadline_s - (time.monotonic() - self._start))
+
+    def __call__(self, phase: str, text: str, usual_s: float | None = None) -> None:
+        self.phase = phase
+        self._progress(Update(phase, text, time.monotonic() - self._start, usual_s))
+
+
+class _Opening:
+    """The `Opening` that a target sees."""
+
+    def __init__(self, ledger: Ledger, record: Record, report: _Reporter) -> None:
+        self._ledger = ledger
+        self._report = report
+        self.record = record
+
+    @property
+    def deadline_s(self) -> float:
+        return self._report.left_s
+
+    def note(self, *, url: str | None = None, **handle: str | int | float) -> None:
+        self.record = self._ledger.note(self.record.uid, url=url, handle=handle)
+
+    def report(self, phase: str, text: str, usual_s: float | None = None) -> None:
+        self._report(phase, text, usual_s)
+
+
+def _check(intent: Intent) -> None:
+    check_name(intent.name)
+    for field in ("context", "parallel"):
+        if getattr(intent, field) < 1:
+            raise UsageError(f"{field} must be at least 1", hint="Leave it out for the default.")
+
+
+def _reason(error: BaseException, report: _Reporter) -> str:
+    if not isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    return "interrupted" if report.left_s else f"not ready in time (phase {report.phase!r})"
+
+
+def _lock_path(name: str) -> Path:
+    folder = paths.endpoint(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / ".lock"

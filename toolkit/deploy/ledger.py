@@ -1,0 +1,265 @@
+"""The ledger: what was opened, in SQLite, written before it is.
+
+One row per deployment and one event per change of it, which is never altered. Every
+method is one transaction that is on disk (WAL, `synchronous=FULL`) when it returns; a
+process that dies in between leaves the row as it was. Methods block for a few
+milliseconds. A connection is opened per call, so a `Ledger` may be used from any thread
+and any number of processes.
+"""
+
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from toolkit.deploy.base import Intent, Record, State
+from toolkit.errors import ConfigError
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 30.0
+
+_SCHEMA = (
+    """CREATE TABLE deployments (
+        uid TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        target TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('opening', 'ready', 'closing', 'closed')),
+        intent TEXT NOT NULL,
+        sdl TEXT NOT NULL,
+        opened_at TEXT NOT NULL,
+        updated_at TEXT NOT NULL,
+        closed_at TEXT,
+        run_id TEXT,
+        url TEXT,
+        handle TEXT NOT NULL DEFAULT '{}',
+        error TEXT
+    ) STRICT""",
+    "CREATE UNIQUE INDEX one_open_per_name ON deployments (name) WHERE state <> 'closed'",
+    """CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        uid TEXT NOT NULL REFERENCES deployments (uid),
+        at TEXT NOT NULL,
+        what TEXT NOT NULL,
+        detail TEXT NOT NULL DEFAULT ''
+    ) STRICT""",
+)
+
+_COLUMNS = "uid, state, intent, sdl, opened_at, updated_at, closed_at, run_id, url, handle, error"
+
+_FOLLOWS: Mapping[State, frozenset[State]] = {
+    State.OPENING: frozenset({State.READY, State.CLOSING}),
+    State.READY: frozenset({State.READY, State.CLOSING}),
+    State.CLOSING: frozenset({State.CLOSING, State.CLOSED}),
+    State.CLOSED: frozenset(),
+}
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One change of one deployment."""
+
+    at: datetime
+    uid: str
+    what: str
+    detail: str
+
+
+class Ledger:
+    """The ledger at `path`; the file is made by the first write."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # -- changes --------------------------------------------------------------------
+
+    def open(self, intent: Intent, *, sdl: str, run_id: str | None = None) -> Record:
+        """A new row, `opening`. `ConfigError` if the name has an open row already."""
+        uid, now = uuid.uuid4().hex, _now()
+        row = (uid, intent.name, intent.target, State.OPENING, _json(intent), sdl, now, now, run_id)
+        with self._write() as db:
+            try:
+                db.execute(
+                    "INSERT INTO deployments (uid, name, target, state, intent, sdl, opened_at,"
+                    " updated_at, run_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    row,
+                )
+            except sqlite3.IntegrityError:
+                raise ConfigError(
+                    f"an endpoint named {intent.name!r} is open already",
+                    hint=f"See it with `akash-llm status {intent.name}`.",
+                ) from None
+            _log(db, uid, now, State.OPENING)
+            return _get(db, uid)
+
+    def note(
+        self, uid: str, *, url: str | None = None, handle: Mapping[str, str | int | float]
+    ) -> Record:
+        """Add what the target needs to find the deployment again."""
+        with self._write() as db:
+            merged = {**_get(db, uid).handle, **handle}
+            db.execute(
+                "UPDATE deployments SET handle = ?, url = coalesce(?, url), updated_at = ?"
+                " WHERE uid = ?",
+                (_json(merged), url, _now(), uid),
+            )
+            _log(db, uid, _now(), "noted", ", ".join(sorted(handle)))
+            return _get(db, uid)
+
+    def move(self, uid: str, state: State, *, error: str | None = None) -> Record:
+        """Take the row to `state`; the first `error` stays.
+
+        Closing a closed row changes nothing. `ValueError` for a step that no life of a
+        deployment has, such as out of `closed`.
+        """
+        with self._write() as db:
+            record, now = _get(db, uid), _now()
+            if record.state is State.CLOSED and state in (State.CLOSING, State.CLOSED):
+                return record
+            if state not in _FOLLOWS[record.state]:
+                raise ValueError(f"{record.name}: {record.state} cannot become {state}")
+            db.execute(
+                "UPDATE deployments SET state = ?, error = coalesce(error, ?), updated_at = ?,"
+                " closed_at = ? WHERE uid = ?",
+                (state, error, now, now if state is State.CLOSED else None, uid),
+            )
+            _log(db, uid, now, state, error or "")
+            return _get(db, uid)
+
+    # -- questions ------------------------------------------------------------------
+
+    def find(self, name: str) -> Record | None:
+        """The open row of that name."""
+        return next(iter(self._select("WHERE name = ? AND state <> 'closed'", name)), None)
+
+    def latest(self, name: str) -> Record | None:
+        """The newest row of that name, open or closed."""
+        found = self._select("WHERE name = ? ORDER BY opened_at DESC, rowid DESC LIMIT 1", name)
+        return next(iter(found), None)
+
+    def get(self, uid: str) -> Record | None:
+        return next(iter(self._select("WHERE uid = ?", uid)), None)
+
+    def open_records(self, *, run_id: str | None = None) -> list[Record]:
+        """Open rows, oldest first; with `run_id` only those that this run opened."""
+        if run_id is None:
+            return self._select("WHERE state <> 'closed' ORDER BY opened_at, rowid")
+        where = "WHERE state <> 'closed' AND run_id = ? ORDER BY opened_at, rowid"
+        return self._select(where, run_id)
+
+    def records(self) -> list[Record]:
+        """All rows, oldest first."""
+        return self._select("ORDER BY opened_at, rowid")
+
+    def events(self, uid: str) -> list[Event]:
+        """What happened to one deployment, oldest first."""
+        with self._read() as db:
+            rows = db.execute(
+                "SELECT at, uid, what, detail FROM events WHERE uid = ? ORDER BY id", (uid,)
+            )
+            return [Event(datetime.fromisoformat(at), *rest) for at, *rest in rows]
+
+    # -- SQLite ---------------------------------------------------------------------
+
+    def _select(self, clause: str, *values: str) -> list[Record]:
+        if not self.path.exists():
+            return []
+        with self._read() as db:
+            rows = db.execute(f"SELECT {_COLUMNS} FROM deployments {clause}", values)
+            return [_record(row) for row in rows]
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        with closing(self._connect()) as db:
+            yield db
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction that takes the only write lock first: no lost updates."""
+        with closing(self._connect()) as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not self.path.exists()
+        try:
+            db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            if is_new:
+                os.chmod(self.path, 0o600)
+            _prepare(db)
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(
+                f"the ledger {self.path} cannot be used: {error}",
+                hint="It is SQLite; if it is damaged, move it away and run `akash-llm doctor`.",
+            ) from None
+        return db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    """Pragmas, and the schema where there is none yet."""
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA foreign_keys = ON")
+    if _version(db) == 0:
+        db.execute("BEGIN IMMEDIATE")
+        if _version(db) == 0:  # nobody else was quicker
+            for statement in _SCHEMA:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+    if _version(db) > SCHEMA_VERSION:
+        db.close()
+        raise ConfigError(
+            "the ledger was written by a newer akash-llm", hint="Update akash-llm and try again."
+        )
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _log(db: sqlite3.Connection, uid: str, at: str, what: str, detail: str = "") -> None:
+    db.execute(
+        "INSERT INTO events (uid, at, what, detail) VALUES (?, ?, ?, ?)", (uid, at, what, detail)
+    )
+
+
+def _get(db: sqlite3.Connection, uid: str) -> Record:
+    row = db.execute(f"SELECT {_COLUMNS} FROM deployments WHERE uid = ?", (uid,)).fetchone()
+    if row is None:
+        raise KeyError(uid)
+    return _record(row)
+
+
+def _record(row: tuple[str, ...]) -> Record:
+    uid, state, intent, sdl, opened, updated, closed, run_id, url, handle, error = row
+    return Record(
+        uid=uid,
+        state=State(state),
+        intent=msgspec.json.decode(intent, type=Intent),
+        sdl=sdl,
+        opened_at=datetime.fromisoformat(opened),
+        updated_at=datetime.fromisoformat(updated),
+        closed_at=datetime.fromisoformat(closed) if closed else None,
+        run_id=run_id,
+        url=url,
+        handle=msgspec.json.decode(handle, type=dict[str, str | int | float]),
+        error=error,
+    )
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

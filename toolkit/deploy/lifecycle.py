@@ -1,0 +1,124 @@
+"""What a notebook or a command says: plan, deploy, close, status, connect, logs."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from decimal import Decimal
+from types import TracebackType
+from typing import Any
+
+from toolkit.client import Endpoint
+from toolkit.deploy.access import endpoint_of
+from toolkit.deploy.base import (
+    DEFAULT_CONTEXT,
+    DEFAULT_DEADLINE_S,
+    DEFAULT_MODEL,
+    DEFAULT_PARALLEL,
+    Intent,
+    Plan,
+    Progress,
+    Record,
+    name_for,
+)
+from toolkit.deploy.keeper import EndpointStatus, Keeper
+from toolkit.errors import UsageError
+
+
+class Deployment:
+    """`await` it for an endpoint that stays, or `async with` it for one that ends."""
+
+    def __init__(self, open_record: Callable[[], Awaitable[Record]], keeper: Keeper) -> None:
+        self._open_record = open_record
+        self._keeper = keeper
+        self._endpoint: Endpoint | None = None
+
+    def __await__(self) -> Generator[Any, None, Endpoint]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Endpoint:
+        self._endpoint = await self._open()
+        return self._endpoint
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._endpoint is not None:
+            await self._endpoint.aclose()
+            await self._keeper.close(self._endpoint.name)
+
+    async def _open(self) -> Endpoint:
+        return endpoint_of(await self._open_record())
+
+
+async def plan(
+    model: str = DEFAULT_MODEL,
+    *,
+    name: str | None = None,
+    target: str = "local",
+    engine: str = "llama-cpp",
+    context: int = DEFAULT_CONTEXT,
+    parallel: int = DEFAULT_PARALLEL,
+    max_usd_per_hour: float | Decimal | None = None,
+    runtime_hours: float | None = None,
+    keeper: Keeper | None = None,
+) -> Plan:
+    """What deploying `model` would do, need and cost. The name defaults to the model's."""
+    cap = None if max_usd_per_hour is None else Decimal(str(max_usd_per_hour))
+    intent = Intent(
+        name=name or name_for(model),
+        model=model,
+        target=target,
+        engine=engine,
+        context=context,
+        parallel=parallel,
+        max_usd_per_hour=cap,
+        runtime_hours=runtime_hours,
+    )
+    return await (keeper or Keeper()).plan(intent)
+
+
+def deploy(
+    planned: Plan | str = DEFAULT_MODEL,
+    *,
+    replace: bool = False,
+    progress: Progress | None = None,
+    deadline_s: float = DEFAULT_DEADLINE_S,
+    keeper: Keeper | None = None,
+    **intent: Any,
+) -> Deployment:
+    """Deploy a plan, or a model by its name (then `intent` is what `plan` takes).
+
+    `await deploy(…)` gives an endpoint that keeps running; `async with deploy(…) as
+    endpoint` closes it at the end, whoever opened it.
+    """
+    used = keeper or Keeper()
+    if isinstance(planned, Plan) and intent:
+        raise UsageError(f"a plan takes no {', '.join(intent)}", hint="Put it into plan(…).")
+
+    async def open_record() -> Record:
+        made = planned if isinstance(planned, Plan) else await plan(planned, keeper=used, **intent)
+        return await used.apply(made, replace=replace, progress=progress, deadline_s=deadline_s)
+
+    return Deployment(open_record, used)
+
+
+async def close(name: str | None = None) -> None:
+    """End the endpoint of that name, or the only one there is; silent if it is gone."""
+    keeper = Keeper()
+    await keeper.close(name or keeper.record(None).name)
+
+
+async def status(name: str | None = None) -> list[EndpointStatus]:
+    """All open endpoints, or the one of that name."""
+    return await Keeper().status(name)
+
+
+async def connect(name: str | None = None) -> Endpoint:
+    """The client of an open endpoint; without a name, of the only one there is."""
+    return endpoint_of(Keeper().record(name))
+
+
+def logs(name: str | None = None, *, follow: bool = False, tail: int = 100) -> AsyncIterator[str]:
+    """Lines that an endpoint logged, and with `follow` those to come."""
+    return Keeper().logs(name, follow=follow, tail=tail)

@@ -1,0 +1,337 @@
+"""This machine as a target: the rendered SDL, run as processes of the person's own.
+
+What runs is decided by a table of known images, never by the SDL. A process gets its
+own session, a log file and a mark (`processes`), listens on loopback only, and needs no
+daemon of ours: ledger and mark are enough to find it again.
+"""
+
+import asyncio
+import importlib.util
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+
+from toolkit import paths
+from toolkit.deploy import keyfile, logfile, processes, ready
+from toolkit.deploy.access import endpoint_of
+from toolkit.deploy.base import (
+    Finding,
+    Health,
+    Intent,
+    Limit,
+    Opening,
+    Plan,
+    Price,
+    Record,
+    Status,
+)
+from toolkit.deploy.needs import Needs, make_available, needs_of
+from toolkit.deploy.processes import Started
+from toolkit.deploy.services import Job, Program, job_of
+from toolkit.errors import ConfigError, CredentialsError, EndpointError, ToolkitError
+from toolkit.sdl.inputs import RenderInputs
+from toolkit.sdl.parse import parse
+from toolkit.sdl.render import render
+
+HOST = "127.0.0.1"
+PORT = 11434
+MODELS_MOUNT = "/models"
+PORT_TRIES = 3
+STOP_GRACE_S = 10.0
+SHOWN_LOG_LINES = 15
+USUAL_LOAD_S = 3.0
+
+SERVER = "akash-llm-server"
+PROGRAMS: Mapping[str, Program] = {
+    SERVER: Program((sys.executable, "-P", "-m", "server")),
+}
+
+_PRIVACY = (
+    "Prompts and answers stay on this machine; the server listens on 127.0.0.1 only.",
+    "The key lies in a file that only you can read; the server knows its digest.",
+)
+_LIMITS = (Limit("runs until it is closed or this machine restarts; costs only power", True),)
+
+
+class LocalTarget:
+    """Endpoints as processes here. `image` is what the rendered SDL will name."""
+
+    name = "local"
+
+    def __init__(
+        self, programs: Mapping[str, Program] = PROGRAMS, *, image: str | None = None
+    ) -> None:
+        self._programs = programs
+        self._image = image or f"{SERVER}:{version('akash-llm')}"
+
+    # -- Target ---------------------------------------------------------------------
+
+    async def plan(self, intent: Intent) -> Plan:
+        """What it takes here. Writes nothing but the key file of a name that has none."""
+        if intent.engine != "llama-cpp":
+            raise ConfigError(
+                f"the engine {intent.engine!r} does not run on this machine",
+                hint="Leave the engine out: llama-cpp runs on any machine.",
+            )
+        _check_installed()
+        needs = await asyncio.to_thread(needs_of, intent)
+        sdl = self._render(intent, needs)
+        job = self._job(sdl, intent.name)
+        return Plan(
+            intent=needs.intent,
+            resources=needs.resources,
+            price=Price(Decimal(0)),
+            worst_case_usd=Decimal(0),
+            limits=_LIMITS,
+            privacy=_PRIVACY,
+            notices=(*needs.notices, *job.notices),
+            sdl=sdl,
+        )
+
+    async def apply(self, opening: Opening) -> None:
+        record = opening.record
+        found = _process_of(record) or _recovered(record.uid)
+        if found and record.url:
+            opening.note(pid=found.pid, started_at=found.started_at)
+            await self._wait(opening, found, is_new=False)
+            return
+        await processes.end(record.uid, found, grace_s=STOP_GRACE_S)
+        await self._start(opening)
+
+    async def status(self, record: Record) -> Status:
+        process = _process_of(record) or _recovered(record.uid)
+        if process is None:
+            return Status(Health.GONE, "its process has ended")
+        if not record.url:
+            return Status(Health.NOT_READY, "it was left half started")
+        try:
+            async with endpoint_of(record) as endpoint:
+                if not await endpoint.is_ready():
+                    return Status(Health.NOT_READY, "it is loading, or does not answer")
+                await endpoint.version()
+        except CredentialsError as error:
+            return Status(Health.NOT_READY, f"its key does not open it: {error.message}")
+        except EndpointError as error:
+            return Status(Health.NOT_READY, error.message)
+        return Status(Health.READY, "answers")
+
+    async def close(self, record: Record) -> None:
+        await processes.end(record.uid, _process_of(record), grace_s=STOP_GRACE_S)
+
+    # -- SupportsLogs ---------------------------------------------------------------
+
+    async def logs(self, record: Record, *, follow: bool, tail: int) -> AsyncIterator[str]:
+        path = _log_of(record)
+        if not follow:
+            for line in logfile.last_lines(path, tail):
+                yield line
+            return
+        process = _process_of(record)
+        if not path.exists():
+            return
+        async for line in logfile.follow(
+            path,
+            tail=tail,
+            goes_on=lambda: process is not None and processes.is_alive(process, record.uid),
+        ):
+            yield line
+
+    # -- SupportsInventory ----------------------------------------------------------
+
+    async def inventory(self) -> list[Finding]:
+        home = str(paths.home())
+        return [
+            Finding(uid, f"running: process {', '.join(str(p.pid) for p in members)}")
+            for uid, members in processes.marked().items()
+            if any(processes.environment_of(p).get(paths.HOME_VARIABLE) == home for p in members)
+        ]
+
+    async def discard(self, finding: Finding) -> None:
+        await processes.end(finding.uid, None, grace_s=STOP_GRACE_S)
+
+    # -- how it is done -------------------------------------------------------------
+
+    def _render(self, intent: Intent, needs: Needs) -> str:
+        key = keyfile.ensure(paths.key_file(intent.name))
+        return render(
+            RenderInputs(
+                image=self._image,
+                keys_text=keyfile.as_digests(key),
+                model=needs.intent.model,
+                context=intent.context,
+                parallel=intent.parallel,
+                memory=needs.memory,
+            ),
+        )
+
+    def _job(self, sdl: str, name: str) -> Job:
+        return job_of(parse(sdl, f"{name}.yaml").sdl, self._programs, _mounts(name))
+
+    async def _start(self, opening: Opening) -> None:
+        record = opening.record
+        opening.report("prepare", "folder, key and model")
+        job = self._job(record.sdl, record.name)
+        _check_key(record.name, job)
+        await make_available(record.intent, lambda line: opening.report("prepare", line))
+        _write_folder(record, job)
+        for attempt in range(1, PORT_TRIES + 1):
+            port = free_port(PORT if attempt == 1 else 0)
+            process = self._spawn(opening, job, port)
+            try:
+                await self._wait(opening, process, is_new=True)
+                return
+            except EndpointError:
+                # Another program may have taken the port between our look and the start.
+                is_alive = processes.is_alive(process, record.uid)
+                if is_alive or attempt == PORT_TRIES or is_free(port):
+                    raise
+                opening.report("start", f"port {port} was taken meanwhile; trying another")
+
+    def _spawn(self, opening: Opening, job: Job, port: int) -> Started:
+        record = opening.record
+        log = _new_log(record)
+        if port != PORT:
+            opening.report("start", f"port {PORT} is in use, taking {port}")
+        # Written first: whoever finds the process by its mark knows where it answers.
+        opening.note(url=f"http://{HOST}:{port}", port=port, log=str(log))
+        environment = _environment(job, port)
+        try:
+            process = processes.start(job.argv, environment, log, uid=record.uid)
+        except OSError as error:
+            raise ConfigError(
+                f"{job.argv[0]} cannot be started: {error.strerror}",
+                hint="Is the Python environment still where it was made?",
+            ) from None
+        opening.note(pid=process.pid, started_at=process.started_at)
+        return process
+
+    async def _wait(self, opening: Opening, process: Started, *, is_new: bool) -> None:
+        record = opening.record
+
+        def check() -> None:
+            if not processes.is_alive(process, record.uid):
+                raise _died(opening.record)
+
+        opening.report("load", f"{record.intent.model} is being loaded", USUAL_LOAD_S)
+        async with endpoint_of(opening.record) as endpoint:
+            await ready.wait_until_healthy(endpoint, check)
+            opening.report("answer", "waiting for the first token")
+            try:
+                await ready.wait_for_token(endpoint, check, is_new=is_new)
+            except EndpointError:
+                check()  # a process that died says more than a connection that broke
+                raise
+
+
+def free_port(wanted: int) -> int:
+    """`wanted` if nothing listens there, else one that the system picks."""
+    if wanted and is_free(wanted):
+        return wanted
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on that port of loopback now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _check_installed() -> None:
+    missing = [name for name in ("litestar", "llama_cpp") if not importlib.util.find_spec(name)]
+    if missing:
+        raise ConfigError(
+            f"the server is not installed here: {', '.join(missing)} is missing",
+            hint="Install it: pip install 'akash-llm[server]'",
+        )
+
+
+def _check_key(name: str, job: Job) -> None:
+    key = keyfile.read(paths.key_file(name))
+    digests = job.environment.get("AKASH_LLM_KEYS", "")
+    try:
+        is_known = keyfile.is_known(key, digests)
+    except ValueError as error:
+        raise ConfigError(f"AKASH_LLM_KEYS of the SDL is not ok: {error}") from None
+    if not is_known:
+        raise ConfigError(
+            f"the plan was made for another key than the one in {paths.key_file(name)}",
+            hint="Plan again: the key file has changed since.",
+        )
+
+
+def _process_of(record: Record) -> Started | None:
+    """The living process that the record names."""
+    pid, started_at = record.handle.get("pid"), record.handle.get("started_at")
+    if pid is None or started_at is None:
+        return None
+    process = Started(int(pid), float(started_at))
+    return process if processes.is_alive(process, record.uid) else None
+
+
+def _recovered(uid: str) -> Started | None:
+    """The leader of processes with that mark, when nobody could note its number."""
+    leaders = (p for p in processes.marked(uid).get(uid, ()) if processes.is_leader(p))
+    return next((Started(p.pid, p.create_time()) for p in leaders), None)
+
+
+def _mounts(name: str) -> Path:
+    return paths.endpoint(name) / "mounts"
+
+
+def _write_folder(record: Record, job: Job) -> None:
+    """The endpoint's folder: SDL, logs, and what stands for the mounts."""
+    folder = paths.endpoint(record.name)
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    (folder / "deploy.yaml").write_text(record.sdl, encoding="utf-8")
+    for inside, outside in job.mounts.items():
+        outside.parent.mkdir(parents=True, exist_ok=True)
+        if inside != MODELS_MOUNT:
+            outside.mkdir(exist_ok=True)
+        elif not outside.is_symlink() or outside.readlink() != paths.models():
+            outside.unlink(missing_ok=True)
+            outside.symlink_to(paths.models(), target_is_directory=True)
+
+
+def _new_log(record: Record) -> Path:
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    return paths.endpoint(record.name) / "logs" / f"{now}.log"
+
+
+def _log_of(record: Record) -> Path:
+    given = record.handle.get("log")
+    return Path(str(given)) if given else paths.endpoint(record.name) / "logs" / "none.log"
+
+
+def _environment(job: Job, port: int) -> dict[str, str]:
+    """Ours without its secrets and settings, then the SDL's, then what is fixed."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("AKASH_")}
+    return {
+        **inherited,
+        **job.environment,
+        "AKASH_LLM_HOST": HOST,
+        "AKASH_LLM_PORT": str(port),
+        "PYTHONUNBUFFERED": "1",
+        paths.HOME_VARIABLE: str(paths.home()),
+    }
+
+
+def _died(record: Record) -> ToolkitError:
+    lines = logfile.last_lines(_log_of(record), SHOWN_LOG_LINES)
+    said = "\n".join(f"  {line}" for line in lines) or "  (it said nothing)"
+    return EndpointError(
+        f"the server of {record.name} ended while it was starting. It said last:\n{said}",
+        hint=f"The whole log: {_log_of(record)}",
+    )

@@ -1,0 +1,168 @@
+"""What a model takes on this machine, read from its file, with the reason for each."""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+import msgspec
+import psutil
+
+from server.errors import ModelNotFound, ServerError
+from server.models.gguf import GGUFHeader
+from server.models.name import InvalidModelName, ModelName
+from server.models.store import Store
+from server.models.stored import StoredModel
+from server.models.wheel import EMBEDDED, ensure_embedded
+from toolkit import paths
+from toolkit.deploy.base import Intent, Resource
+from toolkit.errors import CapacityError, ConfigError, UsageError
+
+MIB = 1 << 20
+# Programs, the vocabulary and compute buffers of a small batch.
+OVERHEAD_BYTES = 300 * MIB
+CACHE_BYTES_PER_VALUE = 2  # half precision
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """`intent` has the model's name written out. `memory` is a size for an SDL."""
+
+    intent: Intent
+    memory: str
+    resources: tuple[Resource, ...]
+    notices: tuple[str, ...]
+
+
+def needs_of(intent: Intent) -> Needs:
+    """Resources and notices for an intent; blocks on the disk.
+
+    `UsageError` for a name that is none, `ConfigError` for a model that is not in the
+    store or cannot be served, `CapacityError` if it cannot fit.
+    """
+    name = _parsed(intent.model)
+    intent = msgspec.structs.replace(intent, model=name.display())
+    try:
+        stored = Store(paths.models()).get(name)
+        stored.check()
+    except ModelNotFound:
+        if not name.same_as(ModelName.parse(EMBEDDED)):
+            raise _missing(intent.model) from None
+        return _unseen(intent)
+    except ServerError as error:
+        raise ConfigError(error.message, hint=error.hint or _LISTING) from None
+    return _measured(intent, stored)
+
+
+async def make_available(intent: Intent, report: Callable[[str], None]) -> None:
+    """Put the embedded model into the store if it is wanted and not there.
+
+    `ConfigError` for any other model that is not there.
+    """
+    name = _parsed(intent.model)
+    store = Store(paths.models())
+    loop = asyncio.get_running_loop()
+
+    def tell(line: str) -> None:
+        loop.call_soon_threadsafe(report, line)
+
+    try:
+        if name.same_as(ModelName.parse(EMBEDDED)):
+            await asyncio.to_thread(ensure_embedded, store, progress=tell)
+        else:
+            await asyncio.to_thread(store.get, name)
+    except ModelNotFound:
+        raise _missing(intent.model) from None
+    except ServerError as error:
+        raise ConfigError(error.message, hint=error.hint or _LISTING) from None
+
+
+_LISTING = "See what is there: akash-llm models list"
+
+
+def _parsed(model: str) -> ModelName:
+    try:
+        return ModelName.parse(model)
+    except InvalidModelName as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
+def _missing(model: str) -> ConfigError:
+    return ConfigError(
+        f"the model {model} is not on this machine",
+        hint="`akash-llm models list` shows what is, `akash-llm models pull NAME` and"
+        " `akash-llm models add NAME FILE` bring more.",
+    )
+
+
+def _unseen(intent: Intent) -> Needs:
+    resources = (
+        Resource("model", intent.model, "small enough for any machine"),
+        _context(intent),
+    )
+    notice = f"{intent.model} is not here yet: its package (about 100 MB) will be downloaded."
+    return Needs(intent, "1Gi", resources, (notice,))
+
+
+def _measured(intent: Intent, stored: StoredModel) -> Needs:
+    _, header = stored.check()
+    cache = cache_bytes(header, intent.context * intent.parallel)
+    memory = stored.size + cache + OVERHEAD_BYTES
+    total = psutil.virtual_memory().total
+    if memory > total:
+        raise CapacityError(
+            f"{intent.model} needs about {_size(memory)} of memory, this machine has"
+            f" {_size(total)}",
+            hint="Ask for a smaller context, fewer parallel requests or a smaller model.",
+        )
+    resources = (
+        Resource("model", f"{intent.model}, {_size(stored.size)}", _kind(stored)),
+        _context(intent),
+        Resource(
+            "memory",
+            f"about {_size(memory)}",
+            f"weights {_size(stored.size)}, cache {_size(cache)}, programs {_size(OVERHEAD_BYTES)}",
+        ),
+    )
+    whole = f"{math.ceil(memory / MIB)}Mi"
+    return Needs(intent, whole, resources, _notices(intent, header, memory))
+
+
+def cache_bytes(header: GGUFHeader, tokens: int) -> int:
+    """Bytes of the KV cache for `tokens`: keys and values of every layer and head."""
+    layers = header.of_architecture("block_count") or 0
+    heads = header.of_architecture("attention.head_count") or 1
+    kv_heads = header.of_architecture("attention.head_count_kv") or heads
+    default = header.embedding_length // heads
+    key = header.of_architecture("attention.key_length") or default
+    value = header.of_architecture("attention.value_length") or default
+    return tokens * layers * kv_heads * (key + value) * CACHE_BYTES_PER_VALUE
+
+
+def _notices(intent: Intent, header: GGUFHeader, memory: int) -> tuple[str, ...]:
+    notices = []
+    if header.context_length and intent.context > header.context_length:
+        notices.append(
+            f"{intent.model} was trained for {header.context_length} tokens; beyond that"
+            " answers get worse."
+        )
+    if memory > psutil.virtual_memory().available:
+        notices.append("More memory than is free now: close something, or it may be slow.")
+    return tuple(notices)
+
+
+def _context(intent: Intent) -> Resource:
+    return Resource(
+        "context",
+        f"{intent.context} tokens for each of {intent.parallel} at once",
+        "no request shares its context",
+    )
+
+
+def _kind(stored: StoredModel) -> str:
+    details = stored.details
+    return f"{details.parameter_size} parameters, {details.quantization_level}"
+
+
+def _size(size_bytes: int) -> str:
+    if size_bytes >= 1 << 30:
+        return f"{size_bytes / (1 << 30):.1f} GiB"
+    return f"{max(1, round(size_bytes / MIB))} MiB"

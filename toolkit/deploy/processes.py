@@ -1,0 +1,184 @@
+"""Processes that outlive us: started apart, found again, ended whole.
+
+Each process carries its deployment's uid in its environment, and so do its children.
+That mark is what makes it ours: a number alone may belong to somebody else by now, and
+a process started by a program that was killed a moment later is in no file at all.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from toolkit.errors import EndpointError
+
+MARK = "AKASH_LLM_DEPLOYMENT"
+POLL_S = 0.05
+KILL_WAIT_S = 10.0
+# The start time that the system tells may move by this much when the clock is set.
+CLOCK_SLACK_S = 2.0
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A process: its number, and when it was started (seconds since the epoch)."""
+
+    pid: int
+    started_at: float
+
+
+def start(argv: Sequence[str], environment: Mapping[str, str], log: Path, *, uid: str) -> Started:
+    """Start `argv` in a session of its own, its output appended to `log`.
+
+    Nothing of it hangs on us: no pipe, no terminal, no signal handler, no object that
+    has to be kept. Raises `OSError` if it cannot be started.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    pid = os.posix_spawn(
+        argv[0],
+        list(argv),
+        {**environment, MARK: uid},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+        setsigmask=[],
+        setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE],
+    )
+    try:
+        return Started(pid, psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:  # gone already; whoever waits for it will say so
+        return Started(pid, time.time())
+
+
+def is_alive(process: Started, uid: str) -> bool:
+    """Whether it runs: this very process, not another one with its number."""
+    _reap(process.pid)
+    try:
+        found = psutil.Process(process.pid)
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return _is_ours(found, uid, process.started_at)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def marked(uid: str | None = None) -> dict[str, list[psutil.Process]]:
+    """Living processes of this user by the uid that they carry; with `uid` only its own."""
+    found: dict[str, list[psutil.Process]] = {}
+    for process in psutil.process_iter():
+        mark = environment_of(process).get(MARK)
+        if mark and uid in (None, mark):
+            found.setdefault(mark, []).append(process)
+    return found
+
+
+def environment_of(process: psutil.Process) -> Mapping[str, str]:
+    """Its environment; empty where it is gone or not ours to read."""
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):
+        return {}
+
+
+def family(uid: str, process: Started | None) -> list[psutil.Process]:
+    """Everything that belongs to a deployment.
+
+    By mark; and, from the leader, its session and its descendants, for children that
+    were given another environment.
+    """
+    members = {p.pid: p for p in marked(uid).get(uid, ())}
+    if process is not None and is_alive(process, uid):
+        with suppress(psutil.NoSuchProcess):
+            leader = psutil.Process(process.pid)
+            members[leader.pid] = leader
+            members |= {p.pid: p for p in leader.children(recursive=True)}
+            members |= {p.pid: p for p in _session(leader.pid)}
+    return list(members.values())
+
+
+def is_leader(process: psutil.Process) -> bool:
+    """Whether a session began with it, as it does with every process that we start."""
+    try:
+        return os.getsid(process.pid) == process.pid
+    except OSError:
+        return False
+
+
+async def end(uid: str, process: Started | None, *, grace_s: float) -> None:
+    """End everything of a deployment; silent if nothing is left.
+
+    The leader is asked first, so that it can end its children in order; what is still
+    there after `grace_s` is killed. Returns when all are gone, else `EndpointError`.
+    """
+    members = family(uid, process)
+    if not members:
+        return
+    leaders = [p for p in members if is_leader(p)]
+    _signal(leaders or members, signal.SIGTERM)
+    left = await _gone(members, grace_s)
+    if left:
+        # Children that came meanwhile, or that outlived their leader.
+        left = list({p.pid: p for p in (*left, *family(uid, process))}.values())
+        _signal(left, signal.SIGKILL)
+        left = await _gone(left, KILL_WAIT_S)
+    if left:
+        numbers = ", ".join(str(p.pid) for p in left)
+        raise EndpointError(
+            f"processes that cannot be ended: {numbers}",
+            hint="The system holds them (often a stuck disk); `akash-llm doctor` tries again.",
+        )
+
+
+async def _gone(processes: Sequence[psutil.Process], within_s: float) -> list[psutil.Process]:
+    """Those of `processes` that are still there when all are gone or the time is up."""
+    deadline = time.monotonic() + within_s
+    left = [p for p in processes if _lives(p)]
+    while left and time.monotonic() < deadline:
+        await asyncio.sleep(POLL_S)
+        left = [p for p in left if _lives(p)]
+    return left
+
+
+def _lives(process: psutil.Process) -> bool:
+    _reap(process.pid)
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)  # checks that it still is the same process
+
+
+def _session(leader: int) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(OSError):
+            if os.getsid(process.pid) == leader:
+                found.append(process)
+    return found
+
+
+def _is_ours(process: psutil.Process, uid: str, started_at: float) -> bool:
+    """By its mark; by its start time where the environment may not be read."""
+    try:
+        return process.environ().get(MARK) == uid
+    except (psutil.AccessDenied, OSError):
+        return abs(process.create_time() - started_at) < CLOCK_SLACK_S
+
+
+def _reap(pid: int) -> None:
+    """Take the exit status of a child of ours, so that it is no zombie; else nothing."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

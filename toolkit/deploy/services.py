@@ -1,0 +1,116 @@
+"""From an SDL to a process of this machine: which images are known, and what they get.
+
+Pure. An SDL may come from anywhere, so nothing in it is ever run: the image only picks
+a row of a table, and of the environment only what that row knows is handed on.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from toolkit.errors import ConfigError
+from toolkit.sdl.model import SDL, Service
+
+# What a server of ours may be told by an SDL. Host and port are the target's business.
+SERVER_ENVIRONMENT = frozenset(
+    {
+        "AKASH_LLM_CONTEXT",
+        "AKASH_LLM_ENGINE",
+        "AKASH_LLM_KEEP_ALIVE",
+        "AKASH_LLM_KEYS",
+        "AKASH_LLM_MAX_BODY_BYTES",
+        "AKASH_LLM_MAX_QUEUE",
+        "AKASH_LLM_MODELS",
+        "AKASH_LLM_ORIGINS",
+        "AKASH_LLM_PARALLEL",
+        "AKASH_LLM_PRELOAD",
+        "AKASH_LLM_THREADS",
+    }
+)
+FIXED = frozenset({"AKASH_LLM_HOST", "AKASH_LLM_PORT"})
+
+_VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+
+class Program(msgspec.Struct, frozen=True):
+    """What stands for an image on this machine."""
+
+    argv: tuple[str, ...]
+    environment: frozenset[str] = SERVER_ENVIRONMENT
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A service, ready to be started: `mounts` are paths in the container to here."""
+
+    service: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    mounts: Mapping[str, Path]
+    notices: tuple[str, ...]
+
+
+def job_of(sdl: SDL, programs: Mapping[str, Program], mounts: Path) -> Job:
+    """The one service of the SDL as a job, with what was ignored of it as notices.
+
+    `programs` is keyed by the last part of an image's repository. Raises `ConfigError`
+    for another image, for several services, or for volume names that are no names.
+    """
+    if len(sdl.services) != 1:
+        raise ConfigError(
+            f"the SDL has {len(sdl.services)} services; this machine runs one per endpoint",
+            hint="Deploy them one by one, each under its own name.",
+        )
+    ((name, service),) = sdl.services.items()
+    program = _program(service.image, programs)
+    places = _mounts(service, mounts)
+    given = service.environment
+    environment = {
+        key: _rewritten(value, places) for key, value in given.items() if key in program.environment
+    }
+    return Job(name, program.argv, environment, places, _notices(sdl, name, service, program))
+
+
+def repository_of(image: str) -> str:
+    """The last part of an image's repository, without registry, tag and digest."""
+    return image.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]
+
+
+def _program(image: str, programs: Mapping[str, Program]) -> Program:
+    program = programs.get(repository_of(image))
+    if program is None:
+        raise ConfigError(
+            f"the image {image!r} is not known on this machine",
+            hint=f"Known here: {', '.join(sorted(programs))}. Nothing else is ever run.",
+        )
+    return program
+
+
+def _mounts(service: Service, folder: Path) -> dict[str, Path]:
+    places = {}
+    for volume, mount in service.mounts.items():
+        if not _VOLUME.fullmatch(volume):
+            raise ConfigError(f"{volume!r} cannot name a volume", hint="Letters, digits, - and _.")
+        if mount.mount:
+            places[mount.mount] = folder / volume
+    return places
+
+
+def _rewritten(value: str, mounts: Mapping[str, Path]) -> str:
+    """A value that is a path below a mount becomes the path here."""
+    for inside, outside in mounts.items():
+        path = PurePosixPath(value)
+        if path.is_relative_to(inside) and ".." not in path.parts:
+            return str(outside / path.relative_to(inside))
+    return value
+
+
+def _notices(sdl: SDL, name: str, service: Service, program: Program) -> tuple[str, ...]:
+    ignored = [key for key in ("command", "args", "credentials") if getattr(service, key)]
+    ignored += sorted(set(service.environment) - program.environment - FIXED)
+    notices = [f"{name}: {key} of the SDL is ignored on this machine" for key in ignored]
+    copies = sum(a.count for service_name, _, a in sdl.allocations() if service_name == name)
+    if copies > 1:
+        notices.append(f"{name}: one of {copies} replicas runs on this machine")
+    return tuple(notices)

@@ -1,0 +1,79 @@
+"""Plans and endpoints as text and as an HTML table. Pure; every value is escaped."""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from html import escape
+
+from toolkit.deploy.base import Action, Plan
+
+Row = tuple[str, str, str]
+
+_ACTIONS = {
+    Action.CREATE: "start a new endpoint",
+    Action.ADOPT: "nothing: it is there already and stays",
+    Action.REPLACE: "end the endpoint of that name and start this one",
+}
+
+
+def plan_rows(plan: Plan) -> list[Row]:
+    """(what, amount, remark) for each line of a plan, in reading order."""
+    intent = plan.intent
+    return [
+        ("endpoint", intent.name, _ACTIONS[plan.action]),
+        *(("change", f"{c.field}: {c.now} → {c.then}", "") for c in plan.changes),
+        ("where", intent.target, f"engine {intent.engine}"),
+        *((r.what, r.amount, r.reason) for r in plan.resources),
+        ("price", f"{usd(plan.price.usd_per_hour)} per hour", _longer(plan)),
+        ("worst case", _worst(plan.worst_case_usd), "the most before a limit ends it"),
+        *(("limit", limit.what, _holds(limit.holds_alone)) for limit in plan.limits),
+        *(("privacy", sentence, "") for sentence in plan.privacy),
+        *(("note", sentence, "") for sentence in plan.notices),
+    ]
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan for a terminal."""
+    return columns(plan_rows(plan))
+
+
+def plan_html(plan: Plan) -> str:
+    """The plan for a notebook."""
+    rows = "".join(
+        f"<tr><th scope='row' style='text-align:left'>{escape(what)}</th>"
+        f"<td style='text-align:left'>{escape(amount)}</td>"
+        f"<td style='text-align:left'>{escape(remark)}</td></tr>"
+        for what, amount, remark in plan_rows(plan)
+    )
+    head = "<tr><th scope='col'>what</th><th scope='col'>how much</th><th scope='col'>why</th></tr>"
+    return f"<table><caption>Plan</caption><thead>{head}</thead><tbody>{rows}</tbody></table>"
+
+
+def columns(rows: Iterable[Sequence[str]]) -> str:
+    """Rows of equally many cells, aligned, two spaces apart."""
+    lines = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def usd(amount: Decimal) -> str:
+    """Dollars with as many places as say something."""
+    if amount == 0:
+        return "$0"
+    return f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}"
+
+
+def _longer(plan: Plan) -> str:
+    price = plan.price
+    return f"{usd(price.usd_per_day)} per day, {usd(price.usd_per_month)} per month"
+
+
+def _worst(amount: Decimal | None) -> str:
+    return "no limit" if amount is None else usd(amount)
+
+
+def _holds(alone: bool) -> str:
+    return "holds by itself" if alone else "holds only while akash-llm watches"
