@@ -1,0 +1,171 @@
+"""Where a message is written, and the buttons around it; knows nothing of endpoints."""
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+
+from toolkit.widgets.task import HomeLoop
+
+# Enter arrives before the text it ends, as two messages sent back to back.
+ENTER_GRACE_S = 0.2
+
+
+class Composer:
+    """A line with Enter, or a box for several lines, and Send, Stop, Retry, Edit, Clear.
+
+    The callbacks are called in the order of the person's actions; `send` gets the
+    text, and the draft is empty by then.
+    """
+
+    def __init__(
+        self,
+        home: HomeLoop,
+        *,
+        send: Callable[[str], None],
+        stop: Callable[[], None],
+        retry: Callable[[], None],
+        edit: Callable[[], None],
+        clear: Callable[[], None],
+        settings: Callable[[bool], None],
+    ) -> None:
+        self._home = home
+        self._send_text = send
+        self._clear_all = clear
+        self._entered: object | None = None
+        fill = widgets.Layout(flex="1 1 auto", width="auto")
+        # Without continuous updates the text arrives once, with Enter or on leaving the
+        # line; a message is only sent for Enter, so that leaving keeps a draft.
+        self.line = widgets.Text(
+            placeholder="Message, then Enter", continuous_update=False, layout=fill
+        )
+        self.line.on_msg(self._line_event)
+        self.line.observe(self._line_changed, "value")
+        self.box = widgets.Textarea(
+            placeholder="Message of several lines, then Send",
+            rows=4,
+            layout=widgets.Layout(flex="1 1 auto", width="auto", display="none"),
+        )
+        for field in (self.line, self.box):
+            field.description = "Message"
+            field.style.description_width = "62px"
+        self.send = _button(home, "Send", "Send the message", self._submit, style="primary")
+        self.stop = _button(home, "Stop", "Stop the reply and free its slot", stop)
+        self.retry = _button(home, "Retry", "Ask the last message again", retry)
+        self.edit = _button(home, "Edit last", "Take the last message back and edit it", edit)
+        self.clear = _button(home, "Clear", "Remove the conversation", self._ask_to_clear)
+        self.confirm = _button(home, "Clear all", "Yes, remove it", self._confirmed, style="danger")
+        self.keep = _button(home, "Keep", "No, keep the conversation", self._kept)
+        self.lines = _toggle("Several lines", "Write in a box of several lines")
+        self.lines.observe(lambda change: self._show_box(change["new"]), "value")
+        self.settings = _toggle("Settings", "Model, system prompt and options")
+        self.settings.observe(lambda change: settings(change["new"]), "value")
+        for button in (self.confirm, self.keep):
+            button.layout.display = "none"
+        writing = widgets.HBox(
+            [self.line, self.box, self.send, self.stop],
+            layout=widgets.Layout(align_items="flex-end"),
+        )
+        acting = widgets.HBox(
+            [
+                self.retry,
+                self.edit,
+                self.clear,
+                self.confirm,
+                self.keep,
+                widgets.Box(layout=widgets.Layout(flex="1 1 auto")),
+                self.lines,
+                self.settings,
+            ],
+            layout=widgets.Layout(flex_flow="row wrap"),
+        )
+        self.view = widgets.VBox([writing, acting])
+
+    @property
+    def draft(self) -> str:
+        """What is written and not sent."""
+        return str(self._field.value)
+
+    @draft.setter
+    def draft(self, text: str) -> None:
+        if "\n" in text:
+            self.lines.value = True
+        self._entered = None
+        self._field.value = text
+
+    def enable(self, *, is_busy: bool, has_turns: bool) -> None:
+        """Offer what can be done now."""
+        self.send.disabled = is_busy
+        self.stop.disabled = not is_busy
+        self.stop.button_style = "warning" if is_busy else ""
+        for button in (self.retry, self.edit, self.clear):
+            button.disabled = is_busy or not has_turns
+        self._kept()
+
+    @property
+    def _field(self) -> widgets.Text | widgets.Textarea:
+        return self.box if self.lines.value else self.line
+
+    def _line_event(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
+        if content.get("event") != "submit":
+            return
+        self._entered = entered = object()
+
+        def due() -> None:
+            if self._entered is entered:
+                self._submit()
+
+        # With unchanged text (a draft that was left and entered later) no change follows.
+        self._home.later(ENTER_GRACE_S, due)
+
+    def _line_changed(self, change: dict[str, Any]) -> None:
+        if self._entered is not None and change["new"]:
+            self._home.do(self._submit)
+
+    def _submit(self) -> None:
+        text = self.draft
+        self._entered = None
+        if text.strip():
+            self._field.value = ""
+            self._send_text(text)
+
+    def _show_box(self, is_shown: bool) -> None:
+        text = self.line.value or self.box.value
+        self.box.layout.display = None if is_shown else "none"
+        self.line.layout.display = "none" if is_shown else None
+        self.line.value, self.box.value = "", ""
+        self._field.value = text
+
+    def _ask_to_clear(self) -> None:
+        self._show_confirm(True)
+
+    def _confirmed(self) -> None:
+        self._kept()
+        self._clear_all()
+
+    def _kept(self) -> None:
+        self._show_confirm(False)
+
+    def _show_confirm(self, is_shown: bool) -> None:
+        self.clear.layout.display = "none" if is_shown else None
+        for button in (self.confirm, self.keep):
+            button.layout.display = None if is_shown else "none"
+
+
+def _button(
+    home: HomeLoop, text: str, tooltip: str, act: Callable[[], None], *, style: str = ""
+) -> widgets.Button:
+    button = widgets.Button(
+        description=text,
+        tooltip=tooltip,
+        button_style=style,
+        layout=widgets.Layout(width="84px", flex="0 0 auto"),
+    )
+    button.on_click(lambda _: home.do(act))
+    return button
+
+
+def _toggle(text: str, tooltip: str) -> widgets.ToggleButton:
+    return widgets.ToggleButton(
+        description=text, tooltip=tooltip, layout=widgets.Layout(width="112px", flex="0 0 auto")
+    )
