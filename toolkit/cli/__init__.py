@@ -15,7 +15,9 @@ import click
 from toolkit.errors import EXIT_INTERRUPTED, ToolkitError
 
 # command -> (module, attribute, one line of help)
-COMMANDS: dict[str, tuple[str, str, str]] = {}
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "sdl": ("toolkit.cli.sdl", "sdl", "Make and check deployment files"),
+}
 
 
 class LazyGroup(click.Group):

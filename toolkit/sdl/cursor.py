@@ -43,7 +43,17 @@ class Cursor:
         """Report that this value is not `what`."""
         if self.node.value is None and not hint:
             hint = "give it a value, or remove the key"
-        self.problem(f"{self.name} must be {what}, not {describe(self.node)}", hint)
+        self.problem(f"{self.name} must be {what}, not {self._described()}", hint)
+
+    @property
+    def _is_secret(self) -> bool:
+        return "/credentials/" in self.path
+
+    def _described(self) -> str:
+        """What stands there instead; a secret is never repeated."""
+        if self._is_secret and not isinstance(self.node.value, list | dict | None):
+            return "this value"
+        return describe(self.node)
 
     # -- scalars --------------------------------------------------------------
 
@@ -66,7 +76,8 @@ class Cursor:
         value = self.node.value
         if value is None or isinstance(value, list | dict | str):
             return ""
-        return f'put it in quotes: "{value_text(value)}"'
+        shown = "" if self._is_secret else f': "{value_text(value)}"'
+        return f"put it in quotes{shown}"
 
     def matching(self, pattern: str, what: str, hint: str) -> str:
         """Text that matches `pattern` as a whole."""

@@ -17,6 +17,8 @@ from toolkit.sdl.quantities import (
     exact_count,
     exact_cpu,
     exact_size,
+    is_chain_cpu,
+    is_chain_size,
     size_text,
 )
 
@@ -24,8 +26,6 @@ _SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _ENV_NAME = re.compile(r"(?!\.\.)[-._a-zA-Z][-._a-zA-Z0-9]*", re.ASCII)
 _HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _ATTRIBUTE_KEY = re.compile(r"[a-zA-Z][\w/.\-]{1,126}[\w*]?", re.ASCII)
-_GO_CPU = re.compile(r"[0-9]+m|[0-9]+(\.[0-9]+)?")
-_GO_SIZE = re.compile(r"[0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?")
 _GPU_RAM = re.compile(r"[0-9]+([KMGTPE]i)?")
 _CLASSES: Final = ("default", "beta1", "beta2", "beta3", "ram")
 
@@ -183,7 +183,7 @@ def _cpu_units(found: Findings) -> None:
     for path, resources in found.compute():
         units = resources.cpu.units
         place = f"{path}/cpu/units"
-        if isinstance(units, str) and not _GO_CPU.fullmatch(units):
+        if not is_chain_cpu(units):
             found.add(place, f"`{units}` is no amount of CPU", 'write cores, or whole "500m"')
             continue
         least, most = CPU_RANGE
@@ -215,7 +215,7 @@ def _volume_sizes(found: Findings) -> None:
 def _check_size(
     found: Findings, path: str, size: str, limits: tuple[int, int], allowed: str
 ) -> None:
-    if not _GO_SIZE.fullmatch(size):
+    if not is_chain_size(size):
         found.add(path, f"the chain cannot read the size `{size}`", _better_size(size))
         return
     try:

@@ -31,6 +31,8 @@ _POWERS: Final = {letter: power for power, letter in enumerate("kmgtpe", start=1
 _LOOSE_SIZE = re.compile(r"([\d.]+)([a-z])([a-z]*)", re.ASCII)
 _EXACT_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kMGTPE]i?|Ki)")
 _CPU = re.compile(r"([0-9]+(?:\.[0-9]+)?)([a-zA-Z]*)")
+_CHAIN_SIZE = re.compile(r"[0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?")
+_CHAIN_CPU = re.compile(r"[0-9]+m|[0-9]+(\.[0-9]+)?")
 _NUMBER_START = re.compile(r"\.?[0-9]+(?:\.[0-9]*)?")
 # Longer ones name no hardware, and arithmetic with them would not end soon.
 _MAX_LENGTH: Final = 40
@@ -45,6 +47,17 @@ def size_text(size: str) -> str:
     base = 1024 if found[3] == "i" else 1000
     product = float(number[0]) * float(base ** _POWERS.get(found[2], 0))
     return number_text(-(-Fraction(product) // 1))
+
+
+def is_chain_size(size: str) -> bool:
+    """Whether the chain's tools read `size`: they know fewer spellings."""
+    return len(size) <= _MAX_LENGTH and bool(_CHAIN_SIZE.fullmatch(size))
+
+
+def is_chain_cpu(units: Number | str) -> bool:
+    """Whether the chain's tools read `units`."""
+    text = units if isinstance(units, str) else number_text(units)
+    return len(text) <= _MAX_LENGTH and bool(_CHAIN_CPU.fullmatch(text))
 
 
 def exact_size(size: str) -> int | None:
