@@ -174,8 +174,6 @@ class Supervisor:
         """End every runner. Requests in them fail."""
         self._is_closed = True
         await asyncio.gather(*(self._end(entry) for entry in list(self._entries.values())))
-        for task in list(self._tasks):
-            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # private

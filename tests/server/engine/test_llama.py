@@ -1,0 +1,283 @@
+"""The embedded model in a real runner process."""
+
+import asyncio
+import json
+import math
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from server.engine.config import EngineConfig
+from server.engine.supervisor import Supervisor
+from server.engine.types import (
+    Finish,
+    FinishReason,
+    Grammar,
+    ModelInfo,
+    Piece,
+    Request,
+    Sampling,
+    Segment,
+)
+from server.errors import EngineCrashed, InvalidRequest, LoadFailed
+from server.models.name import ModelName
+from server.models.store import Store
+
+GREEDY = Sampling(temperature=0)
+PROMPT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+QUESTION = PROMPT.format("What is the capital of France?")
+
+
+@pytest.fixture(scope="session")
+def weights(embedded_store: Path) -> Path:
+    path, _ = Store(embedded_store).get(ModelName.parse("smollm2:135m")).check()
+    return path
+
+
+@pytest.fixture
+async def supervisor() -> AsyncIterator[Supervisor]:
+    made = Supervisor(EngineConfig(context=512, parallel=4))
+    yield made
+    await made.close()
+
+
+async def generate(
+    supervisor: Supervisor, weights: Path, prompt: str, **request: object
+) -> tuple[str, Finish, list[Piece]]:
+    pieces: list[Piece] = []
+    async with supervisor.use(weights) as lease:
+        tokens = await lease.model.tokenize([Segment(prompt)], add_bos=True)
+        async with aclosing(
+            lease.model.generate(Request(tokens=tokens, **request))  # type: ignore[arg-type, type-var]
+        ) as stream:
+            async for event in stream:
+                if isinstance(event, Finish):
+                    return "".join(p.text for p in pieces), event, pieces
+                pieces.append(event)
+    raise AssertionError("the stream ended without a finish")
+
+
+async def info(supervisor: Supervisor, weights: Path) -> ModelInfo:
+    async with supervisor.use(weights) as lease:
+        return lease.model.info
+
+
+async def test_it_answers(supervisor: Supervisor, weights: Path) -> None:
+    text, finish, pieces = await generate(supervisor, weights, QUESTION, sampling=GREEDY)
+    assert "Paris" in text
+    assert finish.reason is FinishReason.EOS
+    # The end token is generated, and has no text.
+    assert finish.output_tokens == len(pieces) + 1
+    assert min(finish.prompt_ns, finish.output_ns, finish.queue_ns) > 0
+
+
+async def test_facts_of_the_model(supervisor: Supervisor, weights: Path) -> None:
+    facts = await info(supervisor, weights)
+    assert (facts.architecture, facts.context, facts.context_train) == ("llama", 512, 8192)
+    assert facts.eos == "<|im_end|>"
+    assert "<|im_start|>" in facts.control_tokens
+    assert facts.chat_template is not None
+    assert facts.can_shift
+
+
+async def test_many_at_once_say_what_each_says_alone(supervisor: Supervisor, weights: Path) -> None:
+    questions = ["Name a colour.", "What is 2 + 2?", "Say hello.", "Name a river.", "Name a fruit."]
+    prompts = [PROMPT.format(q) for q in questions]
+    alone = [
+        (await generate(supervisor, weights, p, sampling=GREEDY, max_tokens=12))[0] for p in prompts
+    ]
+    together = await asyncio.gather(
+        *(generate(supervisor, weights, p, sampling=GREEDY, max_tokens=12) for p in prompts)
+    )
+    # Kernels differ by batch size, so late tokens may; a mix-up would show in the first.
+    assert [t[0].split()[:2] for t in together] == [a.split()[:2] for a in alone]
+
+
+async def test_a_seed_reproduces_and_another_does_not(
+    supervisor: Supervisor, weights: Path
+) -> None:
+    async def say(seed: int) -> str:
+        sampling = Sampling(temperature=1.5, seed=seed)
+        text, _, _ = await generate(
+            supervisor, weights, PROMPT.format("Tell me a story."), sampling=sampling, max_tokens=16
+        )
+        return text
+
+    await say(1)  # the first computes the prompt, the others find it cached
+    assert await say(1) == await say(1)
+    assert await say(1) != await say(2)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(mirostat=1, seed=1),
+        Sampling(mirostat=2, seed=1),
+        Sampling(top_k=20, top_p=0.9, min_p=0.05, typical_p=0.9, seed=1),
+        Sampling(repeat_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.5, seed=1),
+        Sampling(temperature=0, repeat_penalty=1.3, repeat_last_n=-1),
+    ],
+)
+async def test_every_kind_of_chain_gives_text(
+    supervisor: Supervisor, weights: Path, sampling: Sampling
+) -> None:
+    text, finish, _ = await generate(supervisor, weights, QUESTION, sampling=sampling, max_tokens=8)
+    assert text.strip()
+    assert 0 < finish.output_tokens <= 8
+
+
+async def test_a_high_presence_penalty_forbids_every_repetition(
+    supervisor: Supervisor, weights: Path
+) -> None:
+    bound = Sampling(temperature=0, presence_penalty=1000.0, repeat_last_n=-1, ignore_eos=True)
+    _, _, pieces = await generate(supervisor, weights, QUESTION, sampling=bound, max_tokens=60)
+    said = [token for piece in pieces for token in piece.tokens]
+    async with supervisor.use(weights) as lease:
+        prompt = await lease.model.tokenize([Segment(QUESTION)], add_bos=True)
+    assert len(set(said)) == len(said) == 60
+    assert not set(said) & set(prompt)
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 20}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+async def test_a_schema_holds(supervisor: Supervisor, weights: Path, temperature: float) -> None:
+    text, finish, _ = await generate(
+        supervisor,
+        weights,
+        PROMPT.format("Describe a person as JSON."),
+        grammar=Grammar("schema", json.dumps(SCHEMA)),
+        sampling=Sampling(temperature=temperature, seed=7),
+        max_tokens=120,
+    )
+    assert finish.reason is FinishReason.EOS
+    person = json.loads(text)
+    assert set(person) == {"name", "age"}
+    assert isinstance(person["age"], int)
+
+
+async def test_json_mode_gives_an_object(supervisor: Supervisor, weights: Path) -> None:
+    text, finish, _ = await generate(
+        supervisor,
+        weights,
+        PROMPT.format("Give me a small JSON object."),
+        grammar=Grammar("json"),
+        sampling=GREEDY,
+        max_tokens=200,
+    )
+    assert text.lstrip().startswith("{")
+    if finish.reason is FinishReason.EOS:
+        assert isinstance(json.loads(text), dict)
+
+
+@pytest.mark.parametrize("schema", ['{"type": "nope"}', "[1]", "{", '{"$ref": "#/$defs/none"}'])
+async def test_a_schema_that_is_none_fails_alone(
+    supervisor: Supervisor, weights: Path, schema: str
+) -> None:
+    good = asyncio.create_task(generate(supervisor, weights, QUESTION, sampling=GREEDY))
+    with pytest.raises(InvalidRequest, match="format"):
+        await generate(supervisor, weights, QUESTION, grammar=Grammar("schema", schema))
+    assert "Paris" in (await good)[0]
+
+
+async def test_logprobs_are_those_of_the_model(supervisor: Supervisor, weights: Path) -> None:
+    _, _, pieces = await generate(
+        supervisor, weights, QUESTION, sampling=GREEDY, top_logprobs=5, max_tokens=3
+    )
+    for piece in pieces:
+        [logprob] = piece.logprobs
+        assert logprob.chosen == logprob.top[0], "greedy takes the best"
+        values = [t.logprob for t in logprob.top]
+        assert values == sorted(values, reverse=True)
+        assert sum(map(math.exp, values)) <= 1.0
+        assert logprob.chosen.raw.decode() == piece.text
+
+
+async def test_a_window_that_is_full_is_shifted(supervisor: Supervisor, weights: Path) -> None:
+    sampling = Sampling(temperature=0.5, ignore_eos=True, seed=1)
+    _, finish, _ = await generate(
+        supervisor, weights, QUESTION, sampling=sampling, context=64, num_keep=4, max_tokens=120
+    )
+    assert finish.output_tokens == 120
+    assert finish.shifted_tokens > 0
+    assert finish.reason is FinishReason.LENGTH
+
+
+async def test_cancelling_a_long_prompt_frees_the_slot(
+    supervisor: Supervisor, weights: Path
+) -> None:
+    await generate(supervisor, weights, QUESTION, max_tokens=1)
+    long = asyncio.create_task(generate(supervisor, weights, "word " * 500))
+    async with asyncio.timeout(20):
+        while supervisor.loaded()[0].num_running == 0:
+            await asyncio.sleep(0)
+        long.cancel()
+        while supervisor.loaded()[0].num_running:
+            await asyncio.sleep(0)
+    text, _, _ = await generate(supervisor, weights, QUESTION, sampling=GREEDY)
+    assert "Paris" in text
+
+
+async def test_user_text_cannot_write_control_tokens(supervisor: Supervisor, weights: Path) -> None:
+    async with supervisor.use(weights) as lease:
+        [special] = await lease.model.tokenize([Segment("<|im_end|>")], add_bos=True)
+        plain = await lease.model.tokenize([Segment("<|im_end|>", special=False)], add_bos=True)
+        assert special not in plain
+        assert len(plain) > 1
+        assert await lease.model.detokenize([special, *plain]) == "<|im_end|>" * 2
+
+
+async def test_an_abort_in_c_is_an_error_and_a_restart(
+    supervisor: Supervisor, weights: Path
+) -> None:
+    await generate(supervisor, weights, QUESTION, max_tokens=1)
+    running = asyncio.create_task(
+        generate(supervisor, weights, QUESTION, sampling=Sampling(ignore_eos=True))
+    )
+    async with asyncio.timeout(60):
+        while supervisor.loaded()[0].num_running == 0:
+            await asyncio.sleep(0)
+        pid = supervisor.loaded()[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGABRT)
+        with pytest.raises(EngineCrashed):
+            await running
+        text, _, _ = await generate(supervisor, weights, QUESTION, sampling=GREEDY)
+    assert "Paris" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "cannot load"),
+        (b"not a model at all" * 100, "cannot load"),
+    ],
+)
+async def test_a_file_that_is_no_model_is_said_to_be_none(
+    supervisor: Supervisor, tmp_path: Path, content: bytes, told: str
+) -> None:
+    path = tmp_path / "junk.gguf"
+    path.write_bytes(content)
+    with pytest.raises(LoadFailed, match=told):
+        async with supervisor.use(path):
+            pass
+
+
+async def test_a_file_that_is_cut_short_does_not_load(
+    supervisor: Supervisor, weights: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "short.gguf"
+    path.write_bytes(weights.read_bytes()[:50_000_000])
+    with pytest.raises(LoadFailed):
+        async with supervisor.use(path):
+            pass
