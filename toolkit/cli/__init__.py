@@ -16,6 +16,7 @@ from toolkit.errors import EXIT_INTERRUPTED, ToolkitError
 
 # command -> (module, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "models": ("toolkit.cli.models", "models", "The models on this machine"),
     "sdl": ("toolkit.cli.sdl", "sdl", "Make and check deployment files"),
 }
 

@@ -1,0 +1,66 @@
+# One command each for the main job and the tests; all set-up happens inside.
+# PYTHON is what makes .venv; TESTS and PYTEST_ARGS narrow `make test`.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+UV ?= uv
+export PROMPT ?= In one sentence: what is the Akash Network?
+TESTS ?=
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+CODE := server toolkit tests notebooks
+
+# Settings of somebody's other environment do not belong in ours.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.PHONY: help start test lab stop lint lock set-up set-up-tests
+
+help:  ## This list
+	@sed -n 's/^\([a-z]*\):.*## /\1  /p' $(MAKEFILE_LIST) | while read -r name text; do \
+		printf '  make %-6s %s\n' "$$name" "$$text"; done
+
+set-up:
+	@$(PYTHON) -I toolkit/preflight.py version
+	@$(PYTHON) -I toolkit/bootstrap.py server notebook
+
+set-up-tests:
+	@$(PYTHON) -I toolkit/preflight.py version browser
+	@$(PYTHON) -I toolkit/bootstrap.py server notebook dev
+
+start: set-up  ## A private endpoint on this machine, and one answer from it
+	@$(BIN)/akash-llm models pull smollm2:135m
+	@$(BIN)/akash-llm notebook run 04_deploy -p target=local
+	@printf '\n> %s\n' "$$PROMPT"
+	@$(BIN)/akash-llm chat --once "$$PROMPT"
+	@printf '\n'
+	@$(BIN)/akash-llm status
+	@printf '\n%s\n%s\n' \
+		'make lab    opens the chat and benchmark panels in JupyterLab' \
+		'make stop   stops the endpoint'
+
+test: set-up-tests  ## Every test
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+
+lab: set-up  ## JupyterLab on the notebooks, for this machine only
+	@$(BIN)/jupyter labextension disable --level=sys_prefix \
+		'@jupyterlab/apputils-extension:announcements' >/dev/null 2>&1
+	@$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks \
+		$(if $(filter 0,$(shell id -u)),--allow-root)
+
+stop:  ## Stop the local endpoints
+	@if [ -x $(BIN)/akash-llm ]; then $(BIN)/akash-llm down --all; \
+	else echo 'nothing is set up here, so nothing runs'; fi
+
+lint: set-up-tests  ## Style, types and the arrows between modules
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+lock:  ## Choose the versions anew (needs uv)
+	@$(UV) pip compile --universal --python-version 3.11 --all-extras --upgrade --quiet \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+		--output-file requirements.lock pyproject.toml
