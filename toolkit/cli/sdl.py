@@ -12,6 +12,7 @@ from typing import Any
 import click
 import msgspec
 
+from toolkit.deploy.keyfile import as_digests, ensure
 from toolkit.errors import EXIT_OK, SDLError, UsageError
 from toolkit.sdl.inputs import GPUChoice, GPURequest, RenderInputs
 from toolkit.sdl.manifest import canonical, manifest
@@ -131,6 +132,7 @@ def _excerpt(line: str, column: int) -> Iterator[str]:
 @click.option("--template", default=DEFAULT_TEMPLATE, show_default=True, help="Which template.")
 @click.option("--image", default="", help="Server image with its tag or digest.")
 @click.option("--keys", default="", help="Key digests, name:scope:sha256[,...].")
+@click.option("--key-file", type=click.Path(path_type=Path), help="Key; made if not there.")
 @click.option("--service", default=_DEFAULTS.service, show_default=True, help="Its name.")
 @click.option("--model", default=_DEFAULTS.model, show_default=True, help="Model to serve.")
 @click.option("--context", default=_DEFAULTS.context, show_default=True, help="Tokens a request.")
@@ -149,14 +151,16 @@ def render_command(
     template: str,
     json: bool,
     keys: str,
+    key_file: Path | None,
     gpu: int,
     gpu_model: tuple[str, ...],
     env: tuple[str, ...],
     **plain: str | int,
 ) -> None:
-    """Print the SDL of an endpoint."""
+    """Print the SDL of an endpoint. Only the digest of a key gets into it."""
+    digests = as_digests(ensure(key_file)) if key_file else keys
     inputs = msgspec.convert(
-        {**plain, "keys_text": keys, "gpu": _gpu(gpu, gpu_model), "env": _env(env)}, RenderInputs
+        {**plain, "keys_text": digests, "gpu": _gpu(gpu, gpu_model), "env": _env(env)}, RenderInputs
     )
     text = render(inputs, template)
     if not json:

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from server.keys import KeyRing
 from toolkit.errors import ConfigError, UsageError
 from toolkit.sdl.quantities import exact_amount, exact_cpu, exact_size
 
@@ -117,11 +118,17 @@ class RenderInputs(msgspec.Struct, frozen=True, kw_only=True):
         )
         _require(self.context > 0, "the context must be at least 1 token", "try 2048")
         _require(self.parallel > 0, "at least 1 request must run at once", "try 4")
+        self._check_keys()
+
+    def _check_keys(self) -> None:
+        """Digests only: the message never repeats what may be a key."""
+        hint = "give its digest as name:scope:sha256, or a key file; the key stays with you"
         if not self.keys_text:
-            raise ConfigError(
-                "an endpoint that the world can reach needs a key",
-                hint="give its digest as name:scope:sha256; the key itself stays with you",
-            )
+            raise ConfigError("an endpoint that the world can reach needs a key", hint=hint)
+        try:
+            KeyRing.from_text(self.keys_text)
+        except ValueError as error:
+            raise UsageError(f"the key digests cannot be read: {error}", hint=hint) from None
 
     def _check_env(self) -> None:
         ours = msgspec.structs.replace(self, env={}).environment()
