@@ -1,0 +1,140 @@
+"""`python -m server`: flags → settings → socket → engine → HTTP.
+
+The runner of a preloaded model is started before the web framework is imported:
+both take a while, and so they take it at the same time.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from server import logs
+from server.engine.config import EngineConfig
+from server.engine.supervisor import Supervisor
+from server.errors import ServerError
+from server.models.name import ModelName
+from server.models.store import Store
+from server.models.wheel import EMBEDDED
+from server.settings import Settings, SettingsError, load
+
+_BACKLOG = 2048
+_GOODBYE_S = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a server until it is told to stop; returns the exit code."""
+    try:
+        settings = load(sys.argv[1:] if argv is None else argv, os.environ)
+        serve(settings, engine_config(settings))
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def engine_config(settings: Settings) -> EngineConfig:
+    """What the settings say to the engine."""
+    return EngineConfig(
+        context=settings.context,
+        parallel=settings.parallel,
+        threads=settings.threads,
+        queue=settings.max_queue,
+    )
+
+
+def serve(settings: Settings, config: EngineConfig) -> None:
+    """Listen and answer until SIGINT or SIGTERM. Raises `SettingsError` before that."""
+    import uvloop
+
+    logs.configure()
+    listener = _listen(settings)
+    with listener:
+        store = Store(settings.models)
+        is_empty = _check_models(settings, store)
+        uvloop.run(_serve(settings, config, store, listener, is_empty))
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """A listening socket. Raises `SettingsError` if the address cannot be had."""
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        family, _, _, _, address = found[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {settings.host}: {error.strerror}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
+            "Stop what uses it, or choose another --port"
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _check_models(settings: Settings, store: Store) -> bool:
+    """Whether the store is empty. Raises `SettingsError` for a preload that is not in it."""
+    try:
+        is_empty = not store.list()
+        for name in settings.preload:
+            is_coming = is_empty and ModelName.parse(name).same_as(ModelName.parse(EMBEDDED))
+            if not is_coming:
+                store.get(name).check()
+    except ServerError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        raise SettingsError(f"cannot preload: {error.message}{hint}") from None
+    except OSError as error:
+        raise SettingsError(f"cannot read the model store {settings.models}: {error}") from None
+    return is_empty
+
+
+async def _serve(
+    settings: Settings, config: EngineConfig, store: Store, listener: socket.socket, is_empty: bool
+) -> None:
+    supervisor = Supervisor(config, keep_alive_s=settings.keep_alive)
+    if not is_empty:
+        for name in settings.preload:
+            weights, _ = store.get(name).check()
+            supervisor.start_loading(weights, keep_alive_s=settings.preload_keep_alive)
+    server = await asyncio.to_thread(_make_server, settings, store, supervisor, is_empty)
+    await server.serve(sockets=[listener])
+
+
+def _make_server(settings: Settings, store: Store, supervisor: Supervisor, is_empty: bool) -> Any:
+    """Import the web framework, which takes a while, and put the app together."""
+    import uvicorn
+
+    from server.app import create_app
+    from server.preload import Readiness
+
+    def announce(readiness: Readiness) -> None:
+        if readiness.is_ready:
+            print(f"akash-llm server is ready at {settings.url}", flush=True)
+
+    app: Any = create_app(settings, store, supervisor, is_empty=is_empty, on_prepared=announce)
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GOODBYE_S,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,313 @@
+"""What every dialect asks for: find a model, load it, answer a chat or a completion.
+
+A dialect translates its body into one of the requests here and the events into its
+own reply. Defaults, windows, truncation, capabilities and usage are decided once,
+here. Nothing here knows HTTP.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from server.api import prompt
+from server.api.options import Options, Resolved, parse_ollama, resolve
+from server.api.prompt import Prompt, Window
+from server.chat.messages import Message, assemble
+from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
+from server.engine.types import (
+    Finish,
+    FinishReason,
+    Grammar,
+    LoadedModel,
+    Logprob,
+    ModelInfo,
+    Request,
+    Segment,
+)
+from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
+from server.models.name import ModelName
+from server.models.store import Store
+from server.models.stored import StoredModel
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """What all kinds of generation have in common.
+
+    `keep_alive_s` None leaves it as it is. `truncate`: a prompt that is too long may be
+    cut; `shift`: so may what has been read when the window is full. `top_logprobs` as
+    in `engine.types.Request`. `owner` is the name of the key.
+    """
+
+    options: Options = Options()
+    format: Grammar | None = None
+    keep_alive_s: float | None = None
+    truncate: bool = True
+    shift: bool = True
+    top_logprobs: int | None = None
+    owner: str = ""
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A reply to a conversation. `before` are the tokens of an earlier one, then the
+    model's example messages are left out."""
+
+    model: StoredModel
+    messages: tuple[Message, ...]
+    generation: Generation = Generation()
+    before: tuple[int, ...] | None = None
+
+
+class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The continuation of a text, or with `suffix` what goes between the two."""
+
+    model: StoredModel
+    text: str
+    suffix: str = ""
+    generation: Generation = Generation()
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """The first event: the prompt is made. `context` is the window in force,
+    `asked_context` the one that was asked for, `has_template` False if a plain layout
+    stands in for the model's missing chat template."""
+
+    prompt_tokens: int
+    truncated_tokens: int
+    context: int
+    asked_context: int | None
+    has_template: bool = True
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """New text, with the logprobs of its tokens if they were asked for."""
+
+    text: str
+    logprobs: tuple[Logprob, ...] = ()
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """The last event. `tokens` are those of prompt and output, without BOS."""
+
+    reason: FinishReason
+    stop_string: str | None
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    truncated_tokens: int
+    shifted_tokens: int
+    total_ns: int
+    load_ns: int
+    prompt_ns: int
+    output_ns: int
+    tokens: list[int]
+
+
+Event = Started | Delta | Done
+Events = AsyncGenerator[Event, None]
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A model in memory and what the engine says about it."""
+
+    model: StoredModel
+    entry: LoadedEntry
+
+
+class Core:
+    """The store and the engine behind all dialects."""
+
+    def __init__(self, store: Store, supervisor: Supervisor) -> None:
+        self._store = store
+        self._supervisor = supervisor
+        self._last_names: dict[Path, StoredModel] = {}
+
+    async def find(self, name: str) -> StoredModel:
+        """The stored model of that name. Raises `ModelNotFound`, `InvalidModelName`."""
+        parsed = ModelName.parse(name)
+        try:
+            return await asyncio.to_thread(self._store.get, parsed)
+        except ModelNotFound as error:
+            raise ModelNotFound(f"model '{name}' not found", hint=error.hint) from None
+
+    async def list(self) -> Sequence[StoredModel]:
+        """Every stored model, newest first."""
+        return await asyncio.to_thread(self._store.list)
+
+    def loaded(self) -> Sequence[Served]:
+        """The models in memory, the one that stays longest first."""
+        return [
+            Served(self._last_names[entry.path], entry)
+            for entry in self._supervisor.loaded()
+            if entry.path in self._last_names
+        ]
+
+    def state(self, model: StoredModel) -> State:
+        """What the engine is doing with a model."""
+        weights, _ = model.check()
+        return self._supervisor.state(weights)
+
+    async def load(self, model: StoredModel, generation: Generation) -> None:
+        """Load a model and wait for it."""
+        _options(model, generation)
+        async with self._use(model, generation):
+            return
+
+    async def unload(self, model: StoredModel) -> None:
+        """End a model once nobody uses it; nothing if it is not loaded."""
+        weights, _ = model.check()
+        await self._supervisor.unload(weights)
+
+    async def render(self, request: ChatRequest | CompletionRequest) -> str:
+        """The text of a prompt as the template makes it, without generating anything."""
+        _options(request.model, request.generation)
+        async with self._use(request.model, request.generation) as lease:
+            segments = await _segments(request, lease.model.info)
+            return "".join(segment.text for segment in segments)
+
+    def run(self, request: ChatRequest | CompletionRequest) -> Events:
+        """`Started`, `Delta`s and one `Done`. Closing the iterator cancels the generation
+        and frees its slot. Raises `ServerError`s, before or between events."""
+        if isinstance(request, ChatRequest):
+            return self.run_chat(request)
+        return self.run_completion(request)
+
+    def run_chat(self, request: ChatRequest) -> Events:
+        """`run` for a conversation."""
+
+        async def make(model: LoadedModel, window: Window) -> Prompt:
+            before = request.before or ()
+            return await prompt.from_chat(model, _conversation(request), window, before=before)
+
+        return self._run(request.model, request.generation, make)
+
+    def run_completion(self, request: CompletionRequest) -> Events:
+        """`run` for a text."""
+
+        async def make(model: LoadedModel, window: Window) -> Prompt:
+            segments = await _segments(request, model.info)
+            return await prompt.from_segments(model, segments, window)
+
+        return self._run(request.model, request.generation, make)
+
+    async def _run(
+        self,
+        stored: StoredModel,
+        generation: Generation,
+        make: Callable[[LoadedModel, Window], Awaitable[Prompt]],
+    ) -> Events:
+        begun_ns = time.monotonic_ns()
+        options = _options(stored, generation)
+        async with self._use(stored, generation) as lease:
+            window = _window(lease.model.info, options, generation)
+            made = await make(lease.model, window)
+            yield Started(
+                prompt_tokens=len(made.tokens),
+                truncated_tokens=made.truncated,
+                context=window.context,
+                asked_context=options.num_ctx,
+                has_template=lease.model.info.chat_template is not None,
+            )
+            request = _engine_request(made, window, options, generation)
+            output: list[int] = []
+            async with aclosing(lease.model.generate(request)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Finish):
+                        yield _done(piece, made, output, lease.load_ns, begun_ns)
+                        return
+                    output += piece.tokens
+                    if piece.text or piece.logprobs:
+                        yield Delta(piece.text, piece.logprobs)
+
+    @asynccontextmanager
+    async def _use(self, model: StoredModel, generation: Generation) -> AsyncIterator[Lease]:
+        weights, _ = model.check()
+        self._last_names[weights] = model
+        async with self._supervisor.use(weights, keep_alive_s=generation.keep_alive_s) as lease:
+            yield lease
+
+
+def require(model: StoredModel, asked_name: str, verb: str, *wanted: str) -> None:
+    """Raise `Unsupported` unless the model can generate and has every capability `wanted`.
+
+    `verb` is what was asked for, as in `"m" does not support chat`.
+    """
+    model.check()
+    if "completion" not in model.capabilities:
+        raise Unsupported(f'"{asked_name}" does not support {verb}')
+    missing = [name for name in wanted if name not in model.capabilities]
+    if missing:
+        raise Unsupported(f"{model.name.full()} does not support " + "\n".join(missing))
+
+
+def _options(model: StoredModel, generation: Generation) -> Resolved:
+    """Built-in < model < request. Raises `ModelUnusable` for what the model brings."""
+    try:
+        own, _ = parse_ollama(model.parameters)
+    except InvalidRequest as error:
+        raise ModelUnusable(f"{model.name.display()}: PARAMETER: {error.message}") from None
+    return resolve(own, generation.options)
+
+
+async def _segments(request: ChatRequest | CompletionRequest, info: ModelInfo) -> Sequence[Segment]:
+    if isinstance(request, ChatRequest):
+        return await prompt.chat_segments(info, _conversation(request))
+    if request.suffix:
+        return prompt.gap_segments(info, request.text, request.suffix)
+    return [Segment(request.text)]
+
+
+def _conversation(request: ChatRequest) -> tuple[Message, ...]:
+    stored = request.model
+    examples = () if request.before is not None else stored.messages
+    return assemble(
+        request.messages,
+        system=stored.system or "",
+        examples=[Message(role=m.role, content=m.content) for m in examples],
+    )
+
+
+def _window(info: ModelInfo, options: Resolved, generation: Generation) -> Window:
+    return Window(
+        context=min(options.num_ctx or info.context, info.context),
+        num_keep=options.num_keep,
+        may_drop=generation.truncate,
+        may_cut=generation.truncate and generation.shift,
+    )
+
+
+def _engine_request(
+    made: Prompt, window: Window, options: Resolved, generation: Generation
+) -> Request:
+    return Request(
+        tokens=made.tokens,
+        sampling=options.sampling,
+        max_tokens=options.max_tokens,
+        stop=options.stop,
+        grammar=generation.format,
+        top_logprobs=generation.top_logprobs,
+        num_keep=options.num_keep + made.num_bos,
+        shift=generation.shift,
+        context=window.context,
+        owner=generation.owner,
+    )
+
+
+def _done(finish: Finish, made: Prompt, output: list[int], load_ns: int, begun_ns: int) -> Done:
+    return Done(
+        reason=finish.reason,
+        stop_string=finish.stop_string,
+        prompt_tokens=finish.prompt_tokens,
+        cached_tokens=finish.cached_tokens,
+        output_tokens=finish.output_tokens,
+        truncated_tokens=made.truncated,
+        shifted_tokens=finish.shifted_tokens,
+        total_ns=max(1, time.monotonic_ns() - begun_ns),
+        load_ns=max(1, load_ns + finish.queue_ns),
+        prompt_ns=max(1, finish.prompt_ns),
+        output_ns=max(1, finish.output_ns),
+        tokens=[*made.tokens[made.num_bos :], *output],
+    )

@@ -1,0 +1,29 @@
+"""What a dialect is to the rest of the server: paths, handlers, the shape of an error."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from litestar.handlers import HTTPRouteHandler
+
+from server.api.core import Core
+from server.errors import ServerError
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One API over the core.
+
+    `prefixes` are the beginnings of the paths that are its own: errors there wear its
+    shape, before and after routing. The longest one wins; an empty one takes the rest.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    handlers: Callable[[Core], Sequence[HTTPRouteHandler]]
+    encode_error: Callable[[ServerError], bytes]
+
+
+def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:
+    """The dialect that a path belongs to. One of them must have the empty prefix."""
+    owners = ((prefix, d) for d in dialects for prefix in d.prefixes if path.startswith(prefix))
+    return max(owners, key=lambda owner: len(owner[0]))[1]

@@ -1,0 +1,192 @@
+"""JSON as Ollama's Go server reads and writes it.
+
+Reading: any Content-Type, unknown keys ignored, keys matched without regard to
+case, null leaves the default, the last of equal keys wins, what follows the first
+value is ignored, and mistakes are told in the words of Go's decoder. Writing:
+compact, one line, with `<`, `>` and `&` escaped.
+"""
+
+import json
+import re
+from functools import cache
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from server.errors import InvalidRequest
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_encode = msgspec.json.Encoder().encode
+_GO_NAMES = {
+    "str": "string",
+    "int": "int",
+    "float": "float64",
+    "bool": "bool",
+    "array": "slice",
+    "object": "object",
+    "null": "null",
+}
+_MISMATCH = re.compile(r"Expected `(?P<want>[^`]+)`, got `(?P<got>[^`]+)`")
+_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SYNTAX = {
+    "Expecting value": "looking for beginning of value",
+    "Expecting property name enclosed in double quotes": (
+        "looking for beginning of object key string"
+    ),
+    "Illegal trailing comma before end of object": "looking for beginning of object key string",
+    "Illegal trailing comma before end of array": "looking for beginning of value",
+    "Expecting ':' delimiter": "after object key",
+    "Expecting ',' delimiter": "after array element or object key:value pair",
+    "Invalid control character at": "in string literal",
+    "Invalid \\escape": "in string escape code",
+    "Invalid \\uXXXX escape": "in \\u hexadecimal character escape",
+}
+
+
+def encode(value: Any) -> bytes:
+    """Compact JSON as Go's encoder writes it, without a newline."""
+    body = _encode(value)
+    return (
+        body.replace(b"<", b"\\u003c")
+        .replace(b">", b"\\u003e")
+        .replace(b"&", b"\\u0026")
+        .replace(b"\xe2\x80\xa8", b"\\u2028")
+        .replace(b"\xe2\x80\xa9", b"\\u2029")
+    )
+
+
+def decode(body: bytes, struct: type[T]) -> T:
+    """The body as `struct`. Raises `InvalidRequest` in the words of Go's decoder."""
+    if not body.strip():
+        raise InvalidRequest("missing request body")
+    value = parse(body)
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise InvalidRequest(
+            f"json: cannot unmarshal {_kind(value)} into Go value of type api.{struct.__name__}"
+        )
+    try:
+        return msgspec.convert(_fold(value, struct), struct)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(_mismatch(str(error), struct)) from None
+
+
+def parse(body: bytes) -> Any:
+    """The first JSON value of the body as plain objects."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _parse_leniently(body.decode("utf-8", "replace"))
+
+
+def _parse_leniently(text: str) -> Any:
+    """What the fast decoder refuses: Go takes broken UTF-8 and trailing text."""
+    start = len(text) - len(text.lstrip(" \t\r\n"))
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    try:
+        value, _ = decoder.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(_syntax(error)) from None
+    except RecursionError:
+        raise InvalidRequest("exceeded max depth") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise InvalidRequest(f"json: cannot unmarshal number: {error}") from None
+    return _without_surrogates(value)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidRequest(f"invalid character '{name[0]}' looking for beginning of value")
+
+
+def _syntax(error: json.JSONDecodeError) -> str:
+    """Go's words for a syntax error that Python found."""
+    at_end = error.pos >= len(error.doc.rstrip())
+    if at_end or error.msg.startswith("Unterminated string"):
+        return "unexpected EOF"
+    where = _SYNTAX.get(error.msg, "looking for beginning of value")
+    return f"invalid character {_go_character(error.doc[error.pos])} {where}"
+
+
+def _go_character(character: str) -> str:
+    if character == "'":
+        return "'\\''"
+    return "'" + json.dumps(character, ensure_ascii=False)[1:-1].replace('\\"', '"') + "'"
+
+
+def _without_surrogates(value: Any) -> Any:
+    """Half a surrogate pair becomes U+FFFD, as in Go: it could not be written again."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
+    return value
+
+
+@cache
+def _fields(struct: type[msgspec.Struct]) -> dict[str, tuple[str, type[msgspec.Struct] | None]]:
+    """Lower-case wire name -> wire name, and the struct in it if it is one or a list of them."""
+    found = {}
+    for field in msgspec.structs.fields(struct):
+        inner = next((t for t in _types(field.type) if _is_struct(t)), None)
+        found[field.encode_name.lower()] = (field.encode_name, inner)
+    return found
+
+
+def _types(annotation: Any) -> list[Any]:
+    """The annotation and what it is made of."""
+    parts = [annotation]
+    for argument in getattr(annotation, "__args__", ()):
+        parts += _types(argument)
+    return parts
+
+
+def _is_struct(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, msgspec.Struct)
+
+
+def _fold(value: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The value with the keys that `struct` knows, spelled as it does, and no nulls."""
+    fields = _fields(struct)
+    folded = {}
+    for key, item in value.items():
+        known = fields.get(key) or fields.get(key.lower())
+        if known is None or item is None:
+            continue
+        name, inner = known
+        folded[name] = item if inner is None else _fold_inner(item, inner)
+    return folded
+
+
+def _fold_inner(item: Any, struct: type[msgspec.Struct]) -> Any:
+    if isinstance(item, dict):
+        return _fold(item, struct)
+    if isinstance(item, list):
+        return [_fold_inner({} if part is None else part, struct) for part in item]
+    return item
+
+
+def _mismatch(message: str, struct: type[msgspec.Struct]) -> str:
+    """Go's words for a value of the wrong type."""
+    found = _PATH.search(message)
+    path = re.sub(r"\[[^\]]*\]", "", found.group("path") if found else "")
+    types = _MISMATCH.search(message)
+    if types is None:
+        return f"json: cannot unmarshal {struct.__name__}{path}: {message}"
+    want = types.group("want").split(" | ")[0]
+    got = _GO_NAMES.get(types.group("got"), types.group("got"))
+    got = {"int": "number", "float64": "number", "slice": "array"}.get(got, got)
+    return (
+        f"json: cannot unmarshal {got} into Go struct field "
+        f"{struct.__name__}{path} of type {_GO_NAMES.get(want, want)}"
+    )
+
+
+def _kind(value: Any) -> str:
+    """Go's word for the kind of a JSON value."""
+    kinds = {str: "string", bool: "bool", list: "array", dict: "object"}
+    return kinds.get(type(value), "number")

@@ -1,0 +1,26 @@
+"""Live: the process answers. Ready: every preloaded model has answered once and still can."""
+
+from collections.abc import Sequence
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+
+from server.api import gojson
+from server.api.stream import reply
+from server.preload import Preloader
+
+
+def handlers(preloader: Preloader) -> Sequence[HTTPRouteHandler]:
+    """The routes; both are open without a key."""
+
+    @get("/health/live")
+    async def live() -> ASGIApp:
+        return reply(gojson.encode({"status": "live"}))
+
+    @get("/health/ready")
+    async def ready() -> ASGIApp:
+        readiness = preloader.readiness()
+        return reply(gojson.encode(readiness), status=200 if readiness.is_ready else 503)
+
+    return [live, ready]

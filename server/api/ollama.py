@@ -1,0 +1,216 @@
+"""Ollama's API: decode, ask the core, encode. What it all means is decided in the core."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Request, get, post, route
+from litestar.enums import HttpMethod
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+
+from server import limits
+from server.api import gojson, ollama_fields
+from server.api import ollama_types as wire
+from server.api.body import read_body
+from server.api.core import ChatRequest, CompletionRequest, Core, Generation, require
+from server.api.dialect import Dialect
+from server.api.ollama_inventory import running, shown, tag
+from server.api.ollama_replies import ChatEncoder, GenerateEncoder, encode_error
+from server.api.options import parse_ollama
+from server.api.stream import reply, reply_with_events
+from server.auth import owner_of
+from server.chat.messages import SYSTEM, USER, Message
+from server.errors import InvalidRequest, ModelNotFound, Unsupported
+from server.keys import Scope
+from server.models.modelfile import go_quote
+from server.models.stored import StoredModel
+
+# The Ollama release whose API this is: clients gate features on it.
+VERSION = "0.32.15"
+
+_log = logging.getLogger("akash_llm.ollama")
+_LOGGED_NAMES = 8
+_LOGGED_LENGTH = 64
+
+
+def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
+    """The routes, over one core."""
+    return [*_inventory_handlers(core), *_inference_handlers(core)]
+
+
+def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
+    get_or_head = [HttpMethod.GET, HttpMethod.HEAD]
+
+    @route("/", http_method=get_or_head)
+    async def index() -> ASGIApp:
+        return reply(b"Ollama is running", media_type="text/plain; charset=utf-8")
+
+    @route("/api/version", http_method=get_or_head, opt={"scope": Scope.READ})
+    async def version() -> ASGIApp:
+        return reply(gojson.encode({"version": VERSION}))
+
+    @route("/api/tags", http_method=get_or_head, opt={"scope": Scope.READ})
+    async def tags() -> ASGIApp:
+        return reply(gojson.encode({"models": [tag(model) for model in await core.list()]}))
+
+    @get("/api/ps", opt={"scope": Scope.READ})
+    async def ps() -> ASGIApp:
+        return reply(gojson.encode({"models": [running(one) for one in core.loaded()]}))
+
+    @post("/api/show", opt={"scope": Scope.READ}, status_code=200)
+    async def show(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = gojson.decode(await read_body(request), wire.ShowRequest)
+        name = body.model or body.name
+        if not name:
+            raise InvalidRequest("model is required")
+        model = await core.find(name)
+        return reply(gojson.encode(await asyncio.to_thread(shown, model, body)))
+
+    return [index, version, tags, ps, show]
+
+
+def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
+    @post("/api/generate", opt={"scope": Scope.INFERENCE}, status_code=200)
+    async def generate(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = gojson.decode(await read_body(request), wire.GenerateRequest)
+        return await _generate(core, body, owner_of(request.scope))
+
+    @post("/api/chat", opt={"scope": Scope.INFERENCE}, status_code=200)
+    async def chat(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = gojson.decode(await read_body(request), wire.ChatRequest)
+        return await _chat(core, body, owner_of(request.scope))
+
+    return [generate, chat]
+
+
+async def _generate(core: Core, body: wire.GenerateRequest, owner: str) -> ASGIApp:
+    ask = _Ask(body)
+    if not body.model.strip():
+        raise ModelNotFound("model '' not found")
+    model = await core.find(body.model)
+    encoder = GenerateEncoder(body.model, with_context=not body.raw)
+    if not body.prompt and ask.keep_alive_s == 0:
+        await core.unload(model)
+        return reply(encoder.status("unload"))
+    _check_raw(body)
+    _check_capabilities(model, body, "generate", suffix=body.suffix, images=body.images)
+    generation = ask.generation(body, owner)
+    if not body.prompt:
+        await core.load(model, generation)
+        return reply(encoder.status("load"))
+    request = _generate_request(model, body, generation)
+    if body.debug_render_only:
+        return reply(encoder.rendered(await core.render(request)))
+    return reply_with_events(core.run(request), encoder, stream=body.stream)
+
+
+async def _chat(core: Core, body: wire.ChatRequest, owner: str) -> ASGIApp:
+    ask = _Ask(body)
+    limits.check_count("messages", body.messages, limits.MAX_MESSAGES)
+    if not body.model.strip():
+        raise InvalidRequest("model is required")
+    messages = tuple(_message(message) for message in body.messages)
+    model = await core.find(body.model)
+    encoder = ChatEncoder(body.model)
+    if not messages and ask.keep_alive_s == 0:
+        await core.unload(model)
+        return reply(encoder.status("unload"))
+    images = [image for message in body.messages for image in message.images]
+    _check_capabilities(model, body, "chat", tools=body.tools, images=images)
+    generation = ask.generation(body, owner)
+    if not messages:
+        await core.load(model, generation)
+        return reply(encoder.status("load"))
+    request = ChatRequest(model=model, messages=messages, generation=generation)
+    if body.debug_render_only:
+        return reply(encoder.rendered(await core.render(request)))
+    return reply_with_events(core.run(request), encoder, stream=body.stream)
+
+
+class _Ask:
+    """The fields that both kinds of body share, checked in Ollama's order: those here are
+    looked at before the model is, options and format after."""
+
+    def __init__(self, body: wire.GenerateRequest | wire.ChatRequest) -> None:
+        ollama_fields.think(body.think)
+        self.keep_alive_s = ollama_fields.keep_alive(body.keep_alive)
+        self.top_logprobs = ollama_fields.top_logprobs(body.logprobs, body.top_logprobs)
+
+    def generation(self, body: wire.GenerateRequest | wire.ChatRequest, owner: str) -> Generation:
+        """What the core wants to know. Raises `InvalidRequest`."""
+        options, unknown = parse_ollama(body.options)
+        if unknown:
+            shown_names = [repr(name[:_LOGGED_LENGTH]) for name in unknown[:_LOGGED_NAMES]]
+            _log.warning("invalid option provided: %s", ", ".join(shown_names))
+        return Generation(
+            options=options,
+            format=ollama_fields.output_format(body.format),
+            keep_alive_s=self.keep_alive_s,
+            truncate=body.truncate,
+            shift=body.shift,
+            top_logprobs=self.top_logprobs,
+            owner=owner,
+        )
+
+
+def _check_raw(body: wire.GenerateRequest) -> None:
+    if body.raw and (body.template or body.system or body.context):
+        raise InvalidRequest("raw mode does not support template, system, or context")
+    if body.template:
+        raise Unsupported(
+            "template in a request is not supported: the model's own chat template is used",
+            hint="send the finished prompt with raw instead",
+        )
+
+
+def _check_capabilities(
+    model: StoredModel,
+    body: wire.GenerateRequest | wire.ChatRequest,
+    verb: str,
+    *,
+    tools: Sequence[Any] = (),
+    images: Sequence[str] = (),
+    suffix: str = "",
+) -> None:
+    """Raise `Unsupported` for what the model cannot do."""
+    needs = {"tools": tools, "insert": suffix, "vision": images}
+    require(model, body.model, verb, *(name for name, value in needs.items() if value))
+    if ollama_fields.think(body.think) and "thinking" not in model.capabilities:
+        raise Unsupported(f"{go_quote(body.model)} does not support thinking")
+
+
+def _message(message: wire.Message) -> Message:
+    return Message(
+        role=message.role.lower(),
+        content=message.content,
+        thinking=message.thinking,
+        images=ollama_fields.images(message.images),
+        tool_calls=tuple(message.tool_calls),
+        tool_name=message.tool_name,
+        tool_call_id=message.tool_call_id,
+    )
+
+
+def _generate_request(
+    model: StoredModel, body: wire.GenerateRequest, generation: Generation
+) -> ChatRequest | CompletionRequest:
+    """A prompt is a conversation of one message, with its own system text if it has one,
+    unless it is raw or a gap is to be filled."""
+    if body.raw or body.suffix:
+        suffix = "" if body.raw else body.suffix
+        return CompletionRequest(
+            model=model, text=body.prompt, suffix=suffix, generation=generation
+        )
+    system = (Message(role=SYSTEM, content=body.system),) if body.system else ()
+    user = Message(role=USER, content=body.prompt, images=ollama_fields.images(body.images))
+    return ChatRequest(
+        model=model,
+        messages=(*system, user),
+        generation=generation,
+        before=None if body.context is None else tuple(body.context),
+    )
+
+
+DIALECT = Dialect(name="ollama", prefixes=("",), handlers=handlers, encode_error=encode_error)

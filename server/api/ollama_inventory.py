@@ -1,0 +1,62 @@
+"""Ollama's inventory: what lies in the store and what is in memory, in its form."""
+
+import msgspec
+
+from server.api import ollama_types as wire
+from server.api.core import Served
+from server.api.ollama_types import TagDetails
+from server.models.stored import StoredModel
+
+
+def tag(model: StoredModel) -> wire.Tag:
+    """An item of /api/tags. A model that cannot be served is there with its reason."""
+    return wire.Tag(
+        name=model.name.display(),
+        model=model.name.display(),
+        modified_at=model.modified_text,
+        size=model.size,
+        digest=model.digest,
+        details=TagDetails.of(model.details),
+        capabilities=list(model.capabilities),
+        problem=model.problem or "",
+    )
+
+
+def running(served: Served) -> wire.Running:
+    """An item of /api/ps."""
+    model, entry = served.model, served.entry
+    return wire.Running(
+        name=model.name.display(),
+        model=model.name.display(),
+        size=entry.info.size_bytes + entry.info.memory_bytes,
+        digest=model.digest,
+        details=TagDetails.of(model.details),
+        expires_at=entry.expires_at.astimezone().isoformat(),
+        size_vram=0,
+        context_length=entry.info.context,
+        num_running=entry.num_running,
+        num_waiting=entry.num_waiting,
+        parallel=entry.info.parallel,
+    )
+
+
+def shown(model: StoredModel, body: wire.ShowRequest) -> wire.Shown:
+    """The reply of /api/show; reads the file again if `verbose`, so it blocks.
+
+    `system` in the request is shown as if it were the model's, as in Ollama.
+    """
+    if body.system:
+        model = msgspec.structs.replace(model, system=body.system)
+    return wire.Shown(
+        license=model.license_text,
+        modelfile=model.modelfile_text,
+        parameters=model.parameters_text,
+        template=model.template_text,
+        system=model.system or "",
+        details=TagDetails.of(model.details),
+        messages=[{"role": m.role, "content": m.content} for m in model.messages],
+        model_info=dict(model.model_info(verbose=body.verbose)),
+        tensors=model.tensors() if body.verbose else [],
+        capabilities=list(model.capabilities),
+        modified_at=model.modified_text,
+    )

@@ -1,0 +1,211 @@
+"""The bodies of Ollama's API, field for field and in its order.
+
+A field with a default is left out when it has that value (Go's `omitempty`). The
+names of the request structs are Ollama's: they appear in its error texts.
+"""
+
+from typing import Any
+
+import msgspec
+
+from server.models.stored import Details
+
+
+class Message(msgspec.Struct, kw_only=True):
+    """A message in a request."""
+
+    role: str = ""
+    content: str = ""
+    thinking: str = ""
+    images: list[str] = []
+    tool_calls: list[dict[str, Any]] = []
+    tool_name: str = ""
+    tool_call_id: str = ""
+
+
+class GenerateRequest(msgspec.Struct, kw_only=True):
+    """POST /api/generate"""
+
+    model: str = ""
+    prompt: str = ""
+    suffix: str = ""
+    system: str = ""
+    template: str = ""
+    context: list[int] | None = None
+    stream: bool = True
+    raw: bool = False
+    format: Any = None
+    keep_alive: Any = None
+    images: list[str] = []
+    options: dict[str, Any] = {}
+    think: Any = None
+    truncate: bool = True
+    shift: bool = True
+    logprobs: bool = False
+    top_logprobs: int = 0
+    debug_render_only: bool = msgspec.field(default=False, name="_debug_render_only")
+
+
+class ChatRequest(msgspec.Struct, kw_only=True):
+    """POST /api/chat"""
+
+    model: str = ""
+    messages: list[Message] = []
+    stream: bool = True
+    format: Any = None
+    keep_alive: Any = None
+    tools: list[Any] = []
+    options: dict[str, Any] = {}
+    think: Any = None
+    truncate: bool = True
+    shift: bool = True
+    logprobs: bool = False
+    top_logprobs: int = 0
+    debug_render_only: bool = msgspec.field(default=False, name="_debug_render_only")
+
+
+class ShowRequest(msgspec.Struct, kw_only=True):
+    """POST /api/show"""
+
+    model: str = ""
+    name: str = ""
+    verbose: bool = False
+    system: str = ""
+    template: str = ""
+    options: dict[str, Any] = {}
+
+
+class TokenLogprob(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One token that was considered."""
+
+    token: str
+    logprob: float
+    bytes: list[int] = []
+
+
+class Logprob(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The chosen token, and the best ones if they were asked for."""
+
+    token: str
+    logprob: float
+    bytes: list[int] = []
+    top_logprobs: list[TokenLogprob] = []
+
+
+class DebugInfo(msgspec.Struct):
+    """What `_debug_render_only` shows."""
+
+    rendered_template: str
+
+
+class Generated(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A reply of /api/generate, or a piece of one. `truncated` and `shifted` are ours: tokens
+    of the prompt, and of what had been read, that were left out for want of room."""
+
+    model: str
+    created_at: str
+    response: str
+    done: bool
+    done_reason: str = ""
+    context: list[int] = []
+    total_duration: int = 0
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+    prompt_eval_duration: int = 0
+    eval_count: int = 0
+    eval_duration: int = 0
+    debug_info: DebugInfo | None = msgspec.field(default=None, name="_debug_info")
+    logprobs: list[Logprob] = []
+    truncated: int = 0
+    shifted: int = 0
+
+
+class Reply(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The message in a reply of /api/chat."""
+
+    role: str
+    content: str
+
+
+class Chatted(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A reply of /api/chat, or a piece of one; `truncated` and `shifted` as above."""
+
+    model: str
+    created_at: str
+    message: Reply
+    done: bool
+    done_reason: str = ""
+    debug_info: DebugInfo | None = msgspec.field(default=None, name="_debug_info")
+    logprobs: list[Logprob] = []
+    total_duration: int = 0
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+    prompt_eval_duration: int = 0
+    eval_count: int = 0
+    eval_duration: int = 0
+    truncated: int = 0
+    shifted: int = 0
+
+
+class TagDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """`details` of a model. The first six are always there."""
+
+    parent_model: str
+    format: str
+    family: str
+    families: list[str] | None
+    parameter_size: str
+    quantization_level: str
+    context_length: int = 0
+    embedding_length: int = 0
+
+    @classmethod
+    def of(cls, details: Details) -> "TagDetails":
+        """The same facts in the form of the wire."""
+        return cls(**msgspec.structs.asdict(details))
+
+
+class Tag(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An item of /api/tags."""
+
+    name: str
+    model: str
+    modified_at: str
+    size: int
+    digest: str
+    details: TagDetails
+    capabilities: list[str] = []
+    problem: str = ""
+
+
+class Running(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An item of /api/ps. The last three are ours: requests that are being answered, that
+    wait, and that can be answered at once."""
+
+    name: str
+    model: str
+    size: int
+    digest: str
+    details: TagDetails
+    expires_at: str
+    size_vram: int
+    context_length: int
+    num_running: int
+    num_waiting: int
+    parallel: int
+
+
+class Shown(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The reply of /api/show."""
+
+    license: str = ""
+    modelfile: str = ""
+    parameters: str = ""
+    template: str = ""
+    system: str = ""
+    details: TagDetails
+    messages: list[dict[str, str]] = []
+    model_info: dict[str, Any]
+    tensors: list[dict[str, Any]] = []
+    capabilities: list[str] = []
+    modified_at: str

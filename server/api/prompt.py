@@ -1,0 +1,139 @@
+"""From a conversation or a text to the tokens of a prompt that fits its window.
+
+What does not fit is cut as Ollama cuts it, but never silently: `Prompt.truncated`
+says how many tokens are gone.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from server.chat import template
+from server.chat.messages import Message, droppable
+from server.chat.template import ChatTemplate
+from server.engine.types import LoadedModel, ModelInfo, Segment
+from server.errors import ContextExceeded, InvalidRequest, Unsupported
+
+TOO_LONG = (
+    "the prompt is longer than the context length currently available to the model; "
+    "shorten the prompt, or let it be truncated"
+)
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """How many tokens a prompt may have, and what may be cut to get there.
+
+    `may_drop`: whole messages may go, oldest first. `may_cut`: what is left may lose
+    its middle behind the first `num_keep` tokens.
+    """
+
+    context: int
+    num_keep: int
+    may_drop: bool
+    may_cut: bool
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """Tokens for the engine; `truncated` were cut; `num_bos` of them stand in front."""
+
+    tokens: list[int]
+    truncated: int = 0
+    num_bos: int = 0
+
+
+async def from_chat(
+    model: LoadedModel,
+    messages: Sequence[Message],
+    window: Window,
+    *,
+    before: Sequence[int] = (),
+) -> Prompt:
+    """The prompt of a conversation, behind the tokens `before` of an earlier one.
+
+    Raises `ContextExceeded` if it does not fit and may not be cut.
+    """
+
+    async def tokens_of(some: Sequence[Message]) -> list[int]:
+        return await model.tokenize(await chat_segments(model.info, some), add_bos=True)
+
+    num_bos = _count_bos(model.info)
+    before = _check_tokens(model.info, before)
+    room = window.context - len(before)
+    whole = await tokens_of(messages)
+    kept = whole
+    if len(whole) > room and window.may_drop:
+        kept = await _drop_oldest(messages, room, tokens_of) or whole
+    joined = [*kept[:num_bos], *before, *kept[num_bos:]]
+    return _cut(joined, window, num_bos, already=len(whole) - len(kept))
+
+
+async def from_segments(model: LoadedModel, segments: Sequence[Segment], window: Window) -> Prompt:
+    """The prompt of a finished text. Raises `ContextExceeded` like `from_chat`."""
+    tokens = await model.tokenize(segments, add_bos=True)
+    return _cut(tokens, window, _count_bos(model.info))
+
+
+async def chat_segments(info: ModelInfo, messages: Sequence[Message]) -> list[Segment]:
+    """A conversation as the model's template writes it."""
+    described = ChatTemplate(info.chat_template, info.bos, info.eos, info.control_tokens)
+    return await template.render(described, messages)
+
+
+def gap_segments(info: ModelInfo, before: str, after: str) -> list[Segment]:
+    """What asks for the text between two others. Raises `Unsupported`."""
+    if info.fim is None:
+        raise Unsupported("the model has no fill-in-the-middle tokens")
+    prefix, suffix, middle = (Segment(text) for text in info.fim)
+    texts = (Segment(before, special=False), Segment(after, special=False))
+    return [prefix, texts[0], suffix, texts[1], middle]
+
+
+def _count_bos(info: ModelInfo) -> int:
+    """How many tokens stand in front of every prompt whatever it says: none or one."""
+    return 1 if info.add_bos else 0
+
+
+def _check_tokens(info: ModelInfo, tokens: Sequence[int]) -> Sequence[int]:
+    for token in tokens:
+        if not 0 <= token < info.vocab_size:
+            raise InvalidRequest(f"context: token {token} is not in the model's vocabulary")
+    return tokens
+
+
+async def _drop_oldest(
+    messages: Sequence[Message],
+    room: int,
+    tokens_of: Callable[[Sequence[Message]], Awaitable[list[int]]],
+) -> list[int]:
+    """The tokens with as few of the oldest messages gone as the room allows, or with all
+    that may go gone."""
+    order = droppable(messages)
+
+    def without(count: int) -> list[Message]:
+        gone = set(order[:count])
+        return [message for at, message in enumerate(messages) if at not in gone]
+
+    low, high = 1, len(order)
+    shortest = await tokens_of(without(high)) if order else []
+    while low < high:
+        middle = (low + high) // 2
+        tokens = await tokens_of(without(middle))
+        if len(tokens) <= room:
+            high, shortest = middle, tokens
+        else:
+            low = middle + 1
+    return shortest
+
+
+def _cut(tokens: list[int], window: Window, num_bos: int, *, already: int = 0) -> Prompt:
+    """Keep the first tokens and a tail, about half of the window, if it is too small."""
+    if len(tokens) <= window.context:
+        return Prompt(tokens, already, num_bos)
+    if not window.may_cut:
+        raise ContextExceeded(
+            f"{TOO_LONG} (it has {len(tokens)} tokens, the context {window.context})"
+        )
+    keep = min(window.num_keep + num_bos, window.context // 2)
+    total = window.context - (window.context - keep) // 2
+    kept = [*tokens[:keep], *tokens[len(tokens) - (total - keep) :]]
+    return Prompt(kept, already + len(tokens) - len(kept), num_bos)

@@ -1,0 +1,48 @@
+"""How much one request may bring. What is over a limit is refused, never cut.
+
+The size of a body is checked while it arrives (`Settings.max_body_bytes`); these are
+the limits inside it.
+"""
+
+from collections.abc import Sized
+from typing import Any
+
+from server.errors import InvalidRequest, PayloadTooLarge
+
+BODY_TIMEOUT_S = 60.0
+MAX_MESSAGES = 10_000
+MAX_STOP_STRINGS = 64
+MAX_STOP_LENGTH = 1024
+MAX_OPTIONS = 256
+MAX_SCHEMA_BYTES = 256 * 1024
+MAX_SCHEMA_DEPTH = 64
+
+
+def check_count(what: str, items: Sized, most: int) -> None:
+    """Raise `PayloadTooLarge` if there are more than `most` items."""
+    if len(items) > most:
+        raise PayloadTooLarge(f"too many {what}: {len(items)}, at most {most}")
+
+
+def check_stop(stop: tuple[str, ...]) -> None:
+    """Stop strings are compared with every token, so their number and length count."""
+    check_count("stop strings", stop, MAX_STOP_STRINGS)
+    if any(len(text) > MAX_STOP_LENGTH for text in stop):
+        raise PayloadTooLarge(f"a stop string is longer than {MAX_STOP_LENGTH} characters")
+
+
+def check_schema(schema: dict[str, Any], encoded: bytes) -> None:
+    """A schema becomes a grammar, so its size and depth count."""
+    if len(encoded) > MAX_SCHEMA_BYTES:
+        raise PayloadTooLarge(f"the schema is larger than {MAX_SCHEMA_BYTES} bytes")
+    if not _is_shallow(schema, MAX_SCHEMA_DEPTH):
+        raise InvalidRequest(f"the schema is nested more than {MAX_SCHEMA_DEPTH} deep")
+
+
+def _is_shallow(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    if depth == 0:
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return all(_is_shallow(item, depth - 1) for item in items)

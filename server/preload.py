@@ -1,0 +1,110 @@
+"""What happens before a server is ready: an empty store gets the embedded model, and
+each preloaded model is loaded and answers a request of one token.
+
+All of it runs beside the HTTP server, so that liveness answers at once.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+
+import msgspec
+
+from server.api.core import CompletionRequest, Core, Generation
+from server.api.options import Options
+from server.engine.supervisor import State
+from server.errors import ServerError
+from server.models.stored import StoredModel
+
+_log = logging.getLogger("akash_llm.preload")
+_PROBE = "Hello"
+
+READY, LOADING, FAILED = "ready", "loading", "failed"
+
+
+class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`status` is ready, loading or failed; `models` says it of each preloaded model."""
+
+    status: str
+    models: dict[str, str] = {}
+    reason: str = ""
+
+    @property
+    def is_ready(self) -> bool:
+        return self.status == READY
+
+
+class Preloader:
+    """Prepares a server; `prepare` runs in a task of its own."""
+
+    def __init__(
+        self,
+        core: Core,
+        names: Sequence[str],
+        *,
+        stock: Callable[[], object] | None,
+        keep_alive_s: float,
+    ) -> None:
+        """`stock` puts the embedded model into the store and blocks; None if the store has
+        models. `keep_alive_s` is how long a preloaded model stays when it is idle."""
+        self._core = core
+        self._names = tuple(names)
+        self._stock = stock
+        self._keep_alive_s = keep_alive_s
+        self._answered: dict[str, StoredModel] = {}
+        self._reasons: dict[str, str] = {}
+        self._is_stocked = stock is None
+
+    async def prepare(self) -> Readiness:
+        """Do all of it and say how it went. Failures are logged, never raised."""
+        if self._stock is not None:
+            await self._fill(self._stock)
+            self._is_stocked = True
+        await asyncio.gather(*map(self._probe, self._names))
+        return self.readiness()
+
+    def readiness(self) -> Readiness:
+        """How it stands now. A model that a client unloaded counts as ready."""
+        models = {name: self._state(name) for name in self._names}
+        states = set(models.values()) | (set() if self._is_stocked else {LOADING})
+        status = next((state for state in (FAILED, LOADING) if state in states), READY)
+        reason = "; ".join(f"{name}: {text}" for name, text in self._reasons.items())
+        return Readiness(status, models, reason)
+
+    async def _fill(self, stock: Callable[[], object]) -> None:
+        _log.info("the store is empty: taking the embedded model")
+        try:
+            await asyncio.to_thread(stock)
+        except ServerError as error:
+            _log.warning("no embedded model: %s (%s)", error.message, error.hint)
+
+    async def _probe(self, name: str) -> None:
+        options = Options(num_predict=1)
+        generation = Generation(options=options, keep_alive_s=self._keep_alive_s)
+        try:
+            model = await self._core.find(name)
+            request = CompletionRequest(model=model, text=_PROBE, generation=generation)
+            async with aclosing(self._core.run(request)) as events:
+                async for _ in events:
+                    pass
+        except ServerError as error:
+            self._reasons[name] = error.message
+            _log.error("preloading %s failed: %s", name, error.message)
+        else:
+            self._answered[name] = model
+
+    def _state(self, name: str) -> str:
+        if name in self._reasons:
+            return FAILED
+        if name not in self._answered:
+            return LOADING
+        return _AFTERWARDS[self._core.state(self._answered[name])]
+
+
+_AFTERWARDS = {
+    State.READY: READY,
+    State.ABSENT: READY,
+    State.LOADING: LOADING,
+    State.FAILED: FAILED,
+}

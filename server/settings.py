@@ -1,0 +1,247 @@
+"""Every choice of a server, read once: flags first, then `AKASH_LLM_…` variables.
+
+No other module reads the environment. A flag that makes no sense ends with exit
+code 2, a variable or a combination that makes none with 3.
+"""
+
+import argparse
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import msgspec
+import platformdirs
+
+from server.durations import FOREVER, lifetime
+from server.keys import KeyRing
+
+EXIT_USAGE = 2
+EXIT_CONFIG = 3
+HOME_VARIABLE = "AKASH_LLM_HOME"
+KEYS_VARIABLE = "AKASH_LLM_KEYS"
+ENGINES = ("llama-cpp",)
+
+
+class SettingsError(Exception):
+    """Settings that cannot be meant: one line for the person, one exit code."""
+
+    def __init__(self, message: str, *, exit_code: int = EXIT_CONFIG) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server does and for whom.
+
+    `context` is tokens per request, the memory pool is `context * parallel`.
+    `threads` 0 leaves the number to the engine. `keep_alive` is how many seconds an
+    idle model stays loaded, `preload_keep_alive` the same for preloaded ones.
+    """
+
+    host: str
+    port: int
+    models: Path
+    preload: tuple[str, ...]
+    parallel: int
+    context: int
+    engine: str
+    threads: int
+    keep_alive: float
+    preload_keep_alive: float
+    max_queue: int
+    max_body_bytes: int
+    origins: tuple[str, ...]
+    keys: KeyRing
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    @property
+    def url(self) -> str:
+        """Where the server answers, as somebody on this machine would write it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a bind address is reachable from this machine only."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise ValueError(f"expected a whole number from {least} to {most}, got {text!r}")
+        return number
+
+    return parse
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise ValueError("expected a folder, got nothing")
+    return Path(text).expanduser()
+
+
+def _engine(text: str) -> str:
+    if text not in ENGINES:
+        raise ValueError(f"expected one of {', '.join(ENGINES)}, got {text!r}")
+    return text
+
+
+def _host(text: str) -> str:
+    host = text.strip().removeprefix("[").removesuffix("]")
+    if not host or any(part in host for part in "/ @,"):
+        raise ValueError(f"expected an address or a host name, got {text!r}")
+    return host
+
+
+def _lifetime(text: str) -> float:
+    if text.strip().lower() == "forever":
+        return FOREVER
+    try:
+        return lifetime(float(text))
+    except ValueError:
+        return lifetime(text)
+
+
+class Setting(NamedTuple):
+    """One row of the table below: `--name`, `AKASH_LLM_NAME`, and what it means."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str
+    help: str
+    metavar: str = "N"
+    repeats: bool = False
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "AKASH_LLM_" + self.name.upper()
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("host", _host, "127.0.0.1", "address to listen on", "ADDRESS"),
+    Setting("port", _whole(1, 65535), "11434", "port to listen on"),
+    Setting("models", _folder, "", "model store, in Ollama's layout", "DIR"),
+    Setting(
+        "preload",
+        _words,
+        "",
+        "load this model at the start and keep it (repeatable; the variable takes a comma list)",
+        "NAME",
+        repeats=True,
+    ),
+    Setting("parallel", _whole(1, 256), "4", "requests that a model answers at once"),
+    Setting("context", _whole(4, 1 << 24), "2048", "tokens per request"),
+    Setting("engine", _engine, "llama-cpp", "what runs the models", "NAME"),
+    Setting("threads", _whole(0, 1024), "0", "threads for computing; 0 chooses"),
+    Setting("keep_alive", _lifetime, "", "how long an idle model stays loaded", "5m|forever"),
+    Setting("max_queue", _whole(0, 1 << 20), "512", "requests that may wait for a model"),
+    Setting("max_body_bytes", _whole(1024, 1 << 31), "104857600", "largest request body"),
+    Setting("origins", _words, "", "more web origins that may use the server", "URL,…"),
+)
+
+ENVIRONMENT: tuple[str, ...] = (
+    *(setting.variable for setting in SETTINGS),
+    KEYS_VARIABLE,
+    HOME_VARIABLE,
+)
+
+
+def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Settings from flags and environment. Raises `SettingsError`; `--help` exits."""
+    flags = vars(_parser().parse_args(argv))
+    values = {setting.name: _value(setting, flags, environ) for setting in SETTINGS}
+    idle = values["keep_alive"]
+    values["keep_alive"] = 300.0 if idle is None else idle
+    values["preload_keep_alive"] = FOREVER if idle is None else idle
+    if values["models"] is None:
+        values["models"] = _home(environ) / "models"
+    settings = Settings(**values, keys=_keys(environ))
+    _check_exposure(settings)
+    return settings
+
+
+def _value(setting: Setting, flags: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
+    """Flag, else variable, else default (None if there is none to parse)."""
+    given = flags[setting.name]
+    if given is not None:
+        texts = given if setting.repeats else [given]
+        source, code = setting.flag, EXIT_USAGE
+    elif environ.get(setting.variable):
+        texts, source, code = [environ[setting.variable]], setting.variable, EXIT_CONFIG
+    elif setting.default or setting.parse is _words:
+        texts, source, code = [setting.default], setting.flag, EXIT_USAGE
+    else:
+        return None
+    try:
+        parsed = [setting.parse(text) for text in texts]
+    except ValueError as error:
+        raise SettingsError(f"{source}: {error}", exit_code=code) from None
+    return tuple(word for words in parsed for word in words) if setting.repeats else parsed[0]
+
+
+def _keys(environ: Mapping[str, str]) -> KeyRing:
+    try:
+        return KeyRing.from_text(environ.get(KEYS_VARIABLE, ""))
+    except ValueError as error:
+        problems = "; ".join(str(error).splitlines())
+        raise SettingsError(f"{KEYS_VARIABLE}: {problems}") from None
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    given = environ.get(HOME_VARIABLE)
+    return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("akash-llm"))
+
+
+def _check_exposure(settings: Settings) -> None:
+    if not settings.keys and not settings.is_loopback:
+        raise SettingsError(
+            f"refusing to listen on {settings.host} without a key: anybody could use the server. "
+            f"Set {KEYS_VARIABLE}=name:scope:sha256hex, or listen on 127.0.0.1"
+        )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message} (see --help)", exit_code=EXIT_USAGE)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m server",
+        description="A private LLM server with Ollama's API. "
+        f"Keys come from {KEYS_VARIABLE} only; each flag is also a variable.",
+        allow_abbrev=False,
+    )
+    for setting in SETTINGS:
+        default = f" (default {setting.default})" if setting.default else ""
+        parser.add_argument(
+            setting.flag,
+            dest=setting.name,
+            metavar=setting.metavar,
+            action="append" if setting.repeats else "store",
+            help=f"{setting.help}{default}; {setting.variable}",
+        )
+    return parser
