@@ -49,14 +49,26 @@ def plan_html(plan: Plan) -> str:
 
 
 def columns(rows: Iterable[Sequence[str]]) -> str:
-    """Rows of equally many cells, aligned, two spaces apart."""
-    lines = [list(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = (
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+    """Rows of equally many cells, aligned, two spaces apart.
+
+    A cell with nothing behind it may be as long as it likes without moving the others.
+    """
+    lines = [_without_empty_end(row) for row in rows]
+    width: dict[int, int] = {}
+    for line in lines:
+        for index, cell in enumerate(line[:-1]):
+            width[index] = max(width.get(index, 0), len(cell))
+    return "\n".join(
+        "  ".join([*(c.ljust(width[i]) for i, c in enumerate(line[:-1])), *line[-1:]])
         for line in lines
     )
-    return "\n".join(line.rstrip() for line in padded)
+
+
+def _without_empty_end(row: Sequence[str]) -> list[str]:
+    cells = list(row)
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells
 
 
 def usd(amount: Decimal) -> str:
