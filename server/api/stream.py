@@ -90,7 +90,7 @@ async def _deliver_whole(events: Events, encoder: Encoder, send: Send) -> None:
     try:
         seen = [event async for event in events]
         body = encoder.whole(seen)
-    except Exception as raised:  # noqa: BLE001 - the edge: whatever it is, the client gets a reply
+    except Exception as raised:  # noqa: BLE001 - the edge: the client gets a reply
         error = expected(raised)
         await send_error(send, error, encoder.error(error))
         return

@@ -1,0 +1,62 @@
+"""One server over the fake engine for all tests of this folder, with models of every kind."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from server.models.manifest import Message
+from server.models.store import Extras, Store
+from tests.support.serving import Serving, write_gguf
+
+
+def stock(root: Path, folder: Path) -> Store:
+    """A store with a plain model, one that brings defaults, one that embeds, one that is
+    cut short and one with a parameter that makes no sense."""
+    store = Store(root)
+    plain = write_gguf(folder / "plain.gguf")
+    store.add_file("m", plain)
+    store.add_file(
+        "user/custom:7b",
+        write_gguf(folder / "custom.gguf", fields={"general.name": "custom"}),
+        extras=Extras(
+            system="You are a test.",
+            params={"num_predict": 3, "stop": ["STOP"], "temperature": 0.5},
+            messages=(Message("user", "ping"), Message("assistant", "pong")),
+            licenses=("Free",),
+        ),
+    )
+    store.add_file(
+        "embedder", write_gguf(folder / "embedder.gguf", fields={"llama.pooling_type": 1})
+    )
+    store.add_file(
+        "odd",
+        write_gguf(folder / "odd.gguf", fields={"general.name": "odd"}),
+        extras=Extras(params={"num_ctx": "many"}),
+    )
+    cut = store.add_file("cut", write_gguf(folder / "cut.gguf", fields={"general.name": "cut"}))
+    weights, _ = cut.check()
+    weights.write_bytes(weights.read_bytes()[:-40])
+    return store
+
+
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """The server. Its engine says again what is between ⟦ and ⟧, byte by byte."""
+    folder = tmp_path_factory.mktemp("serving")
+    stock(folder / "models", folder)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    args = ["--models", str(folder / "models"), "--context", "256", "--max-body-bytes", "200000"]
+    with Serving(folder, port, args=args, step_s=0.001) as server:
+        yield server
+
+
+@pytest.fixture
+def client(serving: Serving) -> Iterator[httpx2.Client]:
+    """A client of the shared server."""
+    with serving.client() as client:
+        yield client
