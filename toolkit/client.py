@@ -14,7 +14,13 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from toolkit.errors import ConfigError, DeadlineError, EndpointError, RequestRefused
+from toolkit.errors import (
+    ConfigError,
+    CredentialsError,
+    DeadlineError,
+    EndpointError,
+    RequestRefused,
+)
 from toolkit.transport import Transport, read_key_file
 
 READY_POLL_S = 0.25
@@ -211,15 +217,11 @@ class Endpoint:
         return await self._fetch("POST", "/api/show", dict[str, Any], body)
 
     async def context(self, model: str | None = None) -> int | None:
-        """The window of a loaded model in tokens, asked once; None when it is not told."""
-        name = self._named(model)
-        if name not in self._contexts:
-            try:
-                loaded = await self.ps()
-            except EndpointError:
-                return None
-            self._contexts[name] = _context_of(name, loaded)
-        return self._contexts[name]
+        """The window of a loaded model in tokens; None when it is not told."""
+        try:
+            return _context_of(self._named(model), await self.ps())
+        except (EndpointError, CredentialsError):
+            return None
 
     async def aclose(self) -> None:
         """Close every connection. May be repeated."""
@@ -259,17 +261,21 @@ class Endpoint:
                 if line.done:
                     clock.end()
                     last = line
+                if text or thinking or not line.done:
+                    yield Chunk(text, thinking)
+                if line.done:
                     await lines.drain()
                     break
-                yield Chunk(text, thinking)
         if last is None:
             raise EndpointError(
                 "The answer ended before it was complete.",
                 hint="The endpoint or a proxy on the way gave up; try again, or see akash-llm logs",
             )
-        context = await self.context(body["model"])
-        stats = clock.stats(last, truncated=truncated, context=context)
-        yield Chunk(*last.texts(), done=True, stats=stats)
+        name = body["model"]
+        if name not in self._contexts:
+            self._contexts[name] = await self.context(name)
+        context = self._contexts[name]
+        yield Chunk(done=True, stats=clock.stats(last, truncated=truncated, context=context))
 
     def _named(self, model: str | None) -> str:
         name = model or self.model

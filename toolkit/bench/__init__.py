@@ -1,0 +1,7 @@
+"""Measuring an endpoint: `await bench.run(bench.BenchConfig(…), endpoint)`."""
+
+from toolkit.bench.result import BenchConfig, Result
+from toolkit.bench.runner import Run, run
+from toolkit.bench.workload import Workload
+
+__all__ = ["BenchConfig", "Result", "Run", "Workload", "run"]

@@ -16,6 +16,18 @@ from toolkit.errors import EXIT_INTERRUPTED, ToolkitError
 
 # command -> (module, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "bench": ("toolkit.cli.bench", "bench", "Measure an endpoint"),
+    "chat": ("toolkit.cli.chat", "chat", "Chat with an endpoint"),
+    "up": ("toolkit.cli.endpoint", "up", "Start a private endpoint on this machine"),
+    "down": ("toolkit.cli.endpoint", "close", "Stop it"),
+    "plan": ("toolkit.cli.endpoint", "plan", "What a deployment would do, need and cost"),
+    "deploy": ("toolkit.cli.endpoint", "deploy", "Deploy an endpoint"),
+    "status": ("toolkit.cli.endpoint", "status", "Endpoints, as they are"),
+    "logs": ("toolkit.cli.endpoint", "logs", "What an endpoint logged"),
+    "close": ("toolkit.cli.endpoint", "close", "End an endpoint"),
+    "doctor": ("toolkit.cli.endpoint", "doctor", "Hold the ledger against reality"),
+    "ledger": ("toolkit.cli.endpoint", "ledger", "All that was ever opened"),
+    "notebook": ("toolkit.cli.notebook", "notebook", "Run notebooks from the command line"),
     "models": ("toolkit.cli.models", "models", "The models on this machine"),
     "sdl": ("toolkit.cli.sdl", "sdl", "Make and check deployment files"),
 }

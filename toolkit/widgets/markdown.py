@@ -49,8 +49,8 @@ def _parser() -> MarkdownIt:
 
 def _link_open(
     _self: RendererHTML,
-    tokens: Sequence[Token],
-    index: int,
+    _tokens: Sequence[Token],
+    _index: int,
     _options: Any,
     _env: MutableMapping[str, Any],
 ) -> str:
