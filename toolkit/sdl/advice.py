@@ -65,6 +65,8 @@ def _model_server_has_shared_memory(found: Findings) -> None:
                 f"{placed.service_path}/image",
                 "this engine needs more shared memory than a container has",
                 f"add a volume of class ram, persistent: false, mounted at {_SHARED_MEMORY}",
+                f"{placed.service_path}/params",
+                f"{placed.resources_path}/storage",
             )
 
 

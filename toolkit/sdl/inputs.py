@@ -74,7 +74,7 @@ class RenderInputs(msgspec.Struct, frozen=True, kw_only=True):
     def environment(self) -> dict[str, str]:
         """The variables of the container, ours first."""
         return {
-            "AKASH_LLM_HOST": "0.0.0.0",
+            "AKASH_LLM_HOST": "0.0.0.0",  # noqa: S104 (the provider's network)
             "AKASH_LLM_PORT": str(SERVER_PORT),
             "AKASH_LLM_MODELS": MODELS_MOUNT,
             "AKASH_LLM_PRELOAD": self.model,

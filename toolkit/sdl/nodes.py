@@ -104,7 +104,9 @@ def _decoded(text: str | bytes) -> str:
 
 def _syntax_error(error: yaml.MarkedYAMLError) -> MalformedYAML:
     mark = error.problem_mark or error.context_mark
-    what = ", ".join(part for part in (error.context, error.problem) if part)
+    begun = f" begun on line {error.context_mark.line + 1}" if error.context_mark else ""
+    context = f"{error.context}{begun}" if error.context else ""
+    what = ", ".join(part for part in (context, error.problem) if part)
     return MalformedYAML(
         f"not valid YAML: {what}",
         Position(mark.line + 1, mark.column + 1) if mark else START,
@@ -154,14 +156,13 @@ class _Builder:
         return node
 
     def _content(self, event: yaml.Event, position: Position, depth: int) -> Node:
+        if isinstance(event, yaml.ScalarEvent):
+            return Node(_scalar(event, position), position)
         if isinstance(event, yaml.SequenceStartEvent):
             _check_tag(event.tag, "seq", position)
             return self._sequence(position, depth)
-        if isinstance(event, yaml.MappingStartEvent):
-            _check_tag(event.tag, "map", position)
-            return self._mapping(position, depth)
-        assert isinstance(event, yaml.ScalarEvent)
-        return Node(_scalar(event, position), position)
+        _check_tag(getattr(event, "tag", None), "map", position)
+        return self._mapping(position, depth)
 
     def _alias(self, event: yaml.AliasEvent, position: Position) -> Node:
         target = self._anchors.get(event.anchor or "")

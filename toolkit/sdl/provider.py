@@ -215,14 +215,13 @@ def _volume_sizes(found: Findings) -> None:
 def _check_size(
     found: Findings, path: str, size: str, limits: tuple[int, int], allowed: str
 ) -> None:
-    if not is_chain_size(size):
-        found.add(path, f"the chain cannot read the size `{size}`", _better_size(size))
-        return
     try:
         value = float(size_text(size))
     except ValueError:
-        return
-    if not limits[0] <= value <= limits[1]:
+        return  # not a size to anybody: reported as invalid
+    if not is_chain_size(size):
+        found.add(path, f"the chain cannot read the size `{size}`", _better_size(size))
+    elif not limits[0] <= value <= limits[1]:
         found.add(path, f"`{size}` is out of range", f"it may be {allowed}")
 
 

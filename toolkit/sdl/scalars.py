@@ -88,10 +88,10 @@ def _integer(text: str) -> int | float:
 
 def number_text(value: float) -> str:
     """A number as ECMAScript prints it (shortest digits, exponents below 1e-6 and from 1e21)."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, int) and abs(value) <= 2**53:
-        return str(value)
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
     return _float_text(float(value))
 
 

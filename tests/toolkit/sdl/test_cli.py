@@ -1,0 +1,162 @@
+"""`akash-llm sdl …` as a person runs it."""
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.keys import KeyRing
+
+DATA = Path(__file__).parents[2] / "data" / "sdl"
+FULL = DATA / "full.yaml"
+KEYS = f"me:inference:{'a' * 64}"
+IMAGE = ("--image", "ghcr.io/me/akash-llm-server:1")
+
+
+def run(*arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:
+    """The exit code, standard output and standard error of one command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "toolkit", "sdl", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def rows(text: str) -> list[Any]:
+    """Each line as JSON."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A file with one problem of each level."""
+    text = FULL.read_text().replace("size: 64Gi", "size: 64 Gi").replace(":1.4.2", "")
+    file = tmp_path / "broken.yaml"
+    file.write_text(text.replace("amount: 1000\n", "amount: 0\n"))
+    return file
+
+
+def test_a_good_file_is_said_to_be_ok() -> None:
+    assert run("validate", FULL) == (0, f"{FULL}: ok\n", "")
+
+
+def test_problems_read_like_a_compilers(broken: Path) -> None:
+    code, out, err = run("validate", broken)
+    assert (code, out) == (3, "")
+    lines = broken.read_text().splitlines()
+    line = next(n for n, text in enumerate(lines, 1) if "64 Gi" in text)
+    assert err.splitlines()[:4] == [
+        f"{broken}:{line}:17: invalid: `64 Gi` is no size: a number and a unit, without a space",
+        "  |           size: 64 Gi",
+        "  |                 ^",
+        '  = write for example "512Mi" or "10Gi"',
+    ]
+    assert [text.split(": ")[1] for text in err.splitlines() if text.startswith(str(broken))] == [
+        "invalid",
+        "rejected",
+        "warning",
+    ]
+
+
+def test_json_is_one_object_per_file(broken: Path, tmp_path: Path) -> None:
+    code, out, err = run("validate", "--json", FULL, broken, tmp_path / "none.yaml")
+    good, bad, missing = rows(out)
+    assert (code, err) == (3, "")
+    assert good["file"] == str(FULL)
+    assert good["ok"] is True
+    assert len(good["hash"]) == 64
+    assert good["problems"] == []
+    assert bad["ok"] is False
+    assert "hash" not in bad
+    assert set(bad["problems"][0]) == {"level", "path", "line", "column", "message", "hint"}
+    assert [each["level"] for each in bad["problems"]] == ["invalid", "rejected", "warning"]
+    assert missing["problems"][0]["message"] == "no such file or directory"
+
+
+def test_standard_input_is_a_file() -> None:
+    code, out, _ = run("validate", "-", "--json", stdin=FULL.read_bytes())
+    assert code == 0
+    assert rows(out)[0]["file"] == "-"
+
+
+@pytest.mark.parametrize("junk", [b"", b"\xff" * 2_000_000, b"[" * 1_000_000, b"\0\1\2"])
+def test_junk_is_one_problem(junk: bytes) -> None:
+    code, out, _ = run("validate", "-", "--json", stdin=junk)
+    assert code == 3
+    assert len(rows(out)[0]["problems"]) == 1
+
+
+def test_a_secret_line_is_not_repeated() -> None:
+    text = FULL.read_text().replace("password: not-a-real-one", "password: [canary]")
+    for flag in ((), ("--json",)):
+        code, out, err = run("validate", "-", *flag, stdin=text.encode())
+        assert code == 3
+        assert "canary" not in out + err
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    text = FULL.read_text().replace("count: 2", 'count: "\x9b31m"')
+    _, _, err = run("validate", "-", stdin=text.encode())
+    assert "\x9b" not in err
+
+
+def test_hash_and_manifest_belong_together() -> None:
+    _, hashed, _ = run("hash", FULL)
+    _, out, _ = run("validate", "--json", FULL)
+    _, manifest, _ = run("manifest", FULL)
+    assert hashed == f"{rows(out)[0]['hash']}  {FULL}\n"
+    assert [each["name"] for each in json.loads(manifest)[0]["services"]] == ["chat", "model"]
+
+
+def test_what_is_rendered_validates() -> None:
+    code, text, _ = run("render", *IMAGE, "--keys", KEYS, "--gpu", 1, "--gpu-model", "a100/80Gi")
+    assert code == 0
+    _, out, _ = run("validate", "-", "--json", stdin=text.encode())
+    assert rows(out)[0]["problems"] == []
+
+
+def test_rendered_as_json() -> None:
+    code, out, _ = run("render", *IMAGE, "--keys", KEYS, "--env", "A=b=c", "--json")
+    (row,) = rows(out)
+    assert code == 0
+    assert row["ok"] is True
+    assert '- "A=b=c"' in row["sdl"]
+
+
+def test_a_key_file_is_made_and_only_its_digest_rendered(tmp_path: Path) -> None:
+    file = tmp_path / "api.key"
+    code, text, _ = run("render", *IMAGE, "--key-file", file)
+    assert code == 0
+    key = file.read_text().strip()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert key not in text
+    digests = next(line for line in text.splitlines() if "AKASH_LLM_KEYS=" in line)
+    assert KeyRing.from_text(digests.partition("=")[2].rstrip('"')).find(key)
+    assert run("render", *IMAGE, "--key-file", file)[1] == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 3, "there is no server image to deploy"),
+        (IMAGE, 3, "needs a key"),
+        ((*IMAGE, "--keys", "me"), 2, "the key digests cannot be read"),
+        ((*IMAGE, "--keys", KEYS, "--env", "A"), 2, "write --env A=VALUE"),
+        ((*IMAGE, "--keys", KEYS, "--gpu-model", "a100"), 2, "add --gpu 1"),
+        ((*IMAGE, "--keys", KEYS, "--template", "x"), 2, "there are: llama-cpp"),
+        ((*IMAGE, "--keys", KEYS, "--memory", "2GB"), 2, "write it as 2Gi"),
+        ((*IMAGE, "--keys", KEYS, "--context", "many"), 2, "not a valid integer"),
+    ],
+)
+def test_rendering_refuses_with_the_next_step(
+    arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    found, out, err = run("render", *arguments)
+    assert (found, out) == (code, "")
+    assert message in err
