@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("toolkit.cli.endpoint", "doctor", "Hold the ledger against reality"),
     "ledger": ("toolkit.cli.endpoint", "ledger", "All that was ever opened"),
     "notebook": ("toolkit.cli.notebook", "notebook", "Run notebooks from the command line"),
+    "serve": ("toolkit.cli.serve", "serve", "Run the server in this terminal"),
     "models": ("toolkit.cli.models", "models", "The models on this machine"),
     "sdl": ("toolkit.cli.sdl", "sdl", "Make and check deployment files"),
 }

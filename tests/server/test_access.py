@@ -1,0 +1,136 @@
+"""Keys, scopes, web pages and the log, on a real port."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from server.keys import digest
+from server.models.store import Store
+from tests.support.serving import Serving, write_gguf
+
+READ, INFERENCE, ADMIN = "ak-read-canary", "ak-inference-canary", "ak-admin-canary"
+KEYS = ",".join(
+    f"{scope}:{scope}:{digest(key)}"
+    for scope, key in (("read", READ), ("inference", INFERENCE), ("admin", ADMIN))
+)
+CHAT = {"model": "m", "stream": False, "messages": [{"role": "user", "content": "⟦canary text⟧"}]}
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A server with three keys."""
+    folder = tmp_path_factory.mktemp("guarded")
+    Store(folder / "models").add_file("m", write_gguf(folder / "m.gguf"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {"AKASH_LLM_KEYS": KEYS, "AKASH_LLM_MODELS": str(folder / "models")}
+    with Serving(folder, port, env=env, args=["--origins", "https://ui.test"]) as server:
+        yield server
+
+
+@pytest.fixture
+def client(guarded: Serving) -> Iterator[httpx2.Client]:
+    with guarded.client() as client:
+        yield client
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize("path", ["/", "/health/live", "/health/ready"])
+@pytest.mark.parametrize("headers", [{}, bearer("wrong")])
+def test_open_paths(client: httpx2.Client, path: str, headers: dict[str, str]) -> None:
+    assert client.get(path, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/tags"),
+        ("GET", "/api/version"),
+        ("GET", "/api/ps"),
+        ("POST", "/api/chat"),
+        ("POST", "/api/generate"),
+        ("POST", "/api/show"),
+        ("GET", "/nope"),
+        ("GET", "/health"),
+        ("GET", "/health/live/x"),
+        ("DELETE", "/api/delete"),
+        ("OPTIONS", "/api/tags"),
+    ],
+)
+def test_everything_else_needs_a_key(client: httpx2.Client, method: str, path: str) -> None:
+    for headers in ({}, bearer("wrong"), {"x-api-key": "wrong"}, {"authorization": "Basic x"}):
+        response = client.request(method, path, headers=headers)
+        assert response.status_code == 401
+        assert list(response.json()) == ["error"]
+        assert response.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_bearer_and_x_api_key(client: httpx2.Client, scheme: str) -> None:
+    assert client.get("/api/tags", headers={"authorization": f"{scheme} {READ}"}).is_success
+    assert client.get("/api/tags", headers={"x-api-key": READ}).is_success
+
+
+@pytest.mark.parametrize(
+    ("key", "status"), [(READ, 403), (INFERENCE, 200), (ADMIN, 200)], ids=["read", "inf", "adm"]
+)
+def test_scopes(client: httpx2.Client, key: str, status: int) -> None:
+    assert client.get("/api/tags", headers=bearer(key)).status_code == 200
+    assert client.post("/api/show", json={"model": "m"}, headers=bearer(key)).status_code == 200
+    response = client.post("/api/chat", json=CHAT, headers=bearer(key))
+    assert response.status_code == status
+    if status == 403:
+        assert "inference" in response.json()["error"]
+
+
+def test_a_page_that_is_not_allowed_gets_nothing(client: httpx2.Client) -> None:
+    for method in ("GET", "OPTIONS", "POST"):
+        headers = {**bearer(ADMIN), "origin": "https://evil.test"}
+        response = client.request(method, "/api/tags", headers=headers)
+        assert (response.status_code, response.content) == (403, b"")
+
+
+def test_a_name_that_is_not_ours_gets_nothing(client: httpx2.Client) -> None:
+    response = client.get("/api/tags", headers={**bearer(ADMIN), "host": "evil.test:11434"})
+    assert (response.status_code, response.content) == (403, b"")
+
+
+def test_a_page_that_is_allowed(client: httpx2.Client) -> None:
+    origin = {"origin": "https://ui.test"}
+    preflight = client.options("/api/chat", headers=origin)
+    assert (preflight.status_code, preflight.content) == (204, b"")
+    assert "Authorization" in preflight.headers["access-control-allow-headers"]
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    response = client.get("/api/tags", headers={**origin, **bearer(READ)})
+    assert response.headers["access-control-allow-origin"] == "https://ui.test"
+    refused = client.get("/api/tags", headers=origin)
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == "https://ui.test"
+
+
+def test_request_ids(client: httpx2.Client) -> None:
+    mine = client.get("/", headers={"x-request-id": "abc-1"})
+    assert mine.headers["x-request-id"] == "abc-1"
+    for odd in ("a b", "x" * 65, '"'):
+        assert client.get("/", headers={"x-request-id": odd}).headers["x-request-id"] != odd
+
+
+def test_the_log_is_json_without_prompts_and_keys(guarded: Serving, client: httpx2.Client) -> None:
+    headers = {**bearer(INFERENCE), "x-request-id": "find-me"}
+    client.post("/api/chat?key=canary", json=CHAT, headers=headers)
+    client.post("/api/chat", json={**CHAT, "options": {"canard": "canary"}}, headers=headers)
+    client.post("/api/chat", content=b'{"canary', headers=headers)
+    client.get("/api/tags", headers=bearer("canary"))
+    text = guarded.log.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    (first, *_) = [line for line in lines if line.get("request_id") == "find-me"]
+    assert (first["path"], first["status"], first["key"]) == ("/api/chat", 200, "inference")
+    assert any("canard" in line["message"] for line in lines)
+    assert "canary" not in text
