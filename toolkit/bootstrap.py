@@ -29,6 +29,11 @@ LOG = VENV / "set-up.log"
 LOCK = ROOT / "requirements.lock"
 PREFLIGHT = ROOT / "toolkit" / "preflight.py"
 HEARTBEAT_S = 30
+PHASES = (  # how lines of pip begin, and what that means to the person who waits
+    ("Collecting", "fetching packages"),
+    ("Building wheel for llama-cpp-python", "compiling llama.cpp"),
+    ("Installing collected packages", "installing packages"),
+)
 TAIL_LINES = 25
 
 
@@ -76,12 +81,14 @@ class Ticker:
         self._live = out.isatty()
         self._start = time.monotonic()
         self._spoke = self._start
-        self._doing = "starting"
+        self._doing = "starting pip"
 
     def note(self, line: str) -> None:
         """A line of pip's output."""
-        self._doing = line.strip()[:60] or self._doing
-        if not self._live and self._doing.startswith(("Building wheel", "Installing")):
+        doing = next((ours for theirs, ours in PHASES if line.strip().startswith(theirs)), "")
+        is_new = bool(doing) and doing != self._doing
+        self._doing = doing or self._doing
+        if is_new and not self._live:
             self._print()
 
     def tick(self) -> None:

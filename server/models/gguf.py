@@ -442,7 +442,7 @@ def _holds(vocabulary: bytes, texts: tuple[str, ...]) -> bool:
 
 def _shortest(value: Scalar) -> Scalar:
     """A 32-bit float as people write it: 1e-05, not 9.999999747378752e-06."""
-    for digits in range(6, 9):
+    for digits in range(1, 9):
         short = float(f"{value:.{digits}g}")
         try:
             if struct.pack("<f", short) == struct.pack("<f", value):
