@@ -37,12 +37,6 @@ def check_name(name: str) -> str:
     return name
 
 
-def name_for(model: str) -> str:
-    """The name of an endpoint that was given none: its model's, made fit."""
-    words = re.sub(r"[^a-z0-9.]+", "-", model.lower().removesuffix(":latest"))
-    return re.sub(r"\.{2,}", ".", words).strip("-.")[:63].strip("-.") or "llm"
-
-
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """What the person asked for. `name` is its identity: asked twice, opened once.
 
@@ -76,17 +70,16 @@ class Resource(msgspec.Struct, frozen=True):
 
 
 class Price(msgspec.Struct, frozen=True):
-    """US dollars per hour; day and month (730 hours) follow from it."""
+    """US dollars; a month has 730 hours."""
 
     usd_per_hour: Decimal
+    usd_per_day: Decimal
+    usd_per_month: Decimal
 
-    @property
-    def usd_per_day(self) -> Decimal:
-        return self.usd_per_hour * 24
-
-    @property
-    def usd_per_month(self) -> Decimal:
-        return self.usd_per_hour * 730
+    @classmethod
+    def of_hour(cls, usd: Decimal) -> "Price":
+        """The price of something that costs `usd` an hour."""
+        return cls(usd, usd * 24, usd * 730)
 
 
 class Limit(msgspec.Struct, frozen=True):

@@ -59,7 +59,7 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     health: Health
     detail: str
     url: str | None
-    key_file: Path
+    key_file: str
     context: int
     parallel: int
     opened_at: datetime
@@ -224,7 +224,7 @@ class Keeper:
             health=seen.health,
             detail=seen.detail,
             url=record.url,
-            key_file=paths.key_file(record.name),
+            key_file=str(paths.key_file(record.name)),
             context=record.intent.context,
             parallel=record.intent.parallel,
             opened_at=record.opened_at,

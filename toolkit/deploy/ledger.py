@@ -7,7 +7,6 @@ milliseconds. A connection is opened per call, so a `Ledger` may be used from an
 and any number of processes.
 """
 
-import os
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping
@@ -194,7 +193,7 @@ class Ledger:
         try:
             db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             if is_new:
-                os.chmod(self.path, 0o600)
+                self.path.chmod(0o600)
             _prepare(db)
         except sqlite3.DatabaseError as error:
             raise ConfigError(

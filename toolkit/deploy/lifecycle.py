@@ -1,4 +1,7 @@
-"""What a notebook or a command says: plan, deploy, close, status, connect, logs."""
+"""What a notebook or a command says: plan, deploy, close, status, connect, logs.
+
+A name that is left out is the target's, so that what is not named exists once per target.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from decimal import Decimal
@@ -16,7 +19,6 @@ from toolkit.deploy.base import (
     Plan,
     Progress,
     Record,
-    name_for,
 )
 from toolkit.deploy.keeper import EndpointStatus, Keeper
 from toolkit.errors import UsageError
@@ -63,10 +65,10 @@ async def plan(
     runtime_hours: float | None = None,
     keeper: Keeper | None = None,
 ) -> Plan:
-    """What deploying `model` would do, need and cost. The name defaults to the model's."""
+    """What deploying `model` would do, need and cost. The name defaults to the target's."""
     cap = None if max_usd_per_hour is None else Decimal(str(max_usd_per_hour))
     intent = Intent(
-        name=name or name_for(model),
+        name=name or target,
         model=model,
         target=target,
         engine=engine,

@@ -85,7 +85,7 @@ class LocalTarget:
         return Plan(
             intent=needs.intent,
             resources=needs.resources,
-            price=Price(Decimal(0)),
+            price=Price.of_hour(Decimal(0)),
             worst_case_usd=Decimal(0),
             limits=_LIMITS,
             privacy=_PRIVACY,

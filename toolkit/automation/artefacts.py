@@ -1,0 +1,77 @@
+"""What a run leaves on disk: written whole or not at all, and without secrets."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from toolkit import paths
+from toolkit.automation.secrets import known_secrets, scrub
+from toolkit.deploy import logfile
+from toolkit.deploy.base import Record
+
+LOG_LINES = 500
+_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def clean_notebook(document: dict[str, Any]) -> bytes:
+    """A notebook as JSON, without widget state (it holds what was typed) and secrets."""
+    document.get("metadata", {}).pop("widgets", None)
+    for cell in document.get("cells", ()):
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop(_WIDGET_VIEW, None)
+    secrets = known_secrets()
+    return as_json(_map_text(document, lambda text: scrub(text, secrets)))
+
+
+def as_json(value: object) -> bytes:
+    """Indented JSON with a newline at its end."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Replace the file at once: who reads it sees the old or the new one."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).replace(target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+
+
+def clean_value(value: object) -> object:
+    """Any value of builtins without the secrets that are known."""
+    secrets = known_secrets()
+    return _map_text(value, lambda text: scrub(text, secrets))
+
+
+def keep_deployments(folder: Path, records: Iterable[Record]) -> None:
+    """Beside the notebook: the SDL of each deployment, and the end of its log."""
+    secrets = known_secrets()
+    for record in records:
+        write_whole(folder / f"{record.name}.sdl.yaml", scrub(record.sdl, secrets).encode())
+        log = record.handle.get("log")
+        path = Path(str(log)) if log else paths.endpoint(record.name) / "no.log"
+        lines = logfile.last_lines(path, LOG_LINES)
+        if lines:
+            text = "".join(f"{line}\n" for line in lines)
+            write_whole(folder / f"{record.name}.log", scrub(text, secrets).encode())
+
+
+def _map_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return [_map_text(item, change) for item in value]
+    if isinstance(value, dict):
+        return {key: _map_text(item, change) for key, item in value.items()}
+    return value

@@ -1,0 +1,297 @@
+"""Run a notebook to its end: typed parameters in, a folder with results and an exit code out.
+
+    runs/<UTC time>-<notebook>/
+    ├── <notebook>.ipynb     as executed, also when it failed
+    ├── result.json          status, exit code, error, scraps; `running` until it ends
+    ├── worker.log           what papermill and the kernel had to say
+    ├── <name>.sdl.yaml      of each deployment that the run opened or named
+    └── <name>.log           the end of its log
+
+A run that fails closes what it opened, by the ledger: rows carry the id of their run.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from toolkit import paths
+from toolkit.automation.artefacts import as_json, clean_value, keep_deployments, write_whole
+from toolkit.automation.events import CellStarted, End, Event, Failed, Finished, Job, Printed
+from toolkit.automation.glue import read_scraps
+from toolkit.automation.params import check_parameters, find_notebook, read_cells
+from toolkit.deploy.base import Progress, Record, Update
+from toolkit.deploy.keeper import RUN_VARIABLE, Keeper
+from toolkit.errors import EXIT_INTERRUPTED, EXIT_OK, DeadlineError, ToolkitError
+from toolkit.safetext import cleaned
+
+KERNEL_TIMEOUT_S = 120
+STOP_GRACE_S = 20.0
+LINE_BYTES = 1 << 22
+WORKER = (sys.executable, "-P", "-m", "toolkit.automation.worker")
+
+_INTERRUPTED = ("KeyboardInterrupt", "CancelledError")
+_TIMEOUTS = ("CellTimeout",)
+_SYSTEM_EXIT = "it called sys.exit: the cells behind that were not executed"
+
+
+class RunError(msgspec.Struct, frozen=True):
+    """Why a run failed: a class, a sentence, a next step, and the code cell, from 1."""
+
+    name: str
+    message: str
+    hint: str = ""
+    cell: int | None = None
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run went; this is `result.json`. `closed` names what a failed run ended."""
+
+    schema: Literal[1] = 1
+    run_id: str
+    notebook: str
+    status: Literal["running", "ok", "failed", "interrupted"]
+    exit_code: int | None = None
+    error: RunError | None = None
+    parameters: dict[str, Any]
+    scraps: dict[str, Any] = {}
+    started_at: datetime
+    elapsed_s: float = 0.0
+    folder: str
+    output: str
+    closed: tuple[str, ...] = ()
+
+
+async def run_notebook(
+    name: str,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    texts: Mapping[str, str] | None = None,
+    out: Path | None = None,
+    cell_timeout_s: int | None = None,
+    kernel_timeout_s: int = KERNEL_TIMEOUT_S,
+    progress: Progress | None = None,
+    echo: Callable[[str], None] | None = None,
+) -> RunResult:
+    """Execute a notebook in a kernel of this environment and keep what came of it.
+
+    `parameters` are values of the declared types, `texts` are converted to them; both
+    are checked before anything starts (`UsageError`). `echo` gets what cells print, as
+    they do. A notebook that fails is a result with its exit code, not an exception.
+    Cancelled, it ends the kernel, closes what the run opened, and writes its result.
+    """
+    notebook = find_notebook(name).resolve()
+    given = check_parameters(notebook, texts or {}, parameters or {})
+    started = datetime.now(UTC)
+    run = _Run(notebook, given, _folder(out, notebook, started), started, cell_timeout_s)
+    run.write(run.result("running"))
+    try:
+        end = await run.execute(kernel_timeout_s, progress, echo)
+    except BaseException as error:
+        is_interrupt = isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
+        kind = "KeyboardInterrupt" if is_interrupt else type(error).__name__
+        await run.finish(Failed(kind, str(error) or "interrupted"))
+        raise
+    return await run.finish(end)
+
+
+class _Run:
+    """One execution: its folder, its worker, its result."""
+
+    def __init__(
+        self,
+        notebook: Path,
+        parameters: dict[str, object],
+        folder: Path,
+        started: datetime,
+        cell_timeout_s: int | None,
+    ) -> None:
+        self.notebook = notebook
+        self.parameters = parameters
+        self.folder = folder
+        self.output = folder / notebook.name
+        self.run_id = f"{started:%Y%m%dT%H%M%SZ}-{notebook.stem}-{secrets.token_hex(4)}"
+        self._started = started
+        self._clock = time.monotonic()
+        self._cell_timeout_s = cell_timeout_s
+
+    async def execute(
+        self,
+        kernel_timeout_s: int,
+        progress: Progress | None,
+        echo: Callable[[str], None] | None,
+    ) -> End:
+        """Start the worker and listen to it until it ends."""
+        job = Job(
+            notebook=str(self.notebook),
+            output=str(self.output),
+            parameters=self.parameters,
+            kernel_timeout_s=kernel_timeout_s,
+            cell_timeout_s=self._cell_timeout_s,
+        )
+        environment = {
+            **os.environ,
+            RUN_VARIABLE: self.run_id,
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        }
+        with (self.folder / "worker.log").open("wb") as log:
+            worker = await asyncio.create_subprocess_exec(
+                *WORKER,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                limit=LINE_BYTES,
+                start_new_session=True,
+            )
+            try:
+                return await self._listen(worker, job, progress, echo)
+            finally:
+                await _stop(worker)
+
+    async def _listen(
+        self,
+        worker: asyncio.subprocess.Process,
+        job: Job,
+        progress: Progress | None,
+        echo: Callable[[str], None] | None,
+    ) -> End:
+        if worker.stdin is None or worker.stdout is None:
+            raise ValueError("the worker must have been given pipes")
+        worker.stdin.write(msgspec.json.encode(job) + b"\n")
+        number: int | None = None
+        async for line in worker.stdout:
+            event: Event = msgspec.json.decode(line, type=Event)
+            if isinstance(event, CellStarted):
+                number = event.number
+                if progress is not None:
+                    phase = f"cell {event.number} of {event.of}"
+                    progress(Update(phase, cleaned(event.title), self._elapsed_s))
+            elif isinstance(event, Printed):
+                if echo is not None:
+                    echo(cleaned(event.text))
+            elif isinstance(event, Failed) and event.cell is None:
+                return msgspec.structs.replace(event, cell=number)
+            else:
+                return event
+        return Failed("DeadWorker", "the program that runs notebooks died", number)
+
+    async def finish(self, end: End) -> RunResult:
+        """Close what a failed run opened, keep what is wanted, write the result."""
+        keeper = Keeper()
+        mine = [r for r in keeper.ledger.records() if r.run_id == self.run_id]
+        closed: list[Record] = []
+        if isinstance(end, Failed):
+            closed = await keeper.close_run(self.run_id)
+        scraps = read_scraps(read_cells(self.output)) if self.output.exists() else {}
+        named = keeper.ledger.find(str(scraps["name"])) if "name" in scraps else None
+        keep_deployments(self.folder, [*mine, *([named] if named else [])])
+        result = self.result(_status(end), end, scraps, tuple(r.name for r in closed))
+        self.write(result)
+        return result
+
+    def result(
+        self,
+        status: Literal["running", "ok", "failed", "interrupted"],
+        end: End | None = None,
+        scraps: dict[str, Any] | None = None,
+        closed: tuple[str, ...] = (),
+    ) -> RunResult:
+        error = error_of(end) if isinstance(end, Failed) else None
+        return RunResult(
+            run_id=self.run_id,
+            notebook=str(self.notebook),
+            status=status,
+            exit_code=exit_code_of(end) if end is not None else None,
+            error=error,
+            parameters=self.parameters,
+            scraps=scraps or {},
+            started_at=self._started,
+            elapsed_s=round(self._elapsed_s, 3),
+            folder=str(self.folder),
+            output=str(self.output),
+            closed=closed,
+        )
+
+    def write(self, result: RunResult) -> None:
+        """The result as `result.json`; it is there, as `running`, from the beginning."""
+        write_whole(self.folder / "result.json", as_json(clean_value(msgspec.to_builtins(result))))
+
+    @property
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._clock
+
+
+def exit_code_of(end: End) -> int:
+    """The exit code of the class that a cell failed with; 1 for those we do not know."""
+    if isinstance(end, Finished):
+        return EXIT_OK
+    if end.error in _INTERRUPTED:
+        return EXIT_INTERRUPTED
+    if end.error in _TIMEOUTS:
+        return DeadlineError.exit_code
+    return _exit_codes(ToolkitError).get(end.error, 1)
+
+
+def error_of(end: Failed) -> RunError:
+    """The error for a person: first line, next step, and nothing that moves a cursor."""
+    text = str(clean_value(cleaned(end.message)))
+    if end.error in _exit_codes(ToolkitError):
+        message, _, hint = text.rpartition("\n") if "\n" in text else (text, "", "")
+        return RunError(end.error, message, hint, end.cell)
+    if end.error == "SystemExit":
+        return RunError(end.error, _SYSTEM_EXIT, "Raise an error instead.", end.cell)
+    return RunError(end.error, text, "", end.cell)
+
+
+def _exit_codes(kind: type[ToolkitError]) -> dict[str, int]:
+    codes = {kind.__name__: kind.exit_code}
+    for child in kind.__subclasses__():
+        codes |= _exit_codes(child)
+    return codes
+
+
+def _status(end: End) -> Literal["ok", "failed", "interrupted"]:
+    if isinstance(end, Finished):
+        return "ok"
+    return "interrupted" if end.error in _INTERRUPTED else "failed"
+
+
+def _folder(out: Path | None, notebook: Path, started: datetime) -> Path:
+    """The folder of this run alone: `out`, or a new one among the runs."""
+    if out is not None:
+        folder = out.expanduser().resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    base = paths.runs() / f"{started:%Y%m%dT%H%M%SZ}-{notebook.stem}"
+    base.parent.mkdir(parents=True, exist_ok=True)
+    folder, number = base, 1
+    while True:
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = base.with_name(f"{base.name}-{number}")
+
+
+async def _stop(worker: asyncio.subprocess.Process) -> None:
+    """End the worker, which ends its kernel; kill it if it takes too long."""
+    if worker.stdin is not None:
+        worker.stdin.close()  # it ends by itself on that
+    try:
+        async with asyncio.timeout(STOP_GRACE_S):
+            await worker.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        await worker.wait()

@@ -1,0 +1,177 @@
+"""`akash-llm notebook run`, `params`, `list`: notebooks without a browser."""
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import yaml
+
+from toolkit.automation.params import (
+    find_notebook,
+    list_notebooks,
+    read_cells,
+    read_parameters,
+    title_of,
+)
+from toolkit.automation.run import KERNEL_TIMEOUT_S, RunResult, run_notebook
+from toolkit.deploy.base import Update
+from toolkit.deploy.table import columns
+from toolkit.errors import UsageError
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+
+
+@click.group()
+def notebook() -> None:
+    """Run notebooks from the command line."""
+
+
+@notebook.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """List the notebooks that come with akash-llm."""
+    found = [(path, title_of(read_cells(path))) for path in list_notebooks()]
+    for path, title in found if as_json else ():
+        _print({"name": path.stem, "title": title, "path": str(path)})
+    if not as_json:
+        click.echo(columns([("NAME", "TITLE"), *((path.stem, title) for path, title in found)]))
+
+
+@notebook.command()
+@click.argument("name")
+@json_option
+def params(name: str, as_json: bool) -> None:
+    """Show the parameters of a notebook: name, type, default and meaning."""
+    found = read_parameters(find_notebook(name))
+    for one in found if as_json else ():
+        _print(one)
+    if not as_json:
+        rows = [(one.name, one.type, one.default, one.help) for one in found]
+        click.echo(columns([("NAME", "TYPE", "DEFAULT", "MEANING"), *rows]))
+
+
+@notebook.command()
+@click.argument("name")
+@click.option(
+    "-p", "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter (repeatable)."
+)
+@click.option(
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Parameters from a YAML or JSON file (repeatable; -p wins).",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of this run, instead of a new one below AKASH_LLM_HOME/runs.",
+)
+@click.option(
+    "--timeout",
+    "cell_timeout_s",
+    type=click.IntRange(min=1),
+    metavar="SECONDS",
+    help="Most time for one cell; without it there is no limit.",
+)
+@click.option(
+    "--kernel-timeout",
+    "kernel_timeout_s",
+    type=click.IntRange(min=1),
+    metavar="SECONDS",
+    default=KERNEL_TIMEOUT_S,
+    show_default=True,
+    help="Most time for the kernel to start.",
+)
+@json_option
+def run(
+    name: str,
+    pairs: tuple[str, ...],
+    files: tuple[Path, ...],
+    out: Path | None,
+    cell_timeout_s: int | None,
+    kernel_timeout_s: int,
+    as_json: bool,
+) -> int:
+    """Run a notebook to its end; what its cells print is printed here.
+
+    NAME is one of `akash-llm notebook list`, or a path. The exit code tells the error:
+    2 usage, 3 configuration, 4 credentials, 5 capacity, 6 time, 7 endpoint, 8 SLO,
+    9 budget, 130 interrupted, 1 any other.
+    """
+    texts = dict(_pair(pair) for pair in pairs)
+    values = {k: v for file in files for k, v in _read(file).items() if k not in texts}
+
+    def echo(text: str) -> None:
+        click.echo(text, nl=False, err=as_json)
+
+    work = run_notebook(
+        name,
+        values,
+        texts=texts,
+        out=out,
+        cell_timeout_s=cell_timeout_s,
+        kernel_timeout_s=kernel_timeout_s,
+        progress=_progress,
+        echo=echo,
+    )
+
+    async def main() -> RunResult:
+        task = asyncio.current_task()
+        if task is not None:
+            with suppress(NotImplementedError):
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        result = asyncio.run(main())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    _report(result, as_json)
+    return result.exit_code or 0
+
+
+def _report(result: RunResult, as_json: bool) -> None:
+    if as_json:
+        _print(result)
+    error = result.error
+    if error is not None:
+        where = f" (code cell {error.cell})" if error.cell else ""
+        click.echo(f"error: {error.name}{where}: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"  {error.hint}", err=True)
+        for name in result.closed:
+            click.echo(f"closed {name}, which this run had opened", err=True)
+    if not as_json:
+        click.echo(f"executed notebook: {result.output}", err=error is not None)
+
+
+def _progress(update: Update) -> None:
+    click.echo(str(update), err=True)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError("a parameter is given as NAME=VALUE", hint="For example: -p model=smollm2")
+    return name.strip(), value
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise UsageError(f"{file} is not YAML", hint="One `name: value` a line.") from None
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise UsageError(f"{file} does not name parameters", hint="One `name: value` a line.")
+    return values
+
+
+def _print(value: object) -> None:
+    click.echo(msgspec.json.encode(value))
