@@ -18,7 +18,7 @@ from toolkit.sdl.scalars import TAG, Scalar, Timestamp, resolve, resolve_tagged,
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 64
 # Nodes counted as often as aliases repeat them.
-MAX_NODES: Final = 200_000
+MAX_NODES: Final = 50_000
 
 
 class Node(msgspec.Struct):

@@ -57,6 +57,7 @@ class Log:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self._spoiled: set[str] = set()
+        self._above_spoiled: set[str] = set()
 
     def add(
         self,
@@ -73,15 +74,19 @@ class Log:
         self.problems.append(problem)
         if spoils is not None:
             self._spoiled.add(spoils)
+            self._above_spoiled.update(_ancestors(spoils))
 
     def is_spoiled(self, *paths: str) -> bool:
         """Whether one of `paths` touches a value that could not be read."""
-        return any(_touches(bad, path) for bad in self._spoiled for path in paths)
+        return any(
+            path in self._above_spoiled or not self._spoiled.isdisjoint((path, *_ancestors(path)))
+            for path in paths
+        )
 
 
-def _touches(one: str, other: str) -> bool:
-    shorter, longer = sorted((one, other), key=len)
-    return longer == shorter or longer.startswith(f"{shorter}/")
+def _ancestors(path: str) -> list[str]:
+    """The paths of everything that holds the value at `path`."""
+    return [path[:index] for index, char in enumerate(path) if char == "/"]
 
 
 def child(path: str, key: str | int) -> str:
