@@ -1,0 +1,245 @@
+"""The chat panel without a browser: what its widgets hold after what a person does."""
+
+import asyncio
+import json
+from typing import Any
+
+import ipywidgets as widgets
+import pytest
+
+from tests.support.endpoint import MODEL, Answer, Hold, Received, ScriptedEndpoint, words
+from toolkit.client import Endpoint
+from toolkit.errors import EndpointError, UsageError
+from toolkit.widgets.chat import STARTERS, ChatPanel
+from toolkit.widgets.conversation import Conversation, TurnState
+
+KEY = "ak-canary-5eed"
+
+
+def panel_of(server: ScriptedEndpoint, **given: Any) -> ChatPanel:
+    return ChatPanel(Endpoint.open(url=server.url, model=MODEL, name="test", key=KEY, **given))
+
+
+def all_widgets(root: widgets.Widget) -> list[widgets.Widget]:
+    return [root, *(w for child in getattr(root, "children", ()) for w in all_widgets(child))]
+
+
+def shown(panel: ChatPanel) -> str:
+    return "\n".join(w.value for w in all_widgets(panel.view) if isinstance(w, widgets.HTML))
+
+
+def enter(panel: ChatPanel, text: str) -> None:
+    """What a front end sends for Enter: the event, then the text."""
+    line = panel.composer.line
+    line._handle_custom_msg({"event": "submit"}, [])
+    line.value = text
+
+
+def by_prompt(answers: dict[str, Answer]) -> Any:
+    def script(received: Received) -> Answer:
+        return answers[received.body["messages"][-1]["content"]]
+
+    return script
+
+
+async def idle(panel: ChatPanel) -> None:
+    await panel._task.wait()
+
+
+async def test_enter_sends_and_the_reply_shows_its_figures() -> None:
+    async with ScriptedEndpoint(lambda _: words("one two three")) as server:
+        panel = panel_of(server)
+        enter(panel, "hi")
+        await idle(panel)
+        html = shown(panel)
+    assert "hi" in html and "one two three" in html
+    for figure in ("<b>3</b> tokens", "tok/s", "first token", "of 2,048", "ended: stop"):
+        assert figure in html
+    assert panel.composer.draft == ""
+
+
+async def test_leaving_the_line_keeps_a_draft_and_enter_sends_it_later() -> None:
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server)
+        panel.composer.line.value = "a draft"
+        await asyncio.sleep(0)
+        assert panel.conversation.turns == []
+        panel.composer.line._handle_custom_msg({"event": "submit"}, [])
+        await server.until(lambda s: len(s.generations()) == 1)
+        assert server.generations()[0].body["messages"][-1]["content"] == "a draft"
+        await idle(panel)
+
+
+async def test_a_starter_sends_itself() -> None:
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server)
+        buttons = {w.description: w for w in all_widgets(panel.view) if hasattr(w, "click")}
+        buttons[STARTERS[1]].click()
+        await idle(panel)
+    assert server.generations()[0].body["messages"][0]["content"] == STARTERS[1]
+
+
+async def test_stop_frees_the_slot_and_keeps_the_text() -> None:
+    async with ScriptedEndpoint(lambda _: Answer(["partial", " text", Hold()])) as server:
+        panel = panel_of(server)
+        enter(panel, "hi")
+        await server.until(lambda s: s.active == 1)
+        assert not panel.composer.stop.disabled and panel.composer.send.disabled
+        async with asyncio.timeout(10):
+            while "partial text" not in shown(panel):
+                await asyncio.sleep(0.01)
+        panel.composer.stop.click()
+        await server.until(lambda s: s.active == 0 and s.cancelled == 1)
+        await idle(panel)
+        assert "partial text" in shown(panel) and "stopped" in shown(panel)
+        assert panel.composer.stop.disabled and not panel.composer.send.disabled
+
+
+async def test_stopping_at_once_ends_the_turn() -> None:
+    async with ScriptedEndpoint(lambda _: Answer([Hold()])) as server:
+        panel = panel_of(server)
+        enter(panel, "hi")
+        panel.stop()
+        await idle(panel)
+        assert panel.conversation.turns[0].state is TurnState.STOPPED
+
+
+async def test_the_conversation_is_sent_with_what_was_stopped_and_without_what_failed() -> None:
+    answers = {
+        "a": words("reply a"),
+        "b": Answer(status=503, error="busy"),
+        "c": words("reply c"),
+    }
+    async with ScriptedEndpoint(by_prompt(answers)) as server:
+        panel = panel_of(server)
+        for prompt in answers:
+            enter(panel, prompt)
+            await idle(panel)
+        sent = server.generations()[-1].body["messages"]
+    assert [(m["role"], m["content"]) for m in sent] == [
+        ("user", "a"),
+        ("assistant", "reply a"),
+        ("user", "c"),
+    ]
+    assert "busy" in shown(panel) and "try again" in shown(panel)
+
+
+async def test_retry_asks_again_and_edit_takes_back() -> None:
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server)
+        enter(panel, "hi")
+        await idle(panel)
+        panel.composer.retry.click()
+        await idle(panel)
+        assert len(panel.conversation.turns) == 1 and len(server.generations()) == 2
+        panel.composer.edit.click()
+        assert panel.conversation.turns == [] and panel.composer.draft == "hi"
+
+
+async def test_clear_asks_before_it_removes() -> None:
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server)
+        enter(panel, "hi")
+        await idle(panel)
+        composer = panel.composer
+        composer.clear.click()
+        assert panel.conversation.turns and composer.confirm.layout.display is None
+        composer.keep.click()
+        assert panel.conversation.turns and composer.confirm.layout.display == "none"
+        composer.clear.click()
+        composer.confirm.click()
+        assert panel.conversation.turns == []
+        assert "Ask your model something" in shown(panel)
+
+
+async def test_settings_travel_with_the_request() -> None:
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server)
+        fields = {w.description: w for w in all_widgets(panel.settings.view) if hasattr(w, "value")}
+        fields["System prompt"].value = "be brief"
+        fields["Temperature"].value = 0.3
+        fields["Max tokens"].value = 7
+        fields["Seed"].value = "42"
+        enter(panel, "hi")
+        await idle(panel)
+        body = server.generations()[0].body
+    assert body["options"] == {"temperature": 0.3, "num_predict": 7, "seed": 42}
+    assert body["messages"][0] == {"role": "system", "content": "be brief"}
+
+
+async def test_the_models_of_the_endpoint_are_offered() -> None:
+    async with ScriptedEndpoint() as server:
+        panel = ChatPanel(Endpoint.open(url=server.url, model="other:latest"))
+        await panel._models.wait()
+        menu = next(w for w in all_widgets(panel.view) if isinstance(w, widgets.Dropdown))
+        assert menu.options == ("other:latest", MODEL) and menu.value == "other:latest"
+
+
+async def test_a_message_during_a_reply_stays_a_draft() -> None:
+    async with ScriptedEndpoint(lambda _: Answer(["a", Hold()])) as server:
+        panel = panel_of(server)
+        enter(panel, "first")
+        await server.until(lambda s: s.active == 1)
+        enter(panel, "second")
+        assert panel.composer.draft == "second" and len(panel.conversation.turns) == 1
+        with pytest.raises(UsageError):
+            await panel.ask("third")
+        panel.stop()
+        await idle(panel)
+
+
+async def test_ask_returns_the_figures_or_raises_what_is_shown() -> None:
+    async with ScriptedEndpoint(lambda _: words("a b")) as server:
+        panel = panel_of(server)
+        assert (await panel.ask("hi")).output_tokens == 2
+        server.script = lambda _: Answer(status=500, error="boom")
+        with pytest.raises(EndpointError, match="boom"):
+            await panel.ask("hi")
+
+
+async def test_hostile_text_is_harmless_in_every_widget() -> None:
+    text = (
+        "<script>alert(1)</script><img src=x onerror=alert(1)> \x1b[31m ![x](http://evil.example)"
+    )
+    async with ScriptedEndpoint(lambda _: Answer([text])) as server:
+        panel = panel_of(server)
+        enter(panel, text)
+        await idle(panel)
+        html = shown(panel)
+    assert "<script" not in html and "<img" not in html and "\x1b" not in html
+
+
+async def test_a_million_characters_survive() -> None:
+    async with ScriptedEndpoint(lambda _: Answer(["x" * 250_000] * 4)) as server:
+        panel = panel_of(server)
+        await panel.ask("hi")
+        assert len(shown(panel)) < 200_000
+        assert len(panel.conversation.turns[0].text) == 1_000_000
+
+
+async def test_no_widget_holds_the_key() -> None:
+    async with ScriptedEndpoint(lambda _: Answer(status=400, error=f"bad key {KEY}")) as server:
+        panel = panel_of(server)
+        enter(panel, "hi")
+        await idle(panel)
+        states = [w.get_state() for w in all_widgets(panel.view)]
+    assert KEY not in json.dumps(states, default=repr)
+
+
+async def test_every_control_is_named_in_text() -> None:
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server)
+        controls = [w for w in all_widgets(panel.view) if hasattr(w, "description")]
+        unnamed = [w for w in controls if not isinstance(w, widgets.HTML) and not w.description]
+        await panel._models.wait()
+    assert unnamed == []
+
+
+def test_a_conversation_counts_only_what_was_said() -> None:
+    conversation = Conversation()
+    conversation.begin("a", "m").fail("broken", "")
+    conversation.begin("b", "m").add("half")
+    conversation.begin("c", "m")
+    assert [m.content for m in conversation.messages()] == ["b", "half", "c"]
+    taken = conversation.take_back()
+    assert taken is not None and taken.prompt == "c"
