@@ -38,9 +38,10 @@ TAIL_LINES = 25
 
 
 def wanted() -> str:
-    """A digest of all that decides which packages are installed."""
+    """A digest of all that decides which packages are installed, and where."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    parts = [project["project"], project["build-system"], LOCK.read_text(encoding="utf-8")]
+    lock = LOCK.read_text(encoding="utf-8")
+    parts = [project["project"], project["build-system"], lock, str(ROOT)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
