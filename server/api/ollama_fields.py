@@ -7,6 +7,7 @@ from typing import Any
 
 from server import limits
 from server.api import gojson
+from server.api.schemas import closed
 from server.durations import lifetime
 from server.engine.types import Grammar
 from server.errors import InvalidRequest
@@ -54,7 +55,7 @@ def output_format(value: Any) -> Grammar | None:
             f'invalid format: {shown}; expected "json" or a valid JSON Schema object'
         )
     limits.check_schema(value, encoded)
-    return Grammar("schema", encoded.decode())
+    return Grammar("schema", gojson.encode(closed(value)).decode())
 
 
 def top_logprobs(wanted: bool, count: int) -> int | None:
