@@ -6,16 +6,15 @@ and shapes. Vocabularies are stepped over, not built, unless asked for. Whatever
 wrong with a file, `ModelUnusable` is all that comes out.
 """
 
-import os
 import stat
 import struct
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
 from server.errors import ModelUnusable
 from server.models import ggml
+from server.models.cursor import LENGTH, Cursor
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -41,8 +40,6 @@ _SCALARS = {
     11: "q",
     12: "d",
 }
-_CHUNK = 1 << 20
-_LENGTH = struct.Struct("<Q")
 _FIM_KEYS = (
     ("tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id"),
     ("tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.suffix_token_id"),
@@ -186,7 +183,7 @@ def read_header(path: Path, *, whole: bool = False, label: str = "") -> GGUFHead
         if not stat.S_ISREG(path.stat().st_mode):
             raise ModelUnusable(f"{name} is not a file", hint="name a GGUF file")
         with path.open("rb") as file:
-            return _Reader(file, name, whole).read()
+            return _Reader(Cursor(file, name), whole).read()
     except FileNotFoundError as error:
         raise ModelUnusable(
             f"{name} does not exist", hint="check the path, or get the model again"
@@ -199,14 +196,9 @@ def read_header(path: Path, *, whole: bool = False, label: str = "") -> GGUFHead
 class _Reader:
     """Walks once through a header. Every method either advances or raises."""
 
-    def __init__(self, file: BinaryIO, name: str, whole: bool) -> None:
-        self._file = file
-        self._name = name
+    def __init__(self, cursor: Cursor, whole: bool) -> None:
+        self._cursor = cursor
         self._whole = whole
-        self._size = os.fstat(file.fileno()).st_size
-        self._buffer = b""
-        self._base = 0  # offset of the buffer in the file
-        self._at = 0  # offset in the buffer
         self._strings_left = MAX_STRINGS
         self._text_left = MAX_TEXT_BYTES
         self._lengths: dict[str, int] = {}
@@ -214,13 +206,13 @@ class _Reader:
 
     def read(self) -> GGUFHeader:
         version = self._read_version()
-        tensor_count, field_count = self._unpack("Q"), self._unpack("Q")
+        tensor_count, field_count = self._cursor.unpack("Q"), self._cursor.unpack("Q")
         if tensor_count > MAX_TENSORS or field_count > MAX_FIELDS:
-            raise self._damaged(f"it claims {tensor_count} tensors and {field_count} fields")
+            raise self._cursor.damaged(f"it claims {tensor_count} tensors and {field_count} fields")
         metadata = self._read_fields(field_count)
         tensors = [self._read_tensor() for _ in range(tensor_count)]
         if len({tensor.name for tensor in tensors}) != tensor_count:
-            raise self._damaged("two tensors have the same name")
+            raise self._cursor.damaged("two tensors have the same name")
         self._check_extent(metadata, tensors)
         return GGUFHeader(
             version=version,
@@ -228,7 +220,7 @@ class _Reader:
             array_lengths=self._lengths,
             tensor_count=tensor_count,
             parameter_count=sum(tensor.elements for tensor in tensors),
-            file_size=self._size,
+            file_size=self._cursor.size,
             has_fim=self._has_fim(metadata),
             tensors=tuple(tensors) if self._whole else (),
         )
@@ -236,18 +228,18 @@ class _Reader:
     # -- the parts of a header, in order
 
     def _read_version(self) -> int:
-        if self._size == 0:
-            raise ModelUnusable(f"{self._name} is empty", hint="download or copy it again")
-        if self._size < len(MAGIC) or self._take(len(MAGIC)) != MAGIC:
+        if self._cursor.size == 0:
+            raise ModelUnusable(f"{self._cursor.name} is empty", hint="download or copy it again")
+        if self._cursor.size < len(MAGIC) or self._cursor.take(len(MAGIC)) != MAGIC:
             raise ModelUnusable(
-                f"{self._name} is not a GGUF file",
+                f"{self._cursor.name} is not a GGUF file",
                 hint="convert other formats with llama.cpp's convert_hf_to_gguf.py",
             )
-        version = self._unpack("I")
+        version = self._cursor.unpack("I")
         if version not in VERSIONS:
             known = " and ".join(map(str, VERSIONS))
             raise ModelUnusable(
-                f"{self._name} is GGUF version {version}; versions {known} can be read",
+                f"{self._cursor.name} is GGUF version {version}; versions {known} can be read",
                 hint="convert the model again with a current llama.cpp",
             )
         return version
@@ -257,46 +249,47 @@ class _Reader:
         for _ in range(count):
             key = self._read_text(MAX_KEY_BYTES)
             if key in metadata:
-                raise self._damaged(f"the field {key[:80]!r} is there twice")
+                raise self._cursor.damaged(f"the field {key[:80]!r} is there twice")
             metadata[key] = self._read_value(key)
         return metadata
 
     def _read_value(self, key: str) -> Value:
-        kind = self._unpack("I")
+        kind = self._cursor.unpack("I")
         return self._read_array(key) if kind == _ARRAY else self._read_scalar(kind)
 
     def _read_scalar(self, kind: int) -> Scalar:
         if kind == _STRING:
             return self._read_text(MAX_TEXT_BYTES)
         if kind not in _SCALARS:
-            raise self._damaged(f"a value has the unknown type {kind}")
-        value: Scalar = struct.unpack(f"<{_SCALARS[kind]}", self._take(_width(kind)))[0]
+            raise self._cursor.damaged(f"a value has the unknown type {kind}")
+        value: Scalar = struct.unpack(f"<{_SCALARS[kind]}", self._cursor.take(_width(kind)))[0]
         return _shortest(value) if _SCALARS[kind] == "f" else value
 
     def _read_array(self, key: str) -> Value:
-        kind, count = self._unpack("I"), self._unpack("Q")
+        kind, count = self._cursor.unpack("I"), self._cursor.unpack("Q")
         if kind != _STRING and kind not in _SCALARS:
-            raise self._damaged(f"an array holds values of type {kind}")
-        if count * _width(kind) > self._left():
-            raise self._cut_short(self._position() + count * _width(kind))
+            raise self._cursor.damaged(f"an array holds values of type {kind}")
+        self._cursor.require(count * _width(kind))
         self._lengths[key] = count
         if kind == _STRING:
             return self._read_strings(key, count)
         if count > KEPT_ARRAY and not self._whole:
-            self._skip(count * _width(kind))
+            self._cursor.skip(count * _width(kind))
             return None
         self._spend_text(count * _width(kind))
-        return list(struct.unpack(f"<{count}{_SCALARS[kind]}", self._take(count * _width(kind))))
+        return list(
+            struct.unpack(f"<{count}{_SCALARS[kind]}", self._cursor.take(count * _width(kind)))
+        )
 
     def _read_strings(self, key: str, count: int) -> Value:
         self._strings_left -= count
         if self._strings_left < 0:
-            raise self._damaged(f"its arrays hold more than {MAX_STRINGS} texts")
-        start = self._position()
+            raise self._cursor.damaged(f"its arrays hold more than {MAX_STRINGS} texts")
+        start = self._cursor.position
         if count <= KEPT_ARRAY or self._whole:
             kept: Value = [self._read_text(MAX_TEXT_BYTES) for _ in range(count)]
         else:
-            self._skip_strings(count)
+            self._cursor.skip_texts(count)
             kept = None
         if key == _TOKENS:
             self._look_for_fim(start)
@@ -304,36 +297,36 @@ class _Reader:
 
     def _read_tensor(self) -> Tensor:
         name = self._read_text(MAX_KEY_BYTES)
-        dimensions = self._unpack("I")
+        dimensions = self._cursor.unpack("I")
         if dimensions > MAX_DIMENSIONS:
-            raise self._damaged(f"the tensor {name[:80]!r} has {dimensions} dimensions")
-        shape = tuple(self._unpack("Q") for _ in range(dimensions))
-        tensor = Tensor(name, shape, self._unpack("I"), self._unpack("Q"))
+            raise self._cursor.damaged(f"the tensor {name[:80]!r} has {dimensions} dimensions")
+        shape = tuple(self._cursor.unpack("Q") for _ in range(dimensions))
+        tensor = Tensor(name, shape, self._cursor.unpack("I"), self._cursor.unpack("Q"))
         if not tensor.is_possible:
-            raise self._damaged(f"the tensor {name[:80]!r} has an impossible shape")
+            raise self._cursor.damaged(f"the tensor {name[:80]!r} has an impossible shape")
         return tensor
 
     def _check_extent(self, metadata: dict[str, Value], tensors: list[Tensor]) -> None:
         """Whether all tensors lie inside the file, where the alignment lets them."""
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-            raise self._damaged("its alignment is not a power of two")
+            raise self._cursor.damaged("its alignment is not a power of two")
         if any(tensor.offset % alignment for tensor in tensors):
-            raise self._damaged("a tensor is not aligned")
-        start = -(-self._position() // alignment) * alignment
+            raise self._cursor.damaged("a tensor is not aligned")
+        start = -(-self._cursor.position // alignment) * alignment
         needed = max((start + one.offset + one.size_bytes for one in tensors), default=0)
-        if needed > self._size:
-            raise self._cut_short(needed)
+        if needed > self._cursor.size:
+            raise self._cursor.cut_short(needed)
 
     # -- tokens for filling in the middle
 
     def _look_for_fim(self, start: int) -> None:
         """Note which of these tokens are in the vocabulary that was just passed."""
-        end = self._position()
+        end = self._cursor.position
         if end - start > MAX_TEXT_BYTES:
             return
-        self._seek(start)
-        vocabulary = self._take(end - start)
+        self._cursor.seek(start)
+        vocabulary = self._cursor.take(end - start)
         prefix, suffix, middle = ggml.FIM_TOKENS
         self._fim_texts = (
             _holds(vocabulary, prefix),
@@ -345,99 +338,31 @@ class _Reader:
         named = (any(key in metadata for key in keys) for keys in _FIM_KEYS)
         return all(by_id or by_text for by_id, by_text in zip(named, self._fim_texts, strict=True))
 
-    # -- bytes
-
-    def _position(self) -> int:
-        return self._base + self._at
-
-    def _left(self) -> int:
-        return self._size - self._position()
-
-    def _take(self, count: int) -> bytes:
-        if self._at + count > len(self._buffer):
-            self._fill(count)
-        taken = self._buffer[self._at : self._at + count]
-        self._at += count
-        return taken
-
-    def _fill(self, count: int) -> None:
-        """Make the buffer begin here and hold at least `count` bytes."""
-        if count > self._left():
-            raise self._cut_short(self._position() + count)
-        self._buffer = self._buffer[self._at :]
-        self._base, self._at = self._base + self._at, 0
-        self._file.seek(self._base + len(self._buffer))
-        self._buffer += self._file.read(max(count, _CHUNK) - len(self._buffer))
-        if len(self._buffer) < count:  # it shrank while it was read
-            raise self._cut_short(self._base + count)
-
-    def _seek(self, position: int) -> None:
-        self._base, self._at, self._buffer = position, 0, b""
-
-    def _skip(self, count: int) -> None:
-        if count > self._left():
-            raise self._cut_short(self._position() + count)
-        if self._at + count <= len(self._buffer):
-            self._at += count
-        else:
-            self._seek(self._position() + count)
-
-    def _skip_strings(self, count: int) -> None:
-        """Step over texts without building them: the inner loop runs 10^5 times a file."""
-        length_at = _LENGTH.unpack_from
-        while count:
-            buffer, at, last = self._buffer, self._at, len(self._buffer) - _LENGTH.size
-            while count and at <= last:
-                beyond = at + _LENGTH.size + length_at(buffer, at)[0]
-                if beyond > len(buffer):
-                    break
-                at, count = beyond, count - 1
-            self._at = at
-            if count:
-                self._skip(self._unpack("Q"))
-                count -= 1
-
-    def _unpack(self, code: str) -> int:
-        value: int = struct.unpack(f"<{code}", self._take(struct.calcsize(f"<{code}")))[0]
-        return value
+    # -- texts
 
     def _read_text(self, limit: int) -> str:
-        length = self._unpack("Q")
-        if length > self._left():
-            raise self._cut_short(self._position() + length)
+        length = self._cursor.unpack("Q")
+        self._cursor.require(length)
         if length > limit:
-            raise self._damaged(f"a text is {length} bytes long")
+            raise self._cursor.damaged(f"a text is {length} bytes long")
         self._spend_text(length)
-        return self._take(length).decode("utf-8", "replace")
+        return self._cursor.take(length).decode("utf-8", "replace")
 
     def _spend_text(self, count: int) -> None:
         self._text_left -= count
         if self._text_left < 0:
-            raise self._damaged(f"its fields hold more than {MAX_TEXT_BYTES} bytes")
-
-    # -- errors
-
-    def _damaged(self, why: str) -> ModelUnusable:
-        return ModelUnusable(f"{self._name} is damaged: {why}", hint="download or copy it again")
-
-    def _cut_short(self, needed: int) -> ModelUnusable:
-        if needed >= 1 << 63:
-            return self._damaged("a length in it is impossible")
-        return ModelUnusable(
-            f"{self._name} is cut short: it has {self._size} bytes and needs at least {needed}",
-            hint="download or copy it again",
-        )
+            raise self._cursor.damaged(f"its fields hold more than {MAX_TEXT_BYTES} bytes")
 
 
 def _width(kind: int) -> int:
     """The least bytes of a value: for a text those of its length."""
-    return _LENGTH.size if kind == _STRING else struct.calcsize(f"<{_SCALARS[kind]}")
+    return LENGTH.size if kind == _STRING else struct.calcsize(f"<{_SCALARS[kind]}")
 
 
 def _holds(vocabulary: bytes, texts: tuple[str, ...]) -> bool:
     """Whether one of the texts is a token: found with its length in front of it."""
     encoded = (text.encode() for text in texts)
-    return any(_LENGTH.pack(len(text)) + text in vocabulary for text in encoded)
+    return any(LENGTH.pack(len(text)) + text in vocabulary for text in encoded)
 
 
 def _shortest(value: Scalar) -> Scalar:
