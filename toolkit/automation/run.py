@@ -39,7 +39,8 @@ STOP_GRACE_S = 20.0
 LINE_BYTES = 1 << 22
 WORKER = (sys.executable, "-P", "-m", "toolkit.automation.worker")
 
-_INTERRUPTED = ("KeyboardInterrupt", "CancelledError")
+_SILENT = {"KeyboardInterrupt": "it was interrupted", "CancelledError": "it was cancelled"}
+_INTERRUPTED = tuple(_SILENT)
 _TIMEOUTS = ("CellTimeout",)
 _SYSTEM_EXIT = "it called sys.exit: the cells behind that were not executed"
 
@@ -92,7 +93,7 @@ async def run_notebook(
     notebook = find_notebook(name).resolve()
     given = check_parameters(notebook, texts or {}, parameters or {})
     started = datetime.now(UTC)
-    run = _Run(notebook, given, _folder(out, notebook, started), started, cell_timeout_s)
+    run = _Run(notebook, given, run_folder(out, notebook, started), started, cell_timeout_s)
     run.write(run.result("running"))
     try:
         end = await run.execute(kernel_timeout_s, progress, echo)
@@ -250,7 +251,7 @@ def error_of(end: Failed) -> RunError:
         return RunError(end.error, message, hint, end.cell)
     if end.error == "SystemExit":
         return RunError(end.error, _SYSTEM_EXIT, "Raise an error instead.", end.cell)
-    return RunError(end.error, text, "", end.cell)
+    return RunError(end.error, text or _SILENT.get(end.error, end.error), "", end.cell)
 
 
 def _exit_codes(kind: type[ToolkitError]) -> dict[str, int]:
@@ -266,7 +267,7 @@ def _status(end: End) -> Literal["ok", "failed", "interrupted"]:
     return "interrupted" if end.error in _INTERRUPTED else "failed"
 
 
-def _folder(out: Path | None, notebook: Path, started: datetime) -> Path:
+def run_folder(out: Path | None, notebook: Path, started: datetime) -> Path:
     """The folder of this run alone: `out`, or a new one among the runs."""
     if out is not None:
         folder = out.expanduser().resolve()

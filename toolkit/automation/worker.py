@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import papermill
@@ -37,7 +37,7 @@ def main() -> None:
     # Only events may go there: whatever a library prints goes to the log.
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    threading.Thread(target=_end_with_parent, args=(sys.stdin.buffer,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     lock = threading.Lock()
 
     def say(event: Event) -> None:
@@ -48,8 +48,9 @@ def main() -> None:
     say(_execute(job, say))
 
 
-def _end_with_parent(stdin: BinaryIO) -> None:
-    stdin.read()
+def _end_with_parent() -> None:
+    while os.read(0, 1024):  # unbuffered: the interpreter may end while this waits
+        pass
     os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -126,6 +127,8 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
         self._say = say
 
     def _started(self, cell: Any, cell_index: int) -> None:
+        if cell.cell_type != "code":
+            return
         codes = [i for i, c in enumerate(self.nb.cells) if c.cell_type == "code"]
         texts = [c.source for c in self.nb.cells[:cell_index] if c.cell_type == "markdown"]
         headings = [line for text in texts for line in text.splitlines() if line.startswith("#")]
