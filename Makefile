@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 UV ?= uv
-export PROMPT ?= In one sentence: what is the Akash Network?
+export PROMPT ?= Give me three names for a friendly robot.
 TESTS ?=
 PYTEST_ARGS ?=
 
@@ -31,9 +31,9 @@ set-up-tests:
 
 start: set-up  ## A private endpoint on this machine, and one answer from it
 	@$(BIN)/akash-llm models pull smollm2:135m
-	@$(BIN)/akash-llm notebook run 04_deploy -p target=local
+	@$(BIN)/akash-llm notebook run 04_deploy -p target=local -p name=local
 	@printf '\n> %s\n' "$$PROMPT"
-	@$(BIN)/akash-llm chat --once "$$PROMPT"
+	@$(BIN)/akash-llm chat local --once "$$PROMPT" --max-tokens 120
 	@printf '\n'
 	@$(BIN)/akash-llm status
 	@printf '\n%s\n%s\n' \
@@ -43,10 +43,12 @@ start: set-up  ## A private endpoint on this machine, and one answer from it
 test: set-up-tests  ## Every test
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
+# Neither looks anything up on the network: no news, no catalogue of extensions.
 lab: set-up  ## JupyterLab on the notebooks, for this machine only
 	@$(BIN)/jupyter labextension disable --level=sys_prefix \
 		'@jupyterlab/apputils-extension:announcements' >/dev/null 2>&1
 	@$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks \
+		--LabApp.extension_manager=readonly \
 		$(if $(filter 0,$(shell id -u)),--allow-root)
 
 stop:  ## Stop the local endpoints
