@@ -7,13 +7,13 @@ the events are closed, which cancels the generation, streaming or not.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from server.api.core import Done, Event, Events, Started
+from server.api.core import Event, Events, Started
 from server.errors import ServerError
 
 JSON = "application/json; charset=utf-8"
@@ -106,9 +106,10 @@ async def _deliver_stream(events: Events, encoder: Encoder, send: Send) -> None:
         return
     await _send_start(send, 200, {"content-type": encoder.stream_type, **_facts(begun[0])})
     try:
-        async for event in _chain(begun, events):
-            if frame := encoder.frame(event):
-                await _send_body(send, frame, more=True)
+        for event in begun:
+            await _send_frame(send, encoder.frame(event))
+        async for event in events:
+            await _send_frame(send, encoder.frame(event))
     except Exception as raised:  # noqa: BLE001 - the edge, as above
         await _send_body(send, encoder.failure(expected(raised)), more=True)
     await _send_body(send, b"", more=False)
@@ -122,14 +123,6 @@ async def _begin(events: Events) -> list[Event]:
         if not isinstance(event, Started):
             break
     return begun
-
-
-async def _chain(begun: list[Event], events: Events) -> AsyncIterator[Event]:
-    for event in begun:
-        yield event
-    if not isinstance(begun[-1], Done):
-        async for event in events:
-            yield event
 
 
 def _facts(event: Event) -> dict[str, str]:
@@ -166,6 +159,11 @@ async def _while_connected(receive: Receive, work: Coroutine[Any, Any, None]) ->
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _send_frame(send: Send, frame: bytes) -> None:
+    if frame:
+        await _send_body(send, frame, more=True)
 
 
 async def _send_whole(send: Send, body: bytes, status: int, headers: Mapping[str, str]) -> None:

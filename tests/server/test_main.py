@@ -148,3 +148,15 @@ def test_an_empty_store_without_a_network_is_a_warning(
         for line in map(json.loads, server.log.read_text().splitlines())
     }
     assert levels["akash_llm.preload"] == "warning"
+
+
+def test_the_command_line_passes_everything_on() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "toolkit", "serve", "--host", "0.0.0.0", "--port", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3 and "key" in one_line(done)
