@@ -1,13 +1,14 @@
 """`akash-llm models`: what is in the model store of this machine, and changing it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+from tqdm import tqdm
 
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, ServerError, StorageFull
 from server.models.name import ModelName
@@ -16,6 +17,7 @@ from server.models.stored import StoredModel
 from server.models.wheel import EMBEDDED, ensure_embedded
 from toolkit import paths
 from toolkit.errors import CapacityError, ConfigError, ToolkitError, UsageError
+from toolkit.safetext import cleaned
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 
@@ -65,8 +67,9 @@ def show(name: str, verbose: bool, as_json: bool) -> None:
         _print_json(description)
         return
     for key, value in description.items():
-        text = value if isinstance(value, str) else _json(value)
-        click.echo(f"{key:<14} {text}")
+        if value:
+            text = value if isinstance(value, str) else _json(value)
+            click.echo(f"{key:<14} {cleaned(text)}")  # the file's maker wrote some of it
 
 
 @models.command()
@@ -100,7 +103,8 @@ def add(
     with _store() as store:
         licenses = (_read_text(license_file),) if license_file else ()
         extras = Extras(system=system, licenses=licenses)
-        model = store.add_file(name, file, extras=extras)
+        with _progress_bar() as progress:
+            model = store.add_file(name, file, extras=extras, progress=progress)
     _print_result(model, as_json, f"{model.name.display()} is in {paths.models()}")
 
 
@@ -127,6 +131,18 @@ def _store() -> Iterator[Store]:
     except ServerError as error:
         kind = next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))
         raise kind(error.message, hint=error.hint) from error
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar of bytes for a person who watches; nothing in a pipe."""
+    with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
+
+        def show(done: int, size: int) -> None:
+            bar.total = size
+            bar.update(done - bar.n)
+
+        yield show
 
 
 def _read_text(path: Path) -> str:

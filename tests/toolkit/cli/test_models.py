@@ -42,6 +42,14 @@ def test_add_list_show_remove(akash_home: Path, gguf_file: Path, capsys: Output)
     assert "models pull smollm2:135m" in capsys.readouterr().out
 
 
+def test_text_of_a_file_cannot_steer_the_terminal(tmp_path: Path, capsys: Output) -> None:
+    hostile = {"general.description": "\x1b]0;title\x07", "tokenizer.chat_template.x": "\x1b[2J"}
+    assert models("add", "m", write_model(tmp_path / "m.gguf", fields=hostile)) == 0
+    assert models("show", "m") == 0
+    assert models("show", "m", "--json") == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
 def test_json_is_one_object_a_line(gguf_file: Path, capsys: Output) -> None:
     assert models("add", "a", gguf_file, "--json") == 0
     added = json.loads(capsys.readouterr().out)
