@@ -121,7 +121,8 @@ class Scheduler:
         """Raise AssertionError if a slot has leaked or a sequence is lost."""
         self.slots.check_integrity()
         owners = {s.id for s in self.slots.owners}
-        assert owners == set(self._running), f"owners {owners}, running {set(self._running)}"
+        if owners != set(self._running):
+            raise AssertionError(f"owners {owners}, running {set(self._running)}")
 
 
 def shift_for(sequence: Sequence) -> tuple[int, int]:

@@ -125,9 +125,12 @@ class Slots:
             owner = slot.owner
             if owner is None:
                 continue
-            assert owner.slot == slot.id, f"slot {slot.id} and its owner disagree"
-            assert not slot.cached, f"slot {slot.id} is owned and cached"
-            assert 0 <= owner.num_computed <= len(owner.tokens), f"slot {slot.id} over-computed"
+            if owner.slot != slot.id:
+                raise AssertionError(f"slot {slot.id} and its owner disagree")
+            if slot.cached:
+                raise AssertionError(f"slot {slot.id} is owned and cached")
+            if not 0 <= owner.num_computed <= len(owner.tokens):
+                raise AssertionError(f"slot {slot.id} over-computed")
 
     def _longest_prefix(self, tokens: Tokens[int]) -> tuple[Slot, int]:
         most = len(tokens) - 1

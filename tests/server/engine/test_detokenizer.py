@@ -1,5 +1,7 @@
 """Characters and stop strings over token borders."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ def feed(detokenizer: Detokenizer, pieces: list[bytes]) -> tuple[str, str | None
 
 def cut(raw: bytes, borders: list[int]) -> list[bytes]:
     marks = sorted({b % (len(raw) + 1) for b in borders} | {0, len(raw)})
-    return [raw[a:b] for a, b in zip(marks, marks[1:], strict=False)]
+    return [raw[a:b] for a, b in pairwise(marks)]
 
 
 @given(st.text(), st.lists(st.integers(0, 1000)))

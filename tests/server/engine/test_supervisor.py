@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -81,7 +82,7 @@ async def test_two_streams_interleave(supervisor: Supervisor) -> None:
     await asyncio.gather(listen("a"), listen("b"))
     first, last = order.index("b"), len(order) - 1 - order[::-1].index("a")
     assert first < last, "b began only after a had ended"
-    assert sum(x != y for x, y in zip(order, order[1:], strict=False)) > 20
+    assert sum(x != y for x, y in pairwise(order)) > 20
 
 
 async def test_a_killed_runner_fails_its_requests_and_comes_back(supervisor: Supervisor) -> None:

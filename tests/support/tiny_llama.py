@@ -1,0 +1,67 @@
+"""A model with random weights that llama.cpp really loads: two layers, a vocabulary of bytes.
+
+What it says is noise; it shows what the embedded model cannot, such as a vocabulary with
+fill-in-the-middle tokens.
+"""
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+WIDTH, HEADS, LAYERS, FEED_FORWARD, CONTEXT = 64, 2, 2, 128, 512
+CONTROL = ("<|end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+
+
+def _byte_texts() -> list[str]:
+    """The 256 bytes as byte-level BPE vocabularies write them."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = iter(range(256, 512))
+    return [chr(byte) if byte in shown else chr(next(hidden)) for byte in range(256)]
+
+
+def write_tiny_llama(path: Path, *, seed: int = 0) -> Path:
+    """Write the model to `path`; `seed` decides its weights."""
+    random = np.random.default_rng(seed)
+    tokens = [*_byte_texts(), "ab", *CONTROL]
+    kinds = [gguf.TokenType.NORMAL] * 257 + [gguf.TokenType.CONTROL] * len(CONTROL)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FEED_FORWARD)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(WIDTH // HEADS)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges(["a b"])
+    writer.add_eos_token_id(257)
+    for number, name in enumerate(("fim_pre", "fim_suf", "fim_mid"), start=258):
+        writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
+
+    def tensor(name: str, *shape: int) -> None:
+        scale = 1.0 / np.sqrt(shape[-1])
+        writer.add_tensor(name, (random.standard_normal(shape) * scale).astype(np.float32))
+
+    tensor("token_embd.weight", len(tokens), WIDTH)
+    tensor("output.weight", len(tokens), WIDTH)
+    writer.add_tensor("output_norm.weight", np.ones(WIDTH, dtype=np.float32))
+    for layer in range(LAYERS):
+        block = f"blk.{layer}"
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            tensor(f"{block}.{name}.weight", WIDTH, WIDTH)
+        tensor(f"{block}.ffn_gate.weight", FEED_FORWARD, WIDTH)
+        tensor(f"{block}.ffn_up.weight", FEED_FORWARD, WIDTH)
+        tensor(f"{block}.ffn_down.weight", WIDTH, FEED_FORWARD)
+        for name in ("attn_norm", "ffn_norm"):
+            writer.add_tensor(f"{block}.{name}.weight", np.ones(WIDTH, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
