@@ -19,9 +19,11 @@ def client(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[ollama.Clie
     store = tmp_path / "models"
     Store(store).add_file(ModelName.parse("tiny"), write_tiny_llama(tmp_path / "tiny.gguf"))
     args = ["--models", str(store), "--preload", "tiny", "--context", "256"]
-    with Serving(tmp_path, free_port(), args=args, fake=False) as server:
-        with ollama.Client(host=server.url) as client:
-            yield client
+    with (
+        Serving(tmp_path, free_port(), args=args, fake=False) as server,
+        ollama.Client(host=server.url) as client,
+    ):
+        yield client
 
 
 def test_a_gap_is_filled(client: ollama.Client) -> None:

@@ -52,7 +52,7 @@ async def generate(
     async with supervisor.use(weights) as lease:
         tokens = await lease.model.tokenize([Segment(prompt)], add_bos=True)
         async with aclosing(
-            lease.model.generate(Request(tokens=tokens, **request))  # type: ignore[arg-type, type-var]
+            lease.model.generate(Request(tokens=tokens, **request))  # type: ignore[arg-type]
         ) as stream:
             async for event in stream:
                 if isinstance(event, Finish):

@@ -33,7 +33,7 @@ async def events(
     async with supervisor.use(MODEL, keep_alive_s=keep_alive_s) as lease:
         tokens = await lease.model.tokenize([Segment(prompt)], add_bos=True)
         async with aclosing(
-            lease.model.generate(Request(tokens=tokens, **request))  # type: ignore[arg-type, type-var]
+            lease.model.generate(Request(tokens=tokens, **request))  # type: ignore[arg-type]
         ) as stream:
             async for event in stream:
                 yield event
