@@ -71,8 +71,9 @@ def _dress(axes: Any, at: Sequence[int], label: str) -> None:
     axes.set_xlabel("open requests")
     axes.set_ylabel(label)
     axes.set_xticks(sorted(set(at)))
+    axes.margins(x=0.12, y=0.25)
+    axes.autoscale_view()
     axes.set_ylim(bottom=0)
-    axes.margins(x=0.12, y=0.22)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if at:

@@ -91,7 +91,7 @@ class BenchPanel:
         fields = (self._concurrency, self._requests, self._prompt_words, self._output_tokens)
         for field in fields:
             field.style.description_width = "104px"
-            field.layout = widgets.Layout(flex="1 1 190px", width="auto")
+            field.layout = widgets.Layout(width="auto")
         self._run_button = widgets.Button(description="Run", tooltip="Start the benchmark")
         self._stop_button = widgets.Button(
             description="Stop", tooltip="End the benchmark and keep what was measured"
@@ -105,7 +105,12 @@ class BenchPanel:
         self._head = widgets.HTML()
         form = widgets.VBox(
             [
-                widgets.HBox(list(fields), layout=widgets.Layout(flex_flow="row wrap")),
+                widgets.GridBox(
+                    list(fields),
+                    layout=widgets.Layout(
+                        grid_template_columns="repeat(2, 1fr)", grid_gap="0 12px"
+                    ),
+                ),
                 widgets.HBox([self._run_button, self._stop_button]),
             ]
         )

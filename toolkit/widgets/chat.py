@@ -38,10 +38,10 @@ class ChatPanel:
     `ask` does from code what the person does with Enter.
     """
 
-    def __init__(self, endpoint: Endpoint, *, system: str = "") -> None:
+    def __init__(self, endpoint: Endpoint, *, system: str = "", temperature: float = 0.8) -> None:
         self.endpoint = endpoint
         self.conversation = Conversation()
-        self.settings = ChatSettings(endpoint.model, system)
+        self.settings = ChatSettings(endpoint.model, system, temperature)
         self._home = HomeLoop()
         self._task = BackgroundTask(self._failed)
         # Without the list the endpoint's own model is still offered.

@@ -11,7 +11,7 @@ LABEL = "112px"
 class ChatSettings:
     """Hidden until `toggle`d. What is left empty is left to the endpoint."""
 
-    def __init__(self, model: str, system: str = "") -> None:
+    def __init__(self, model: str, system: str = "", temperature: float = 0.8) -> None:
         self._model = widgets.Dropdown(description="Model", options=[model], value=model)
         self._system = widgets.Textarea(
             description="System prompt",
@@ -20,7 +20,7 @@ class ChatSettings:
             rows=2,
         )
         self._temperature = widgets.BoundedFloatText(
-            description="Temperature", value=0.8, min=0.0, max=2.0, step=0.1
+            description="Temperature", value=temperature, min=0.0, max=2.0, step=0.1
         )
         self._max_tokens = widgets.BoundedIntText(
             description="Max tokens", value=512, min=1, max=1_000_000

@@ -1,0 +1,83 @@
+"""One JupyterLab for all tests of this folder, and a Chromium page for each.
+
+Every page counts what it asks of hosts other than loopback: none is the only good
+number.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import BrowserContext, async_playwright
+
+from tests.browser.lab import CHROMIUM, CHROMIUM_FLAGS, Lab, running_lab
+from tests.browser.panel import Measure, Opened
+
+TIMES = pytest.StashKey[list[str]]()
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1", None, "")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without a browser nothing here can be said."""
+    if not Path(CHROMIUM).exists():
+        for item in items:
+            if item.path.is_relative_to(Path(__file__).parent):
+                item.add_marker(pytest.mark.skip(f"{CHROMIUM} is not installed"))
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Measure:
+    """A function that keeps a time in ms for the end of the report; nothing is asserted."""
+
+    def keep(what: str, milliseconds: float) -> None:
+        request.config.stash.setdefault(TIMES, []).append(f"{what}: {milliseconds:.0f} ms")
+
+    return keep
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was measured."""
+    for line in terminalreporter.config.stash.get(TIMES, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab on an empty folder; tests put their notebooks into it."""
+    folder = tmp_path_factory.mktemp("lab") / "notebooks"
+    folder.mkdir()
+    with running_lab(folder) as running:
+        yield running
+
+
+@pytest.fixture
+async def context() -> AsyncIterator[BrowserContext]:
+    """A fresh browser profile."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS)
+        )
+        try:
+            yield await browser.new_context(viewport={"width": 1180, "height": 980})
+        finally:
+            await browser.close()
+
+
+@pytest.fixture
+async def opened(lab: Lab, context: BrowserContext) -> AsyncIterator[Opened]:
+    """A page on JupyterLab; at the end no request may have gone beyond loopback."""
+    page = await context.new_page()
+    outside: list[str] = []
+
+    def note(url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("data", "blob") and parts.hostname not in LOOPBACK:
+            outside.append(url)
+
+    page.on("request", lambda request: note(request.url))
+    page.on("websocket", lambda socket: note(socket.url))
+    panel = Opened(page, lab)
+    yield panel
+    await panel.shut_down()
+    assert outside == [], "requests beyond loopback"

@@ -1,0 +1,94 @@
+"""What a person does with a notebook and its panel, in words of the person."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Locator, Page, expect
+
+from tests.browser.lab import Lab, notebook_with
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+# Read when tests are collected: each test scrubs such variables from its environment.
+SCREENSHOTS = os.environ.get("AKASH_LLM_SCREENSHOTS")
+TIMEOUT_MS = 60_000
+
+Measure = Callable[[str, float], None]
+
+
+class Opened:
+    """A notebook open in JupyterLab."""
+
+    def __init__(self, page: Page, lab: Lab) -> None:
+        self.page = page
+        self._lab = lab
+        self._name = ""
+        page.set_default_timeout(TIMEOUT_MS)
+
+    async def open(self, name: str, **parameters: Any) -> None:
+        """Copy one of our notebooks with these parameters, open it and run all of it."""
+        self._name = name
+        copy = self._lab.folder / name
+        notebook_with(NOTEBOOKS / name, copy, parameters)
+        await self.page.goto(self._lab.notebook(name))
+        await self.page.get_by_text("| Idle").wait_for()
+        await self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        await self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        await self.page.locator(".akl").wait_for()
+
+    async def shut_down(self) -> None:
+        """End the kernels that this page started."""
+        headers = {"Authorization": f"token {self._lab.token}"}
+        answer = await self.page.request.get(f"{self._lab.url}/api/sessions", headers=headers)
+        for session in await answer.json():
+            await self.page.request.delete(
+                f"{self._lab.url}/api/sessions/{session['id']}", headers=headers
+            )
+
+    @property
+    def line(self) -> Locator:
+        """Where a message is written."""
+        return self.page.locator(".akl-foot input[type=text]")
+
+    @property
+    def replies(self) -> Locator:
+        """The model's messages."""
+        return self.page.locator(".akl-reply")
+
+    def button(self, name: str) -> Locator:
+        """A button of the panel by its text."""
+        return self.page.locator(".akl").get_by_role("button", name=name, exact=True)
+
+    async def say(self, text: str) -> None:
+        """Type a message and press Enter."""
+        await self.line.fill(text)
+        await self.line.press("Enter")
+
+    async def wait_for_figures(self, count: int = 1) -> None:
+        """Until so many replies have ended with their figures."""
+        ended = self.page.locator(".akl-facts", has_text="ended:")
+        await expect(ended).to_have_count(count, timeout=TIMEOUT_MS)
+
+    async def picture(self, name: str, selector: str = ".akl") -> None:
+        """A picture of the panel, if AKASH_LLM_SCREENSHOTS names a folder."""
+        if SCREENSHOTS:
+            folder = Path(SCREENSHOTS)
+            folder.mkdir(parents=True, exist_ok=True)
+            await self.page.locator(selector).first.screenshot(path=folder / f"{name}.png")
+
+    async def saved(self) -> str:
+        """The notebook's file after saving, widget states included."""
+        await self.page.get_by_role("menuitem", name="Settings", exact=True).click()
+        await self.page.get_by_role("menuitem", name="Save Widget State Automatically").click()
+        path = self._lab.folder / self._name
+        before = path.stat().st_mtime_ns
+        await self.page.keyboard.press("Control+s")
+        while path.stat().st_mtime_ns == before:
+            await asyncio.sleep(0.05)
+        return path.read_text(encoding="utf-8")
+
+    async def evaluate(self, script: str) -> Any:
+        """The value of a script in the page."""
+        return await self.page.evaluate(script)
