@@ -54,6 +54,11 @@ class ChatPanel:
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return self.view._repr_mimebundle_(**options)
 
+    @property
+    def reply(self) -> str:
+        """The last reply as plain text, without what could steer a terminal."""
+        return cleaned(self.conversation.turns[-1].text) if self.conversation.turns else ""
+
     async def ask(self, prompt: str) -> ChatStats:
         """Send a message and wait for the whole reply, shown in the panel as it comes.
 
