@@ -4,6 +4,7 @@ Run as a program; which manners is the first argument:
     good       ready at once
     slow       ready once a file named `go` lies in AKASH_LLM_HOME
     never      listens and is never ready
+    broken     listens and cannot load its model
     dies       says why on stderr and ends with code 3
     stubborn   good, has a child, and neither ends when asked
 """
@@ -30,7 +31,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("content-length", 0)))
-        if self._is_allowed():
+        if MANNERS == "broken":
+            self._answer(500, {"error": "this model is of an unknown kind"})
+        elif self._is_allowed():
             self._answer(
                 200,
                 {
@@ -61,7 +64,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def _is_ready() -> bool:
     if MANNERS == "slow":
         return (Path(os.environ["AKASH_LLM_HOME"]) / "go").exists()
-    return MANNERS != "never"
+    return MANNERS not in ("never", "broken")
 
 
 def main() -> None:

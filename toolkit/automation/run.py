@@ -11,6 +11,7 @@ A run that fails closes what it opened, by the ledger: rows carry the id of thei
 """
 
 import asyncio
+import importlib.util
 import os
 import secrets
 import signal
@@ -31,10 +32,12 @@ from toolkit.automation.glue import read_scraps
 from toolkit.automation.params import check_parameters, find_notebook, read_cells
 from toolkit.deploy.base import Progress, Record, Update
 from toolkit.deploy.keeper import RUN_VARIABLE, Keeper
-from toolkit.errors import EXIT_INTERRUPTED, EXIT_OK, DeadlineError, ToolkitError
+from toolkit.deploy.keyfile import unwritable
+from toolkit.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, DeadlineError, ToolkitError
 from toolkit.safetext import cleaned
 
 KERNEL_TIMEOUT_S = 120
+NEEDED = ("papermill", "ipykernel")
 STOP_GRACE_S = 20.0
 LINE_BYTES = 1 << 22
 WORKER = (sys.executable, "-P", "-m", "toolkit.automation.worker")
@@ -90,6 +93,7 @@ async def run_notebook(
     they do. A notebook that fails is a result with its exit code, not an exception.
     Cancelled, it ends the kernel, closes what the run opened, and writes its result.
     """
+    _check_installed()
     notebook = find_notebook(name).resolve()
     given = check_parameters(notebook, texts or {}, parameters or {})
     started = datetime.now(UTC)
@@ -267,13 +271,28 @@ def _status(end: End) -> Literal["ok", "failed", "interrupted"]:
     return "interrupted" if end.error in _INTERRUPTED else "failed"
 
 
+def _check_installed() -> None:
+    missing = [name for name in NEEDED if not importlib.util.find_spec(name)]
+    if missing:
+        raise ConfigError(
+            f"notebooks cannot be run here: {', '.join(missing)} is missing",
+            hint="Install it: pip install 'akash-llm[notebook]'",
+        )
+
+
 def run_folder(out: Path | None, notebook: Path, started: datetime) -> Path:
     """The folder of this run alone: `out`, or a new one among the runs."""
-    if out is not None:
-        folder = out.expanduser().resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    base = paths.runs() / f"{started:%Y%m%dT%H%M%SZ}-{notebook.stem}"
+    try:
+        if out is not None:
+            folder = out.expanduser().resolve()
+            folder.mkdir(parents=True, exist_ok=True)
+            return folder
+        return _new_folder(paths.runs() / f"{started:%Y%m%dT%H%M%SZ}-{notebook.stem}")
+    except OSError as error:
+        raise unwritable(error) from None
+
+
+def _new_folder(base: Path) -> Path:
     base.parent.mkdir(parents=True, exist_ok=True)
     folder, number = base, 1
     while True:

@@ -34,6 +34,7 @@ from toolkit.deploy.base import (
     Update,
     check_name,
 )
+from toolkit.deploy.keyfile import unwritable
 from toolkit.deploy.ledger import Ledger
 from toolkit.errors import DeadlineError, UsageError
 
@@ -134,6 +135,8 @@ class Keeper:
                 f" {report.phase!r}",
                 hint=f"Its log says more: akash-llm logs {plan.intent.name}",
             ) from None
+        except OSError as error:
+            raise unwritable(error) from None
 
     async def _apply(self, plan: Plan, replace: bool, report: "_Reporter") -> Record:
         record = await self._adopted(plan, replace)

@@ -7,21 +7,40 @@ from pathlib import Path
 
 from server.keys import KeyDigest, KeyRing, Scope, digest, generate_key, read_key_file
 from server.keys import write_key_file as write
-from toolkit.errors import CredentialsError
+from toolkit.errors import ConfigError, CredentialsError
 
 OWNER = "owner"
 
 
 def ensure(path: Path) -> str:
-    """The key at `path`; a new one (mode 0600) if there is none. Safe to race."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".key-") as folder:
-            fresh = Path(folder) / path.name
-            write(fresh, generate_key())
-            with suppress(FileExistsError):  # another was quicker: that one counts
-                os.link(fresh, path)
+    """The key at `path`; a new one (mode 0600) if there is none. Safe to race.
+
+    `ConfigError` where nothing can be written, `CredentialsError` for a file without key.
+    """
+    try:
+        if not path.exists():
+            _make(path)
+    except OSError as error:
+        raise unwritable(error) from None
     return read(path)
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".key-") as folder:
+        fresh = Path(folder) / path.name
+        write(fresh, generate_key())
+        with suppress(FileExistsError):  # another was quicker: that one counts
+            os.link(fresh, path)
+
+
+def unwritable(error: OSError) -> ConfigError:
+    """What a person is told when our files cannot be written."""
+    where = f"{error.filename}: " if error.filename else ""
+    return ConfigError(
+        f"{where}{error.strerror or error}",
+        hint="Everything is kept below AKASH_LLM_HOME: is there room, and may you write there?",
+    )
 
 
 def read(path: Path) -> str:

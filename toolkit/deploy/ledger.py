@@ -179,28 +179,39 @@ class Ledger:
     def _write(self) -> Iterator[sqlite3.Connection]:
         """One transaction that takes the only write lock first: no lost updates."""
         with closing(self._connect()) as db:
-            db.execute("BEGIN IMMEDIATE")
             try:
+                db.execute("BEGIN IMMEDIATE")
                 yield db
-            except BaseException:
-                db.execute("ROLLBACK")
+                db.execute("COMMIT")
+            except BaseException as error:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    raise self._unusable(error) from None
                 raise
-            db.execute("COMMIT")
 
     def _connect(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not self.path.exists()
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch(mode=0o600)
             db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-            if is_new:
-                self.path.chmod(0o600)
+        except (OSError, sqlite3.DatabaseError) as error:
+            raise self._unusable(error) from None
+        try:
             _prepare(db)
-        except sqlite3.DatabaseError as error:
-            raise ConfigError(
-                f"the ledger {self.path} cannot be used: {error}",
-                hint="It is SQLite; if it is damaged, move it away and run `akash-llm doctor`.",
-            ) from None
+        except BaseException as error:
+            db.close()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise self._unusable(error) from None
+            raise
         return db
+
+    def _unusable(self, error: Exception) -> ConfigError:
+        return ConfigError(
+            f"the ledger {self.path} cannot be used: {error}",
+            hint="Is there room, and may you write there? If the file is damaged, move it away"
+            " and run `akash-llm doctor`.",
+        )
 
 
 def _prepare(db: sqlite3.Connection) -> None:
@@ -216,7 +227,6 @@ def _prepare(db: sqlite3.Connection) -> None:
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
     if _version(db) > SCHEMA_VERSION:
-        db.close()
         raise ConfigError(
             "the ledger was written by a newer akash-llm", hint="Update akash-llm and try again."
         )

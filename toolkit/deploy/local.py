@@ -219,13 +219,12 @@ class LocalTarget:
 
         opening.report("load", f"{record.intent.model} is being loaded", USUAL_LOAD_S)
         async with endpoint_of(opening.record) as endpoint:
-            await ready.wait_until_healthy(endpoint, check)
-            opening.report("answer", "waiting for the first token")
             try:
-                await ready.wait_for_token(endpoint, check, is_new=is_new)
+                await ready.wait_until_ready(endpoint, check, is_new=is_new)
             except EndpointError:
                 check()  # a process that died says more than a connection that broke
                 raise
+        opening.report("answer", "it has answered")
 
 
 def free_port(wanted: int) -> int:

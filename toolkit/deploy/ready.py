@@ -1,44 +1,62 @@
-"""Readiness: the endpoint says that it is ready, and then has answered with one token."""
+"""Readiness: the endpoint says that it is ready, and has answered with one token.
+
+Both are asked for at once. A request waits on the server while the model is loaded, and
+fails with the reason when it cannot be: `not ready` alone would never say.
+"""
 
 import asyncio
 from collections.abc import Callable
 
 from toolkit.client import Endpoint
-from toolkit.errors import CredentialsError
+from toolkit.errors import CredentialsError, EndpointError, RequestRefused
 
 POLL_S = 0.05
 POLL_MAX_S = 1.0
+OVERLOADED = 503
 
 Check = Callable[[], None]
 
 
-async def wait_until_healthy(endpoint: Endpoint, check: Check) -> None:
-    """Return when the endpoint calls itself ready; `check` raises when waiting is vain.
+async def wait_until_ready(endpoint: Endpoint, check: Check, *, is_new: bool) -> None:
+    """Return when the endpoint is ready and has answered with one token.
 
+    `check` raises when waiting is vain. A key that is refused is an error, unless the
+    process `is_new`: then another program has its port, and `check` will soon say so.
     Waits for ever by itself: who calls it sets the time.
     """
+    token = asyncio.create_task(_one_token(endpoint, is_new=is_new))
     pause_s = POLL_S
-    while not await endpoint.is_ready():
+    try:
+        while not (await endpoint.is_ready() and token.done()):
+            check()
+            if token.done():
+                token.result()
+            await asyncio.wait([token], timeout=pause_s)
+            if token.done():
+                await asyncio.sleep(POLL_S)
+            pause_s = min(pause_s * 1.3, POLL_MAX_S)
+        token.result()
         check()
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 1.3, POLL_MAX_S)
-    check()
+    finally:
+        token.cancel()
+        await asyncio.wait([token])
 
 
-async def wait_for_token(endpoint: Endpoint, check: Check, *, is_new: bool) -> None:
-    """Return when the model has answered with one token.
-
-    A key that is refused means, for a process that is new, that another program has
-    its port: it is about to end with that, and `check` will say so.
-    """
+async def _one_token(endpoint: Endpoint, *, is_new: bool) -> None:
+    """Ask until there is an answer, or one that asking again would not change."""
+    pause_s = POLL_S
     while True:
         try:
             async for _ in endpoint.generate("Hello", options={"num_predict": 1}):
                 pass
-            check()
             return
+        except RequestRefused as refused:
+            if refused.status != OVERLOADED:
+                raise
         except CredentialsError:
             if not is_new:
                 raise
-            check()
-            await asyncio.sleep(POLL_MAX_S)
+        except EndpointError:
+            pass  # nothing listens yet
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 1.3, POLL_MAX_S)

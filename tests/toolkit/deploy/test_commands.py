@@ -1,6 +1,7 @@
 """`akash-llm up` and its like, as programs, with the real server and its small model."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,8 +21,13 @@ SMALL = ("--context", "256", "--parallel", "1")
 AKASH_LLM = [sys.executable, "-m", "toolkit"]
 
 
-def akash_llm(*arguments: str, code: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*AKASH_LLM, *arguments], capture_output=True, text=True, input=stdin)
+def akash_llm(
+    *arguments: str, code: int = 0, stdin: str = "", home: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "AKASH_LLM_HOME": str(home or paths.home())}
+    done = subprocess.run(
+        [*AKASH_LLM, *arguments], capture_output=True, text=True, input=stdin, env=environment
+    )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -103,6 +109,16 @@ def test_mistakes_end_in_one_message(arguments: tuple[str, ...], code: int, mess
     done = akash_llm(*arguments, code=code, stdin="{}")
     assert message in done.stderr
     assert Keeper().ledger.open_records() == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [("up",), ("plan",), ("notebook", "run", "01_start"), ("ledger",), ("status",)]
+)
+def test_a_home_that_cannot_be_written(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    only_looks = arguments in {("ledger",), ("status",)}
+    done = akash_llm(*arguments, code=0 if only_looks else 3, home=tmp_path / "file" / "home")
+    assert only_looks or "AKASH_LLM_HOME" in done.stderr
 
 
 async def _killed(number: signal.Signals) -> subprocess.Popen[str]:

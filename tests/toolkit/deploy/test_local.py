@@ -217,6 +217,14 @@ async def test_one_that_dies_shows_its_last_words(keeper: MakeKeeper, intent: In
     assert record.error is not None and record.error.startswith("EndpointError")
 
 
+async def test_one_that_cannot_load_says_why_at_once(keeper: MakeKeeper, intent: Intent) -> None:
+    keep = keeper("broken")
+    with pytest.raises(EndpointError, match="unknown kind"):
+        await opened(keep, intent)
+    (record,) = keep.ledger.records()
+    assert record.state is State.CLOSED and living(record) == []
+
+
 async def test_one_that_is_never_ready_ends_at_the_deadline(
     keeper: MakeKeeper, intent: Intent
 ) -> None:
