@@ -1,10 +1,7 @@
 """`akash-llm up`, `down`, `plan`, `deploy`, `status`, `logs`, `close`, `doctor`, `ledger`."""
 
-import asyncio
-import signal
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +9,7 @@ import click
 import msgspec
 
 from toolkit import paths
+from toolkit.cli import loop
 from toolkit.deploy import doctor as doctoring
 from toolkit.deploy import lifecycle
 from toolkit.deploy.base import (
@@ -27,7 +25,6 @@ from toolkit.deploy.base import (
 from toolkit.deploy.keeper import TARGETS, EndpointStatus, Keeper
 from toolkit.deploy.table import columns
 
-T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
@@ -98,7 +95,7 @@ def up(
         made = await lifecycle.plan(model, name=name, context=context, parallel=parallel)
         return await _applied(made, replace, deadline_s)
 
-    _print_opened(_run(run()), as_json)
+    _print_opened(loop.run(run()), as_json)
 
 
 @click.command()
@@ -117,7 +114,9 @@ def plan(
     as_json: bool,
 ) -> None:
     """Say what deploying MODEL would do, need and cost; start nothing."""
-    made = _run(lifecycle.plan(model, name=name, target=target, context=context, parallel=parallel))
+    made = loop.run(
+        lifecycle.plan(model, name=name, target=target, context=context, parallel=parallel)
+    )
     if out is not None:
         out.write_bytes(made.to_json() + b"\n")
     click.echo(msgspec.json.encode(made) if as_json else str(made))
@@ -158,7 +157,7 @@ def deploy(
         _confirm(made, yes or as_json)
         return await _applied(made, replace, deadline_s)
 
-    _print_opened(_run(run()), as_json)
+    _print_opened(loop.run(run()), as_json)
 
 
 def _confirm(made: Plan, is_agreed: bool) -> None:
@@ -186,7 +185,7 @@ def close(names: tuple[str, ...], is_all: bool, as_json: bool) -> None:
         ended = [await keeper.close(name) for name in wanted]
         return [record for record in ended if record is not None]
 
-    ended = _run(run())
+    ended = loop.run(run())
     for record in ended:
         _say(as_json, f"{record.name} is closed", name=record.name, state=record.state)
     if not ended and not as_json:
@@ -198,7 +197,7 @@ def close(names: tuple[str, ...], is_all: bool, as_json: bool) -> None:
 @json_option
 def status(name: str | None, as_json: bool) -> None:
     """Show open endpoints, as the ledger has them and as they are."""
-    found = _run(lifecycle.status(name))
+    found = loop.run(lifecycle.status(name))
     if as_json:
         for one in found:
             click.echo(msgspec.json.encode(one))
@@ -229,7 +228,7 @@ def logs(name: str | None, follow: bool, tail: int, as_json: bool) -> None:
         async for line in lifecycle.logs(name, follow=follow, tail=tail):
             click.echo(msgspec.json.encode({"line": line}) if as_json else line)
 
-    _run(run())
+    loop.run(run())
 
 
 @click.command()
@@ -245,7 +244,7 @@ def doctor(dry_run: bool, as_json: bool) -> None:
             await doctoring.settle(keeper, diagnosis)
         return found
 
-    found = _run(run())
+    found = loop.run(run())
     for one in found:
         done = "to do" if dry_run else "done"
         text = f"{one.name or one.uid} ({one.target}): {one.what} → {one.remedy} ({done})"
@@ -322,19 +321,3 @@ def _print_opened(record: Record, as_json: bool) -> None:
 
 def _say(as_json: bool, text: str, **fields: object) -> None:
     click.echo(msgspec.json.encode(fields) if as_json else text)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """One event loop per command. SIGTERM is an interruption too: it cleans up."""
-
-    async def main() -> T:
-        task = asyncio.current_task()
-        if task is not None:
-            with suppress(NotImplementedError):
-                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await work
-
-    try:
-        return asyncio.run(main())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None

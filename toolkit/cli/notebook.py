@@ -1,9 +1,6 @@
 """`akash-llm notebook run`, `params`, `list`: notebooks without a browser."""
 
-import asyncio
-import signal
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from toolkit.automation.params import (
     title_of,
 )
 from toolkit.automation.run import KERNEL_TIMEOUT_S, RunResult, run_notebook
+from toolkit.cli import loop
 from toolkit.deploy.base import Update
 from toolkit.deploy.table import columns
 from toolkit.errors import UsageError
@@ -122,17 +120,7 @@ def run(
         echo=echo,
     )
 
-    async def main() -> RunResult:
-        task = asyncio.current_task()
-        if task is not None:
-            with suppress(NotImplementedError):
-                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await work
-
-    try:
-        result = asyncio.run(main())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    result = loop.run(work)
     _report(result, as_json)
     return result.exit_code or 0
 

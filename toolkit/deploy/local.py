@@ -8,16 +8,13 @@ daemon of ours: ledger and mark are enough to find it again.
 import asyncio
 import importlib.util
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.metadata import version
-from pathlib import Path
 
 from toolkit import paths
-from toolkit.deploy import keyfile, logfile, processes, ready
+from toolkit.deploy import folder, keyfile, logfile, processes, ready
 from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.base import (
     Finding,
@@ -31,6 +28,7 @@ from toolkit.deploy.base import (
     Status,
 )
 from toolkit.deploy.needs import Needs, make_available, needs_of
+from toolkit.deploy.ports import HOST, free_port, is_free
 from toolkit.deploy.processes import Started
 from toolkit.deploy.services import Job, Program, job_of
 from toolkit.errors import ConfigError, CredentialsError, EndpointError, ToolkitError
@@ -38,9 +36,7 @@ from toolkit.sdl.inputs import RenderInputs
 from toolkit.sdl.parse import parse
 from toolkit.sdl.render import render
 
-HOST = "127.0.0.1"
 PORT = 11434
-MODELS_MOUNT = "/models"
 PORT_TRIES = 3
 STOP_GRACE_S = 10.0
 SHOWN_LOG_LINES = 15
@@ -126,7 +122,7 @@ class LocalTarget:
     # -- SupportsLogs ---------------------------------------------------------------
 
     async def logs(self, record: Record, *, follow: bool, tail: int) -> AsyncIterator[str]:
-        path = _log_of(record)
+        path = folder.log_of(record)
         if not follow:
             for line in logfile.last_lines(path, tail):
                 yield line
@@ -170,7 +166,7 @@ class LocalTarget:
         )
 
     def _job(self, sdl: str, name: str) -> Job:
-        return job_of(parse(sdl, f"{name}.yaml").sdl, self._programs, _mounts(name))
+        return job_of(parse(sdl, f"{name}.yaml").sdl, self._programs, folder.mounts(name))
 
     async def _start(self, opening: Opening) -> None:
         record = opening.record
@@ -178,7 +174,7 @@ class LocalTarget:
         job = self._job(record.sdl, record.name)
         _check_key(record.name, job)
         await make_available(record.intent, lambda line: opening.report("prepare", line))
-        _write_folder(record, job)
+        folder.prepare(record, job)
         for attempt in range(1, PORT_TRIES + 1):
             port = free_port(PORT if attempt == 1 else 0)
             process = self._spawn(opening, job, port)
@@ -194,7 +190,7 @@ class LocalTarget:
 
     def _spawn(self, opening: Opening, job: Job, port: int) -> Started:
         record = opening.record
-        log = _new_log(record)
+        log = folder.new_log(record)
         if port != PORT:
             opening.report("start", f"port {PORT} is in use, taking {port}")
         # Written first: whoever finds the process by its mark knows where it answers.
@@ -225,26 +221,6 @@ class LocalTarget:
                 check()  # a process that died says more than a connection that broke
                 raise
         opening.report("answer", "it has answered")
-
-
-def free_port(wanted: int) -> int:
-    """`wanted` if nothing listens there, else one that the system picks."""
-    if wanted and is_free(wanted):
-        return wanted
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on that port of loopback now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
 
 
 def _check_installed() -> None:
@@ -285,35 +261,6 @@ def _recovered(uid: str) -> Started | None:
     return next((Started(p.pid, p.create_time()) for p in leaders), None)
 
 
-def _mounts(name: str) -> Path:
-    return paths.endpoint(name) / "mounts"
-
-
-def _write_folder(record: Record, job: Job) -> None:
-    """The endpoint's folder: SDL, logs, and what stands for the mounts."""
-    folder = paths.endpoint(record.name)
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    (folder / "deploy.yaml").write_text(record.sdl, encoding="utf-8")
-    for inside, outside in job.mounts.items():
-        outside.parent.mkdir(parents=True, exist_ok=True)
-        if inside != MODELS_MOUNT:
-            outside.mkdir(exist_ok=True)
-        elif not outside.is_symlink() or outside.readlink() != paths.models():
-            outside.unlink(missing_ok=True)
-            outside.symlink_to(paths.models(), target_is_directory=True)
-
-
-def _new_log(record: Record) -> Path:
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    return paths.endpoint(record.name) / "logs" / f"{now}.log"
-
-
-def _log_of(record: Record) -> Path:
-    given = record.handle.get("log")
-    return Path(str(given)) if given else paths.endpoint(record.name) / "logs" / "none.log"
-
-
 def _environment(job: Job, port: int) -> dict[str, str]:
     """Ours without its secrets and settings, then the SDL's, then what is fixed."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("AKASH_")}
@@ -328,9 +275,9 @@ def _environment(job: Job, port: int) -> dict[str, str]:
 
 
 def _died(record: Record) -> ToolkitError:
-    lines = logfile.last_lines(_log_of(record), SHOWN_LOG_LINES)
+    lines = logfile.last_lines(folder.log_of(record), SHOWN_LOG_LINES)
     said = "\n".join(f"  {line}" for line in lines) or "  (it said nothing)"
     return EndpointError(
         f"the server of {record.name} ended while it was starting. It said last:\n{said}",
-        hint=f"The whole log: {_log_of(record)}",
+        hint=f"The whole log: {folder.log_of(record)}",
     )

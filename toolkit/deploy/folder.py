@@ -1,0 +1,50 @@
+"""The folder of an endpoint on this machine.
+
+endpoints/<name>/
+├── api.key            the key, mode 0600
+├── deploy.yaml        the SDL as deployed
+├── logs/<time>.log    one file per start
+├── mounts/<volume>    what stands for the volumes; the models' is a link to the store
+└── .lock              held by whoever works on the name
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from toolkit import paths
+from toolkit.deploy.base import Record
+from toolkit.deploy.services import Job
+
+MODELS_MOUNT = "/models"
+
+
+def mounts(name: str) -> Path:
+    """Where the volumes of an endpoint lie."""
+    return paths.endpoint(name) / "mounts"
+
+
+def prepare(record: Record, job: Job) -> None:
+    """Make the folder with all that the process needs. May be repeated."""
+    folder = paths.endpoint(record.name)
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    (folder / "deploy.yaml").write_text(record.sdl, encoding="utf-8")
+    for inside, outside in job.mounts.items():
+        outside.parent.mkdir(parents=True, exist_ok=True)
+        if inside != MODELS_MOUNT:
+            outside.mkdir(exist_ok=True)
+        elif not outside.is_symlink() or outside.readlink() != paths.models():
+            outside.unlink(missing_ok=True)
+            outside.symlink_to(paths.models(), target_is_directory=True)
+
+
+def new_log(record: Record) -> Path:
+    """A log file for one start."""
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    return paths.endpoint(record.name) / "logs" / f"{now}.log"
+
+
+def log_of(record: Record) -> Path:
+    """The log of the record's last start; there may be none at that path yet."""
+    given = record.handle.get("log")
+    return Path(str(given)) if given else paths.endpoint(record.name) / "logs" / "none.log"
