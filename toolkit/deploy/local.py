@@ -55,14 +55,23 @@ _LIMITS = (Limit("runs until it is closed or this machine restarts; costs only p
 
 
 class LocalTarget:
-    """Endpoints as processes here. `image` is what the rendered SDL will name."""
+    """Endpoints as processes here.
+
+    `image` is what the rendered SDL will name; a server that is asked to end is killed
+    after `stop_grace_s`.
+    """
 
     name = "local"
 
     def __init__(
-        self, programs: Mapping[str, Program] = PROGRAMS, *, image: str | None = None
+        self,
+        programs: Mapping[str, Program] = PROGRAMS,
+        *,
+        image: str | None = None,
+        stop_grace_s: float = STOP_GRACE_S,
     ) -> None:
         self._programs = programs
+        self._stop_grace_s = stop_grace_s
         self._image = image or f"{SERVER}:{version('akash-llm')}"
 
     # -- Target ---------------------------------------------------------------------
@@ -96,7 +105,7 @@ class LocalTarget:
             opening.note(pid=found.pid, started_at=found.started_at)
             await self._wait(opening, found, is_new=False)
             return
-        await processes.end(record.uid, found, grace_s=STOP_GRACE_S)
+        await processes.end(record.uid, found, grace_s=self._stop_grace_s)
         await self._start(opening)
 
     async def status(self, record: Record) -> Status:
@@ -117,7 +126,7 @@ class LocalTarget:
         return Status(Health.READY, "answers")
 
     async def close(self, record: Record) -> None:
-        await processes.end(record.uid, _process_of(record), grace_s=STOP_GRACE_S)
+        await processes.end(record.uid, _process_of(record), grace_s=self._stop_grace_s)
 
     # -- SupportsLogs ---------------------------------------------------------------
 
@@ -148,7 +157,7 @@ class LocalTarget:
         ]
 
     async def discard(self, finding: Finding) -> None:
-        await processes.end(finding.uid, None, grace_s=STOP_GRACE_S)
+        await processes.end(finding.uid, None, grace_s=self._stop_grace_s)
 
     # -- how it is done -------------------------------------------------------------
 

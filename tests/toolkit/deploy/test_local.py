@@ -249,13 +249,13 @@ async def test_cancelled_half_way_nothing_is_left(keeper: MakeKeeper, intent: In
 
 
 async def test_one_that_will_not_end_is_ended_with_its_children(
-    keeper: MakeKeeper, intent: Intent, monkeypatch: pytest.MonkeyPatch
+    keeper: MakeKeeper, intent: Intent
 ) -> None:
-    monkeypatch.setattr("toolkit.deploy.local.STOP_GRACE_S", 0.5)
-    record = await opened(keeper("stubborn"), intent)
+    keep = keeper("stubborn")
+    record = await opened(keep, intent)
     leader = psutil.Process(int(record.handle["pid"]))
     (child,) = leader.children()
-    await keeper().close("mine")
+    await keep.close("mine")
     assert not leader.is_running()
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
