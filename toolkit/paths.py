@@ -5,6 +5,8 @@
     ├── endpoints/<name>/             rendered SDL, logs, mounts, api.key (mode 0600)
     ├── ledger.db                     what was opened, written before it is
     └── runs/<time>-<notebook>/       executed notebooks with their results
+
+Nothing is created here, but by whoever writes.
 """
 
 import os
@@ -16,7 +18,7 @@ HOME_VARIABLE = "AKASH_LLM_HOME"
 
 
 def home() -> Path:
-    """The folder everything lies under. Created by whoever writes, not here."""
+    """The folder everything lies under."""
     given = os.environ.get(HOME_VARIABLE)
     return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("akash-llm"))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from toolkit.errors import EXIT_INTERRUPTED, ToolkitError
+from toolkit.errors import EXIT_INTERRUPTED, ConfigError, ToolkitError
 
 # command -> (module, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -81,4 +81,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except OSError as error:
+        click.echo(f"error: {_reason(error)}", err=True)
+        return ConfigError.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _reason(error: OSError) -> str:
+    """What the system refused, and for which file: a full disk, a missing permission."""
+    what = error.strerror or str(error)
+    return f"{what}: {error.filename}" if error.filename else what
