@@ -18,6 +18,9 @@ from server.errors import InvalidRequest
 
 SMALLEST_CONTEXT = 4
 _LARGEST = 2**31 - 1
+# Below this the logits divided by it leave the range of 32-bit floats, and the choice
+# would be noise where it should be the best token.
+_SMALLEST_TEMPERATURE = 1e-6
 
 N = TypeVar("N", int, float)
 
@@ -98,9 +101,13 @@ def _integer(name: str, value: Any) -> int:
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequest(f'option "{name}" must be of type float32')
-    if not math.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        number = math.inf
+    if not math.isfinite(number):
         raise InvalidRequest(f'option "{name}" must be a finite number')
-    return float(value)
+    return number
 
 
 def _boolean(name: str, value: Any) -> bool:
@@ -212,10 +219,10 @@ def resolve(*layers: Options) -> Resolved:
 
 def _sampling(values: Mapping[str, Any]) -> Sampling:
     mirostat: dict[int, Literal[0, 1, 2]] = {0: 0, 1: 1, 2: 2}
-    seed = values["seed"]
+    seed, temperature = values["seed"], values["temperature"]
     return Sampling(
         seed=None if seed < 0 else seed % (2**32 - 1),
-        temperature=_clamp(values["temperature"], 0.0, 100.0),
+        temperature=0.0 if temperature < _SMALLEST_TEMPERATURE else min(temperature, 100.0),
         top_k=_clamp(values["top_k"], 0, _LARGEST),
         top_p=_clamp(values["top_p"], 0.0, 1.0),
         min_p=_clamp(values["min_p"], 0.0, 1.0),

@@ -70,10 +70,11 @@ def test_a_wrong_type_is_the_clients_mistake(
 
 
 def test_numbers_that_are_none(client: httpx2.Client) -> None:
-    body = b'{"model":"m","prompt":"x","options":{"temperature":1e999}}'
-    response = client.post("/api/generate", content=body)
-    assert response.status_code == 400
-    assert response.json() == {"error": 'option "temperature" must be a finite number'}
+    for number in ("1e999", "1" + "0" * 400):
+        body = '{"model":"m","prompt":"x","options":{"temperature":%s}}' % number
+        response = client.post("/api/generate", content=body.encode())
+        assert response.status_code == 400
+        assert response.json() == {"error": 'option "temperature" must be a finite number'}
     for value in (float("nan"), float("inf")):
         with pytest.raises(InvalidRequest):
             parse_ollama({"top_p": value})
@@ -84,6 +85,7 @@ def test_numbers_that_are_none(client: httpx2.Client) -> None:
     [
         ({"temperature": -5}, "temperature", 0.0),
         ({"temperature": 1e30}, "temperature", 100.0),
+        ({"temperature": 1e-40}, "temperature", 0.0),
         ({"top_p": 7}, "top_p", 1.0),
         ({"top_p": -1}, "top_p", 0.0),
         ({"top_k": -1}, "top_k", 0),
