@@ -88,13 +88,13 @@ def _parse_leniently(text: str) -> Any:
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     try:
         value, _ = decoder.raw_decode(text, start)
+        return _without_surrogates(value)
     except json.JSONDecodeError as error:
         raise InvalidRequest(_syntax(error)) from None
     except RecursionError:
         raise InvalidRequest("exceeded max depth") from None
     except ValueError as error:  # an integer of thousands of digits
         raise InvalidRequest(f"json: cannot unmarshal number: {error}") from None
-    return _without_surrogates(value)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -66,15 +66,15 @@ def _render(
     tools: list[dict[str, Any]],
     add_generation_prompt: bool,
 ) -> list[Segment]:
-    guard = _Guard(template.control_tokens, [messages, tools])
-    variables = {
-        "messages": guard.hide(messages),
-        "tools": guard.hide(tools) or None,
-        "bos_token": template.bos,
-        "eos_token": template.eos,
-        "add_generation_prompt": add_generation_prompt,
-    }
     try:
+        guard = _Guard(template.control_tokens, [messages, tools])
+        variables = {
+            "messages": guard.hide(messages),
+            "tools": guard.hide(tools) or None,
+            "bos_token": template.bos,
+            "eos_token": template.eos,
+            "add_generation_prompt": add_generation_prompt,
+        }
         text = _compile(template.source or PLAIN).render(variables)
     except TemplateRefused as error:
         raise InvalidRequest(f"the model's chat template refused: {error}") from None

@@ -163,8 +163,9 @@ class Store:
     def _find(self, name: ModelName) -> Path | None:
         """The manifest of a name: as it is spelled, else in whatever case it is there."""
         exact = self._manifests.joinpath(*name.parts())
-        if exact.is_file():
-            return exact
+        with suppress(OSError):  # a host that is longer than a name of a folder can be
+            if exact.is_file():
+                return exact
         same = (path for path in self._paths() if _same(path, name))
         return next(same, None)
 

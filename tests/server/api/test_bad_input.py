@@ -116,6 +116,12 @@ def test_a_name_that_is_none(client: httpx2.Client) -> None:
         assert "is invalid" in response.json()["error"]
 
 
+def test_a_name_that_is_too_long_for_the_disk(client: httpx2.Client) -> None:
+    name = "h" * 300 + "/n/m"
+    response = client.post("/api/show", json={"model": name})
+    assert (response.status_code, response.json()) == (404, {"error": f"model '{name}' not found"})
+
+
 def test_a_template_in_the_request_is_refused_with_a_way_out(client: httpx2.Client) -> None:
     body = {"model": "m", "prompt": "x", "template": "{{ .Prompt }}"}
     response = client.post("/api/generate", json=body)
@@ -189,6 +195,19 @@ def test_a_schema_nested_too_deep(client: httpx2.Client) -> None:
     body = {"model": "m", "messages": [{"content": "x"}], "format": schema}
     response = client.post("/api/chat", json=body)
     assert response.status_code == 400 and "deep" in response.json()["error"]
+
+
+@pytest.mark.parametrize("depth", [100, 400, 600, 800])
+@pytest.mark.parametrize("rest", [b"", b" and more"])
+def test_values_nested_too_deep_to_walk_through(
+    client: httpx2.Client, depth: int, rest: bytes
+) -> None:
+    nested = b"[" * depth + b"]" * depth
+    call = b'{"model":"m","messages":[{"content":"x","tool_calls":[{"a":%s}]}]}' % nested
+    ignored = b'{"model":"m","zz":%s}' % nested
+    for body in (call, ignored):
+        response = client.post("/api/chat", content=body + rest)
+        assert response.status_code in (200, 400), response.text
 
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "", "a/b;c"])
