@@ -44,7 +44,8 @@ def build_chain(sampling: Sampling, vocab_size: int, context: int, banned: list[
         # llama.cpp copies the list.
         add(llama_cpp.llama_sampler_init_logit_bias(vocab_size, len(banned), biases))
     if _penalties(sampling):
-        last_n = context if sampling.repeat_last_n < 0 else sampling.repeat_last_n
+        # llama.cpp makes room for as many tokens as it is told, 4 bytes each.
+        last_n = context if sampling.repeat_last_n < 0 else min(sampling.repeat_last_n, context)
         add(
             llama_cpp.llama_sampler_init_penalties(
                 vocab_size,
@@ -96,8 +97,10 @@ class LlamaSampler:
         constraint: Constraint | None,
     ) -> None:
         sampling = request.sampling
+        # Where a constraint lets the text end there is often nothing else to choose.
+        has_no_end = sampling.ignore_eos and constraint is None
         self._chain: int | None = build_chain(
-            sampling, vocab_size, context, ends() if sampling.ignore_eos else []
+            sampling, vocab_size, context, ends() if has_no_end else []
         )
         self._context_pointer = context_pointer
         self._logits = logits

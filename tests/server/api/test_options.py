@@ -71,8 +71,8 @@ def test_a_wrong_type_is_the_clients_mistake(
 
 def test_numbers_that_are_none(client: httpx2.Client) -> None:
     for number in ("1e999", "1" + "0" * 400):
-        body = '{"model":"m","prompt":"x","options":{"temperature":%s}}' % number
-        response = client.post("/api/generate", content=body.encode())
+        body = f'{{"model":"m","prompt":"x","options":{{"temperature":{number}}}}}'
+        response = client.post("/api/generate", content=body)
         assert response.status_code == 400
         assert response.json() == {"error": 'option "temperature" must be a finite number'}
     for value in (float("nan"), float("inf")):

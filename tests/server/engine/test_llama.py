@@ -166,6 +166,31 @@ async def test_a_schema_holds(supervisor: Supervisor, weights: Path, temperature
     assert isinstance(person["age"], int)
 
 
+@pytest.mark.parametrize(
+    "sampling", [Sampling(ignore_eos=True, seed=1), Sampling(ignore_eos=True, mirostat=2, seed=1)]
+)
+async def test_a_format_ends_where_it_ends_even_without_an_end(
+    supervisor: Supervisor, weights: Path, sampling: Sampling
+) -> None:
+    grammar = Grammar("schema", '{"enum": ["yes"]}')
+    text, finish, _ = await generate(
+        supervisor, weights, QUESTION, grammar=grammar, sampling=sampling, max_tokens=20
+    )
+    assert (text, finish.reason) == ('"yes"', FinishReason.EOS)
+
+
+async def test_looking_back_further_than_the_context_costs_nothing(
+    supervisor: Supervisor, weights: Path
+) -> None:
+    sampling = Sampling(temperature=0, repeat_penalty=1.3, repeat_last_n=2**31 - 1)
+    whole = Sampling(temperature=0, repeat_penalty=1.3, repeat_last_n=-1)
+    said = [
+        (await generate(supervisor, weights, QUESTION, sampling=one, max_tokens=8))[0]
+        for one in (sampling, whole)
+    ]
+    assert said[0] == said[1]
+
+
 async def test_json_mode_gives_an_object(supervisor: Supervisor, weights: Path) -> None:
     text, finish, _ = await generate(
         supervisor,
