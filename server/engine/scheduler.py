@@ -66,8 +66,8 @@ class Scheduler:
         return list(self._running.values())
 
     def submit(self, sequence: Sequence) -> None:
-        """Queue a sequence. Raises `QueueFull`."""
-        if len(self._waiting) >= self._queue:
+        """Queue a sequence. Raises `QueueFull`; one that a free slot waits for always passes."""
+        if len(self._waiting) >= self._queue + self.slots.num_free:
             raise QueueFull
         self._waiting.append(sequence)
 
@@ -88,12 +88,13 @@ class Scheduler:
 
     def schedule(self) -> list[Chunk]:
         """The chunks of the next step, by slot id; empty when nothing runs."""
-        decoding = [s for s in self._running.values() if s.is_decoding]
+        # One that has to be computed again is read like a prompt, in chunks.
+        decoding = {s for s in self._running.values() if s.is_decoding and s.num_pending == 1}
         chunks = [Chunk(s, s.num_computed, len(s.tokens)) for s in decoding]
         room = self._batch - len(chunks)
         budget = min(self._prompt_budget if chunks else self._batch, room)
         for sequence in self._running.values():
-            if sequence.is_decoding or budget <= 0:
+            if sequence in decoding or budget <= 0:
                 continue
             stop = min(len(sequence.tokens), sequence.num_computed + budget)
             budget -= stop - sequence.num_computed

@@ -105,12 +105,26 @@ def test_requests_wait_for_a_slot_in_the_order_of_their_arrival() -> None:
     assert scheduler.is_idle
 
 
-def test_the_queue_is_bounded() -> None:
-    scheduler = make(slots=1, queue=2)
-    submit(scheduler, 1, 1)
-    submit(scheduler, 2, 1)
+@pytest.mark.parametrize("queue", [0, 2])
+def test_the_queue_is_bounded_behind_what_free_slots_take(queue: int) -> None:
+    scheduler = make(slots=1, queue=queue)
+    for number in range(1 + queue):
+        submit(scheduler, number, 1)
     with pytest.raises(QueueFull):
-        submit(scheduler, 3, 1)
+        submit(scheduler, 7, 1)
+    scheduler.admit()
+    with pytest.raises(QueueFull):
+        submit(scheduler, 8, 1)
+
+
+def test_a_stream_that_must_be_computed_again_is_read_in_chunks() -> None:
+    scheduler = make(batch=8, prompt_budget=4)
+    again, other = submit(scheduler, 1, 20), submit(scheduler, 2, 3)
+    admit_all(scheduler)
+    finish_prompt(scheduler, again)
+    finish_prompt(scheduler, other)
+    again.num_computed = 0
+    assert sizes(scheduler) == {1: 4, 2: 1}
 
 
 def test_removing_finds_waiting_and_running_and_ignores_strangers() -> None:
