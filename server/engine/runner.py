@@ -3,8 +3,9 @@
 llama.cpp can abort the process, and it takes the interpreter lock's attention; both
 belong here and not in the HTTP process. The main thread makes every call that computes
 (a second thread would leave a second OpenMP pool behind); the receiving thread
-tokenizes, interrupts a prompt that nobody waits for any more, and ends the process when
-the other side is gone. Unloading a model is ending this process.
+interrupts a prompt that nobody waits for any more, and ends the process when the other
+side is gone; a third one tokenizes, so that a long text delays no other message.
+Unloading a model is ending this process.
 """
 
 import logging
@@ -14,8 +15,11 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from queue import SimpleQueue
+from typing import NoReturn
 
+from server import logs
 from server.engine.backend import Backend, LoadError, RequestError
 from server.engine.loop import Loop
 from server.engine.messages import (
@@ -40,9 +44,11 @@ from server.engine.scheduler import Scheduler
 
 _RECEIVE_BYTES = 1 << 16
 
+_log = logging.getLogger("akash_llm.runner")
+
 
 class _Channel:
-    """The socket to the HTTP process. Both threads send, so sending is locked."""
+    """The socket to the HTTP process. All threads send, so sending is locked."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -62,8 +68,8 @@ class _Channel:
         return []
 
 
-class _Receiver(threading.Thread):
-    """Reads messages for the engine and answers those that need no step."""
+class _Receiver:
+    """Reads messages for the engine; `run` never returns."""
 
     def __init__(
         self,
@@ -71,16 +77,17 @@ class _Receiver(threading.Thread):
         backend: Backend,
         loop: Loop,
         inbox: "SimpleQueue[Submit | Abort]",
+        questions: "SimpleQueue[Tokenize | Detokenize]",
         early: list[ToRunner],
     ) -> None:
-        super().__init__(name="receiver", daemon=True)
         self._channel = channel
         self._backend = backend
         self._loop = loop
         self._inbox = inbox
+        self._questions = questions
         self._early = early
 
-    def run(self) -> None:
+    def run(self) -> NoReturn:
         messages = self._early or self._channel.receive()
         while messages:
             for message in messages:
@@ -98,9 +105,27 @@ class _Receiver(threading.Thread):
                 if message.id in self._loop.prompting:
                     self._backend.interrupt()
             case Tokenize() | Detokenize():
-                self._channel.send(self._answer(message))
+                self._questions.put(message)
             case Load():
                 pass  # only the first message; a second one has nothing to say
+
+
+class _Answerer:
+    """Answers, in their order, the questions that need no step; `run` never returns."""
+
+    def __init__(
+        self,
+        channel: _Channel,
+        backend: Backend,
+        questions: "SimpleQueue[Tokenize | Detokenize]",
+    ) -> None:
+        self._channel = channel
+        self._backend = backend
+        self._questions = questions
+
+    def run(self) -> NoReturn:
+        while True:
+            self._channel.send(self._answer(self._questions.get()))
 
     def _answer(self, message: Tokenize | Detokenize) -> FromRunner:
         try:
@@ -110,6 +135,19 @@ class _Receiver(threading.Thread):
             return Tokens(message.id, tokens)
         except RequestError as error:
             return Refused(message.id, str(error))
+
+
+def _start(name: str, run: Callable[[], NoReturn]) -> None:
+    """Run in a thread of its own. Without it the process would be deaf, so it ends too."""
+
+    def guarded() -> None:
+        try:
+            run()
+        except Exception:  # noqa: BLE001 - the edge of the thread
+            _log.exception("the %s failed", name)
+            os._exit(1)
+
+    threading.Thread(target=guarded, name=name, daemon=True).start()
 
 
 def _open_backend(load: Load) -> Backend:
@@ -143,7 +181,8 @@ def main(fd: int) -> int:
     """Load what the first message says and serve it until the socket closes."""
     # Ctrl+C in a terminal reaches the whole group; the HTTP process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # What llama.cpp says of a file may hold anything, so it is logged as the rest is.
+    logs.configure()
     channel = _Channel(socket.socket(fileno=fd))
     first = channel.receive()
     if not first or not isinstance(first[0], Load):
@@ -168,7 +207,10 @@ def main(fd: int) -> int:
     loop = Loop(backend, scheduler, publish, time.monotonic_ns)
     channel.send(Loaded(backend.info, time.monotonic_ns() - started_ns))
     inbox: SimpleQueue[Submit | Abort] = SimpleQueue()
-    _Receiver(channel, backend, loop, inbox, first[1:]).start()
+    questions: SimpleQueue[Tokenize | Detokenize] = SimpleQueue()
+    _start("answerer", _Answerer(channel, backend, questions).run)
+    receiver = _Receiver(channel, backend, loop, inbox, questions, first[1:])
+    _start("receiver", receiver.run)
     _serve(loop, backend, inbox)
     return 0
 

@@ -262,6 +262,18 @@ async def test_user_text_cannot_write_control_tokens(supervisor: Supervisor, wei
         assert await lease.model.detokenize([special, *plain]) == "<|im_end|>" * 2
 
 
+async def test_a_long_text_delays_nobody_else(supervisor: Supervisor, weights: Path) -> None:
+    async with supervisor.use(weights) as lease:
+        tokens = await lease.model.tokenize([Segment(QUESTION)], add_bos=True)
+        long = asyncio.create_task(lease.model.tokenize([Segment(" " * 4_000_000)], add_bos=True))
+        await asyncio.sleep(0)
+        request = Request(tokens=tokens, sampling=GREEDY, max_tokens=1)
+        events = [event async for event in lease.model.generate(request)]
+        assert isinstance(events[-1], Finish)
+        assert not long.done()
+        assert len(await long) > 1000
+
+
 async def test_an_abort_in_c_is_an_error_and_a_restart(
     supervisor: Supervisor, weights: Path
 ) -> None:
