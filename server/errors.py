@@ -9,6 +9,7 @@
     ├── NotFound                404 not_found
     │   └── ModelNotFound       404 model_not_found
     ├── PayloadTooLarge         413 payload_too_large
+    ├── ClientGone              499 client_gone      (nobody reads it but the log)
     ├── Overloaded              503 overloaded       (retry_after_s)
     ├── ModelUnusable           500 model_unusable   (cut short, no GGUF, unknown architecture)
     ├── LoadFailed              500 load_failed
@@ -87,6 +88,13 @@ class PayloadTooLarge(ServerError):
 
     status = 413
     code = "payload_too_large"
+
+
+class ClientGone(ServerError):
+    """The client left before all of its request was here."""
+
+    status = 499
+    code = "client_gone"
 
 
 class Overloaded(ServerError):

@@ -14,14 +14,24 @@ MAX_MESSAGES = 10_000
 MAX_STOP_STRINGS = 64
 MAX_STOP_LENGTH = 1024
 MAX_OPTIONS = 256
-MAX_SCHEMA_BYTES = 256 * 1024
+MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 64
+# A prompt may be longer than the window and is cut, but all of it is tokenized first.
+MIN_PROMPT_LIMIT = 1 << 20
+PROMPT_CHARACTERS_PER_TOKEN = 32
 
 
 def check_count(what: str, items: Sized, most: int) -> None:
     """Raise `PayloadTooLarge` if there are more than `most` items."""
     if len(items) > most:
         raise PayloadTooLarge(f"too many {what}: {len(items)}, at most {most}")
+
+
+def check_prompt(length: int, context: int) -> None:
+    """Raise `PayloadTooLarge` if that many characters are far beyond `context` tokens."""
+    most = max(MIN_PROMPT_LIMIT, PROMPT_CHARACTERS_PER_TOKEN * context)
+    if length > most:
+        raise PayloadTooLarge(f"the prompt has {length} characters, at most {most} are read")
 
 
 def check_stop(stop: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
+from server import limits
 from server.chat import template
 from server.chat.messages import Message, droppable
 from server.chat.template import ChatTemplate
@@ -50,11 +51,13 @@ async def from_chat(
 ) -> Prompt:
     """The prompt of a conversation, behind the tokens `before` of an earlier one.
 
-    Raises `ContextExceeded` if it does not fit and may not be cut.
+    Raises `ContextExceeded` if it does not fit and may not be cut, `PayloadTooLarge` if
+    it is far beyond what could.
     """
+    limits.check_prompt(sum(len(message.content) for message in messages), model.info.context)
 
     async def tokens_of(some: Sequence[Message]) -> list[int]:
-        return await model.tokenize(await chat_segments(model.info, some), add_bos=True)
+        return await _tokens(model, await chat_segments(model.info, some))
 
     num_bos = _count_bos(model.info)
     before = _check_tokens(model.info, before)
@@ -69,7 +72,7 @@ async def from_chat(
 
 async def from_segments(model: LoadedModel, segments: Sequence[Segment], window: Window) -> Prompt:
     """The prompt of a finished text. Raises `ContextExceeded` like `from_chat`."""
-    tokens = await model.tokenize(segments, add_bos=True)
+    tokens = await _tokens(model, segments)
     return _cut(tokens, window, _count_bos(model.info))
 
 
@@ -86,6 +89,11 @@ def gap_segments(info: ModelInfo, before: str, after: str) -> list[Segment]:
     prefix, suffix, middle = (Segment(text) for text in info.fim)
     texts = (Segment(before, special=False), Segment(after, special=False))
     return [prefix, texts[0], suffix, texts[1], middle]
+
+
+async def _tokens(model: LoadedModel, segments: Sequence[Segment]) -> list[int]:
+    limits.check_prompt(sum(len(segment.text) for segment in segments), model.info.context)
+    return await model.tokenize(segments, add_bos=True)
 
 
 def _count_bos(info: ModelInfo) -> int:

@@ -161,3 +161,37 @@ def test_stopping_ends_streams_and_leaves_no_process(
             server.process.wait(30)
     gone, alive = psutil.wait_procs(family, timeout=10)
     assert not alive and gone
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/generate", {"prompt": "x " * 600_000}),
+        ("/api/generate", {"prompt": "x " * 600_000, "raw": True}),
+        ("/api/chat", {"messages": [{"content": "x " * 300_000}] * 2}),
+    ],
+)
+async def test_a_prompt_far_beyond_the_window_is_not_even_read(
+    slow: Serving, path: str, body: dict[str, Any]
+) -> None:
+    async with slow.async_client() as client:
+        response = await client.post(path, json={"model": "m", **body})
+        assert response.status_code == 413
+        assert "at most 1048576" in response.json()["error"]
+
+
+async def test_a_client_that_leaves_half_way_through_its_body_is_no_error(slow: Serving) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", httpx2.URL(slow.url).port)
+    writer.write(b"POST /api/generate HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
+    await writer.drain()
+    writer.close()
+    async with asyncio.timeout(20):
+        while not (seen := [line for line in log(slow) if line.get("path") == "/api/generate"]):
+            await asyncio.sleep(0.01)
+    assert [line["status"] for line in seen] == [499]
+    assert not [line for line in log(slow) if line["level"] == "error"]
+
+
+def log(serving: Serving) -> list[dict[str, Any]]:
+    """The whole lines of a server's log so far."""
+    return [json.loads(line) for line in serving.log.read_text().split("\n")[:-1]]
