@@ -21,7 +21,12 @@ from server.models.wheel import EMBEDDED
 from server.settings import Settings, SettingsError, load
 
 _BACKLOG = 2048
+
+# A server that is told to go lets replies end by themselves for the first of these, then
+# ends them in their dialect, and cuts what is left after the second.
+_GRACE_S = 3.0
 _GOODBYE_S = 5
+_LOOK_S = 0.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,7 +111,17 @@ async def _serve(
             weights, _ = store.get(name).check()
             supervisor.start_loading(weights, keep_alive_s=settings.preload_keep_alive)
     server = await asyncio.to_thread(_make_server, settings, store, supervisor, is_empty)
+    ending = asyncio.create_task(_end_replies(server, supervisor))
     await server.serve(sockets=[listener])
+    ending.cancel()
+
+
+async def _end_replies(server: Any, supervisor: Supervisor) -> None:
+    """Close the engine a while after the server was told to go."""
+    while not server.should_exit:
+        await asyncio.sleep(_LOOK_S)
+    await asyncio.sleep(_GRACE_S)
+    await supervisor.close()
 
 
 def _make_server(settings: Settings, store: Store, supervisor: Supervisor, is_empty: bool) -> Any:

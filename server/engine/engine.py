@@ -194,10 +194,13 @@ class Runner(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         was_ready = self.is_alive
         self._closed.set()
-        error = EngineCrashed(
-            "the model runner ended unexpectedly",
-            hint="it is started again; send the request once more",
-        )
+        if self._is_stopping:
+            error = EngineCrashed("the server is shutting down")
+        else:
+            error = EngineCrashed(
+                "the model runner ended unexpectedly",
+                hint="it is started again; send the request once more",
+            )
         if not self._loaded.done():
             self._loaded.set_exception(LoadFailed("the model runner ended while loading"))
             # Nobody may be waiting any more, after a timeout.

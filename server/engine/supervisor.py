@@ -194,8 +194,15 @@ class Supervisor:
         if entry.loading is None:
             entry.loading = asyncio.create_task(self._load(entry, 0.0))
             entry.loading.add_done_callback(_retrieve)
-        # Shielded: one client that goes away must not end the load for the others.
-        return await asyncio.shield(entry.loading)
+        loading = entry.loading
+        try:
+            # Shielded: one client that goes away must not end the load for the others.
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if loading.cancelled() and not (task and task.cancelling()):
+                raise EngineCrashed("the server is shutting down") from None
+            raise
 
     async def _load(self, entry: _Entry, delay_s: float) -> Runner:
         try:

@@ -155,10 +155,12 @@ def test_stopping_ends_streams_and_leaves_no_process(
             server.client() as client,
             client.stream("POST", "/api/generate", json=ENDLESS) as response,
         ):
-            for _ in response.iter_lines():
-                break
+            lines = response.iter_lines()
+            next(lines)
             server.process.terminate()
+            *_, last = lines
             server.process.wait(30)
+    assert json.loads(last) == {"error": "the server is shutting down"}
     gone, alive = psutil.wait_procs(family, timeout=10)
     assert not alive and gone
 

@@ -171,6 +171,15 @@ async def test_close_leaves_no_process(supervisor: Supervisor) -> None:
             pass
 
 
+async def test_closing_while_a_model_loads_is_an_error_for_who_waits() -> None:
+    loading = Supervisor(EngineConfig(backend="fake", fake=FakeCosts(load_s=30)))
+    waiting = asyncio.create_task(reply(loading, "x"))
+    await until(lambda: loading.state(MODEL) is State.LOADING)
+    await loading.close()
+    with pytest.raises(EngineCrashed, match="shutting down"):
+        await waiting
+
+
 async def test_a_load_that_takes_too_long_is_given_up() -> None:
     config = EngineConfig(backend="fake", load_timeout_s=0.2, fake=FakeCosts(load_s=60))
     supervisor = Supervisor(config)
