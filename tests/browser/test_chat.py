@@ -1,11 +1,21 @@
 """The chat notebook in real JupyterLab, driven like a person drives it."""
 
+import asyncio
 import time
 
 from playwright.async_api import expect
 
 from tests.browser.panel import Measure, Opened
-from tests.support.endpoint import MODEL, Answer, Hold, Pause, Received, ScriptedEndpoint, words
+from tests.support.endpoint import (
+    MODEL,
+    Answer,
+    Gate,
+    Hold,
+    Pause,
+    Received,
+    ScriptedEndpoint,
+    words,
+)
 
 NOTEBOOK = "05_chat.ipynb"
 
@@ -46,7 +56,15 @@ def script(received: Received) -> Answer:
 
 
 async def test_a_conversation(opened: Opened) -> None:
-    async with ScriptedEndpoint(script) as server:
+    gate = asyncio.Event()
+
+    def gated(received: Received) -> Answer:
+        if len(server.generations()) < 3:
+            return script(received)
+        return Answer([Gate(gate), *script(received).steps])
+
+    server = ScriptedEndpoint(gated)
+    async with server:
         await opened.open(
             NOTEBOOK, url=server.url, model=MODEL, first_message="Write a haiku about renting."
         )
@@ -61,8 +79,11 @@ async def test_a_conversation(opened: Opened) -> None:
         assert await _is_at_its_end(opened)
 
         await opened.button("Retry").click()
-        await server.until(lambda s: len(s.generations()) == 3)
+        # Held back until the browser shows that the second reply is being made again.
+        await opened.wait_for_figures(1)
+        gate.set()
         await opened.wait_for_figures(2)
+        assert len(server.generations()) == 3
         assert server.generations()[2].body == server.generations()[1].body
 
         await opened.button("Edit last").click()

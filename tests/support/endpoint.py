@@ -30,11 +30,18 @@ class Hold:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """Go on when the test has set `opened`."""
+
+    opened: asyncio.Event
+
+
+@dataclass(frozen=True)
 class Hangup:
     """Close the connection here, whatever is missing."""
 
 
-Step = str | bytes | Pause | Hold | Hangup
+Step = str | bytes | Pause | Hold | Gate | Hangup
 
 
 @dataclass(frozen=True)
@@ -217,6 +224,8 @@ async def _stream(received: Received, answer: Answer, writer: asyncio.StreamWrit
                 await clock.pass_(seconds)
             case Hold():
                 await asyncio.Event().wait()
+            case Gate(opened):
+                await opened.wait()
             case Hangup():
                 return False
     if answer.finish:

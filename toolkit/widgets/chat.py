@@ -130,11 +130,16 @@ class ChatPanel:
         self.composer.enable(is_busy=self._task.is_running, has_turns=bool(self._bubbles))
 
     def _send(self, text: str) -> None:
-        if self._task.is_running:
-            self._say("A reply is under way: stop it, or wait for its end.")
+        if self._is_busy():
             self.composer.draft = text
         elif text.strip():
             self._begin(text)
+
+    def _is_busy(self) -> bool:
+        """Whether a reply is under way; says so, because a click may overtake the buttons."""
+        if self._task.is_running:
+            self._say("A reply is under way: stop it, or wait for its end.")
+        return self._task.is_running
 
     def _begin(self, text: str) -> Turn:
         turn = self.conversation.begin(text.strip(), self.settings.model)
@@ -203,7 +208,7 @@ class ChatPanel:
 
     def _take_back(self) -> Turn | None:
         """Remove the last turn, unless it is being answered."""
-        if self._task.is_running or not self._bubbles:
+        if self._is_busy() or not self._bubbles:
             return None
         self._bubbles.pop()
         turn = self.conversation.take_back()
@@ -211,7 +216,7 @@ class ChatPanel:
         return turn
 
     def _clear(self) -> None:
-        if self._task.is_running:
+        if self._is_busy():
             return
         self._bubbles.clear()
         self.conversation = Conversation()
