@@ -24,7 +24,7 @@ _BACKLOG = 2048
 
 # A server that is told to go lets replies end by themselves for the first of these, then
 # ends them in their dialect, and cuts what is left after the second.
-_GRACE_S = 3.0
+_GRACE_S = 2.0
 _GOODBYE_S = 5
 _LOOK_S = 0.5
 

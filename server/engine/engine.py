@@ -219,19 +219,23 @@ class Runner(asyncio.Protocol):
 
     async def _open(self, path: Path, config: EngineConfig) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
-            ours.setblocking(False)
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "server.engine.runner",
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                # gdb would be started for a back trace on abort and take a second.
-                env={**os.environ, "GGML_NO_BACKTRACE": "1"},
-            )
-        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
+        try:
+            with theirs:
+                ours.setblocking(False)
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "server.engine.runner",
+                    str(theirs.fileno()),
+                    pass_fds=[theirs.fileno()],
+                    stdin=asyncio.subprocess.DEVNULL,
+                    # gdb would be started for a back trace on abort and take a second.
+                    env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+                )
+            await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
+        except BaseException:
+            ours.close()
+            raise
         self._send(Load(str(path), config))
 
     def _send(self, message: ToRunner) -> None:

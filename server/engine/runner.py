@@ -179,8 +179,10 @@ def _serve(loop: Loop, backend: Backend, inbox: "SimpleQueue[Submit | Abort]") -
 
 def main(fd: int) -> int:
     """Load what the first message says and serve it until the socket closes."""
-    # Ctrl+C in a terminal reaches the whole group; the HTTP process decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What stops a service, or Ctrl+C in a terminal, reaches the whole group; the HTTP
+    # process decides what it means.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     # What llama.cpp says of a file may hold anything, so it is logged as the rest is.
     logs.configure()
     channel = _Channel(socket.socket(fileno=fd))

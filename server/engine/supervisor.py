@@ -100,6 +100,7 @@ class Supervisor:
         self._entries: dict[Path, _Entry] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def config(self) -> EngineConfig:
@@ -171,12 +172,17 @@ class Supervisor:
             await self._end(entry)
 
     async def close(self) -> None:
-        """End every runner. Requests in them fail."""
+        """End every runner. Requests in them fail. Called again, it waits for the first call."""
         self._is_closed = True
-        await asyncio.gather(*(self._end(entry) for entry in list(self._entries.values())))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
 
     # private
+
+    async def _close(self) -> None:
+        await asyncio.gather(*(self._end(entry) for entry in list(self._entries.values())))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _entry(self, path: Path, keep_alive_s: float | None) -> _Entry:
         if self._is_closed:

@@ -180,6 +180,26 @@ async def test_closing_while_a_model_loads_is_an_error_for_who_waits() -> None:
         await waiting
 
 
+async def test_whoever_closes_second_waits_for_the_runner_too(supervisor: Supervisor) -> None:
+    await reply(supervisor, "x")
+    runner = psutil.Process(pid_of(supervisor))
+    runner.suspend()  # it cannot go by itself
+    first = asyncio.create_task(supervisor.close())
+    await asyncio.sleep(0)
+    first.cancel()
+    await supervisor.close()
+    assert not runner.is_running()
+
+
+async def test_a_runner_does_not_go_before_its_server(supervisor: Supervisor) -> None:
+    await reply(supervisor, "x")
+    pid = pid_of(supervisor)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(pid, number)
+    assert await reply(supervisor, "⟦y⟧") == "y"
+    assert pid_of(supervisor) == pid
+
+
 async def test_a_load_that_takes_too_long_is_given_up() -> None:
     config = EngineConfig(backend="fake", load_timeout_s=0.2, fake=FakeCosts(load_s=60))
     supervisor = Supervisor(config)
