@@ -82,10 +82,10 @@ class Loop:
         self._admit()
         # Said before a long prompt is computed: who looks at the load sees it run.
         self._flush()
-        self._make_room()
+        has_shifted = self._make_room()
         chunks = self._scheduler.schedule()
         if chunks:
-            self._decode(chunks)
+            self._decode(chunks, may_interrupt=not has_shifted)
         self._flush()
 
     def _check(self, request: Request) -> None:
@@ -114,8 +114,9 @@ class Loop:
         if not self._backend.trim(placement.slot, placement.keep):
             sequence.num_computed = sequence.num_cached = 0
 
-    def _make_room(self) -> None:
-        """Shift or end the sequences whose window is full."""
+    def _make_room(self) -> bool:
+        """Shift or end the sequences whose window is full; whether one was shifted."""
+        has_shifted = False
         for sequence in self._scheduler.running:
             if not sequence.is_over_limit:
                 continue
@@ -125,14 +126,19 @@ class Loop:
             keep, discard = shift_for(sequence)
             self._backend.shift(sequence.slot, keep, discard)
             sequence.shift(keep, discard)
+            has_shifted = True
+        return has_shifted
 
-    def _decode(self, chunks: list[Chunk]) -> None:
+    def _decode(self, chunks: list[Chunk], *, may_interrupt: bool) -> None:
         rows = [
             Row(c.sequence.slot, at, c.sequence.tokens[at], c.is_last and at == c.stop - 1)
             for c in chunks
             for at in range(c.start, c.stop)
         ]
-        self.prompting = frozenset(c.sequence.id for c in chunks if not c.sequence.is_decoding)
+        # llama.cpp rotates shifted keys at the start of the next decode, and an interrupt there
+        # would leave them as they were.
+        prompts = (c.sequence.id for c in chunks if not c.sequence.is_decoding)
+        self.prompting = frozenset(prompts if may_interrupt else ())
         result = self._backend.decode(rows)
         self.prompting = frozenset()
         if result is Decoded.OK:

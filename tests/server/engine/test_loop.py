@@ -223,6 +223,34 @@ def test_a_batch_that_cannot_be_computed_fails_its_requests_and_no_others(how: D
     assert engine.text[2] == "def"
 
 
+def test_a_step_that_shifts_is_not_interrupted() -> None:
+    class Watched(FakeBackend):
+        """Notes what may be interrupted in each step, and whether one was shifted for it."""
+
+        def __init__(self) -> None:
+            super().__init__(EngineConfig(backend="fake", context=32, parallel=2, batch=8))
+            self.shifted = False
+            self.steps: list[tuple[bool, bool]] = []
+
+        def shift(self, slot: int, keep: int, discard: int) -> None:
+            super().shift(slot, keep, discard)
+            self.shifted = True
+
+        def decode(self, rows: "list[Row]") -> Decoded:  # type: ignore[override]
+            self.steps.append((self.shifted, bool(engine.loop.prompting)))
+            self.shifted = False
+            return super().decode(rows)
+
+    backend = Watched()
+    engine = Engine(backend, context=32, parallel=2, batch=8, prompt_budget=2)
+    engine.submit(1, "⟦abc⟧", sampling=Sampling(ignore_eos=True), max_tokens=40)
+    for number in range(2, 12):
+        engine.submit(number, "y" * 20)
+    engine.drain()
+    assert (True, True) not in backend.steps, "an interrupt could have met a shift"
+    assert (True, False) in backend.steps and (False, True) in backend.steps
+
+
 class EngineMachine(RuleBasedStateMachine):
     """Any order of submit, abort, interrupt and step: no lost token, no leaked slot."""
 
