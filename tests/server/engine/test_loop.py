@@ -245,7 +245,7 @@ def test_a_step_that_shifts_is_not_interrupted() -> None:
     engine = Engine(backend, context=32, parallel=2, batch=8, prompt_budget=2)
     engine.submit(1, "⟦abc⟧", sampling=Sampling(ignore_eos=True), max_tokens=40)
     for number in range(2, 12):
-        engine.submit(number, "y" * 20)
+        engine.submit(number, chr(64 + number) * 20 + "⟦⟧")
     engine.drain()
     assert (True, True) not in backend.steps, "an interrupt could have met a shift"
     assert (True, False) in backend.steps and (False, True) in backend.steps
