@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = "/usr/bin/chromium"
+from toolkit.preflight import find_browser
+
+CHROMIUM = find_browser()
 CHROMIUM_FLAGS = (
     "--headless=new",
     "--no-sandbox",
