@@ -14,6 +14,8 @@ MAX_MESSAGES = 10_000
 MAX_STOP_STRINGS = 64
 MAX_STOP_LENGTH = 1024
 MAX_OPTIONS = 256
+MAX_BIASES = 1024
+MAX_TOKEN_DIGITS = 9
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 64
 # A prompt may be longer than the window and is cut, but all of it is tokenized first.

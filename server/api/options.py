@@ -50,6 +50,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] | UnsetType = UNSET
     num_ctx: int | UnsetType = UNSET
     ignore_eos: bool | UnsetType = UNSET
+    top_n_sigma: float | UnsetType = UNSET
+    xtc_probability: float | UnsetType = UNSET
+    xtc_threshold: float | UnsetType = UNSET
+    dynatemp_range: float | UnsetType = UNSET
+    dynatemp_exponent: float | UnsetType = UNSET
+    dry_multiplier: float | UnsetType = UNSET
+    dry_base: float | UnsetType = UNSET
+    dry_allowed_length: int | UnsetType = UNSET
+    dry_penalty_last_n: int | UnsetType = UNSET
+    dry_sequence_breakers: tuple[str, ...] | UnsetType = UNSET
+    logit_bias: tuple[tuple[int, float], ...] | UnsetType = UNSET
 
 
 BUILT_IN = Options(
@@ -70,6 +81,17 @@ BUILT_IN = Options(
     mirostat_eta=0.1,
     stop=(),
     ignore_eos=False,
+    top_n_sigma=-1.0,
+    xtc_probability=0.0,
+    xtc_threshold=0.1,
+    dynatemp_range=0.0,
+    dynatemp_exponent=1.0,
+    dry_multiplier=0.0,
+    dry_base=1.75,
+    dry_allowed_length=2,
+    dry_penalty_last_n=-1,
+    dry_sequence_breakers=("\n", ":", '"', "*"),
+    logit_bias=(),
 )
 
 
@@ -126,6 +148,20 @@ def _strings(name: str, value: Any) -> tuple[str, ...]:
     return stop
 
 
+def _biases(name: str, value: Any) -> tuple[tuple[int, float], ...]:
+    """{"token id": bias}, as OpenAI writes it; `false` bans the token, as in llama.cpp."""
+    if not isinstance(value, dict):
+        raise InvalidRequest(f'option "{name}" must be of type object')
+    limits.check_count("biases", value, limits.MAX_BIASES)
+    found = []
+    for text, bias in value.items():
+        if not text.isascii() or not text.isdigit() or len(text) > limits.MAX_TOKEN_DIGITS:
+            raise InvalidRequest(f'option "{name}" must name tokens by their ids')
+        number = -math.inf if bias is False else _clamp(_number(name, bias), -1000.0, 1000.0)
+        found.append((int(text), number))
+    return tuple(found)
+
+
 def _positive(name: str, value: Any) -> float:
     number = _number(name, value)
     if number <= 0:
@@ -139,6 +175,21 @@ def _mirostat(name: str, value: Any) -> int:
         raise InvalidRequest(f'option "{name}" must be 0, 1 or 2')
     return version
 
+
+# What llama.cpp has and Ollama has not, under llama.cpp's names.
+LLAMA_OPTIONS: dict[str, Rule] = {
+    "top_n_sigma": Rule(_number),
+    "xtc_probability": Rule(_number),
+    "xtc_threshold": Rule(_number),
+    "dynatemp_range": Rule(_number),
+    "dynatemp_exponent": Rule(_number),
+    "dry_multiplier": Rule(_number),
+    "dry_base": Rule(_number),
+    "dry_allowed_length": Rule(_integer),
+    "dry_penalty_last_n": Rule(_integer),
+    "dry_sequence_breakers": Rule(_strings),
+    "logit_bias": Rule(_biases),
+}
 
 _FIXED = "chosen when the server starts; a request never reloads a shared model"
 _GONE = "no longer in the inference library; Ollama ignores it too"
@@ -184,6 +235,9 @@ OLLAMA_OPTIONS: dict[str, Rule] = {
 }
 
 
+_RULES = OLLAMA_OPTIONS | LLAMA_OPTIONS
+
+
 def parse_ollama(values: Mapping[str, Any]) -> tuple[Options, list[str]]:
     """The options in effect, and the names that nobody knows (accepted, as in Ollama).
 
@@ -191,14 +245,14 @@ def parse_ollama(values: Mapping[str, Any]) -> tuple[Options, list[str]]:
     """
     limits.check_count("options", values, limits.MAX_OPTIONS)
     found: dict[str, Any] = {}
-    for name, rule in OLLAMA_OPTIONS.items():
+    for name, rule in _RULES.items():
         value = values.get(name)
         if value is None or rule.parse is None:
             continue
         parsed = rule.parse(name, value)
         if not rule.ignored:
             found[name] = parsed
-    return Options(**found), [name for name in values if name not in OLLAMA_OPTIONS]
+    return Options(**found), [name for name in values if name not in _RULES]
 
 
 def resolve(*layers: Options) -> Resolved:
@@ -235,6 +289,17 @@ def _sampling(values: Mapping[str, Any]) -> Sampling:
         mirostat_tau=_clamp(values["mirostat_tau"], 0.0, 1000.0),
         mirostat_eta=_clamp(values["mirostat_eta"], 0.0, 1.0),
         ignore_eos=values["ignore_eos"],
+        top_n_sigma=_clamp(values["top_n_sigma"], -1.0, 1000.0),
+        xtc_probability=_clamp(values["xtc_probability"], 0.0, 1.0),
+        xtc_threshold=_clamp(values["xtc_threshold"], 0.0, 1.0),
+        dynatemp_range=_clamp(values["dynatemp_range"], 0.0, 100.0),
+        dynatemp_exponent=_clamp(values["dynatemp_exponent"], 0.0, 100.0),
+        dry_multiplier=_clamp(values["dry_multiplier"], 0.0, 1000.0),
+        dry_base=_clamp(values["dry_base"], 1.0, 100.0),
+        dry_allowed_length=_clamp(values["dry_allowed_length"], 0, _LARGEST),
+        dry_penalty_last_n=_clamp(values["dry_penalty_last_n"], -1, _LARGEST),
+        dry_sequence_breakers=values["dry_sequence_breakers"],
+        logit_bias=values["logit_bias"],
     )
 
 

@@ -15,17 +15,38 @@ from server.engine.types import Grammar
 # Any JSON object: what Ollama's "json" format promises.
 _ANY_OBJECT = {"type": "object"}
 
+_NAMES = {
+    "json": "JSON schema",
+    "schema": "JSON schema",
+    "regex": "regular expression",
+    "lark": "Lark grammar",
+    "gbnf": "GBNF grammar",
+}
+
 
 def compile_grammar(grammar: Grammar) -> str:
     """The grammar in llguidance's own form. Raises `RequestError` with its complaint."""
-    schema = _ANY_OBJECT if grammar.kind == "json" else grammar.text
     try:
-        compiled = llguidance.LLMatcher.grammar_from_json_schema(schema)
+        compiled = _compile(grammar)
     except ValueError as error:
-        raise RequestError(f"format is not a JSON schema: {error}") from None
+        raise RequestError(f"format is not a {_NAMES[grammar.kind]}: {error}") from None
     if complaint := llguidance.LLMatcher.validate_grammar(compiled):
         raise RequestError(f"format cannot be used: {_first_line(complaint)}")
     return compiled
+
+
+def _compile(grammar: Grammar) -> str:
+    match grammar.kind:
+        case "json":
+            return llguidance.LLMatcher.grammar_from_json_schema(_ANY_OBJECT)
+        case "schema":
+            return llguidance.LLMatcher.grammar_from_json_schema(grammar.text)
+        case "regex":
+            return llguidance.LLMatcher.grammar_from_regex(grammar.text)
+        case "lark":
+            return llguidance.LLMatcher.grammar_from_lark(grammar.text)
+        case "gbnf":
+            return llguidance.grammar_from("gbnf", grammar.text)
 
 
 class Constraint:

@@ -142,6 +142,7 @@ class LlamaBackend:
                 )
 
     def sampler(self, request: Request) -> LlamaSampler:
+        self.check_tokens([token for token, _ in request.sampling.logit_bias])
         constraint = None
         if request.grammar is not None:
             constraint = Constraint(self._grammar_tokenizer, request.grammar)
@@ -149,6 +150,7 @@ class LlamaBackend:
             request,
             context_pointer=self._context,
             context=self.info.context,
+            vocab=self._vocab,
             logits=self._logits,
             piece=self._piece,
             is_end=self._is_end,

@@ -1,8 +1,9 @@
 """Choosing tokens: llama.cpp's sampler chain, one per request, and logprobs."""
 
 import ctypes
+import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import llama_cpp
 import numpy as np
@@ -19,7 +20,7 @@ _MIROSTAT_M = 100
 _MIN_KEEP = 1
 
 
-def _penalties(sampling: Sampling) -> bool:
+def _penalizes(sampling: Sampling) -> bool:
     return sampling.repeat_last_n != 0 and (
         sampling.repeat_penalty != 1.0
         or sampling.presence_penalty != 0.0
@@ -27,57 +28,122 @@ def _penalties(sampling: Sampling) -> bool:
     )
 
 
-def build_chain(sampling: Sampling, vocab_size: int, context: int, banned: list[int]) -> int:
-    """A sampler chain in llama.cpp's own order; the caller frees it.
+def _looks_back(sampling: Sampling) -> bool:
+    """Whether the chain has to know what was said before, the prompt included."""
+    return _penalizes(sampling) or sampling.dry_multiplier > 0.0
 
-    `banned` are tokens that must not be chosen (`ignore_eos`).
-    """
-    chain: int = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
 
-    def add(sampler: int) -> None:
-        llama_cpp.llama_sampler_chain_add(chain, sampler)
+class _Chain:
+    """Builds a llama.cpp sampler chain; every sampler added belongs to it."""
 
-    if banned:
-        biases = (llama_cpp.llama_logit_bias * len(banned))(
-            *(llama_cpp.llama_logit_bias(token, -np.inf) for token in banned)
+    def __init__(self, vocab: int, vocab_size: int, context: int) -> None:
+        self.pointer: int = llama_cpp.llama_sampler_chain_init(
+            llama_cpp.llama_sampler_chain_default_params()
+        )
+        self._vocab = vocab
+        self._vocab_size = vocab_size
+        self._context = context
+
+    def add(self, sampler: int) -> None:
+        llama_cpp.llama_sampler_chain_add(self.pointer, sampler)
+
+    def add_biases(self, biases: Sequence[tuple[int, float]]) -> None:
+        array = (llama_cpp.llama_logit_bias * len(biases))(
+            *(llama_cpp.llama_logit_bias(token, bias) for token, bias in biases)
         )
         # llama.cpp copies the list.
-        add(llama_cpp.llama_sampler_init_logit_bias(vocab_size, len(banned), biases))
-    if _penalties(sampling):
-        # llama.cpp makes room for as many tokens as it is told, 4 bytes each.
-        last_n = context if sampling.repeat_last_n < 0 else min(sampling.repeat_last_n, context)
-        add(
+        self.add(llama_cpp.llama_sampler_init_logit_bias(self._vocab_size, len(biases), array))
+
+    def add_penalties(self, sampling: Sampling) -> None:
+        self.add(
             llama_cpp.llama_sampler_init_penalties(
-                vocab_size,
-                last_n,
+                self._vocab_size,
+                self._bounded(sampling.repeat_last_n),
                 sampling.repeat_penalty,
                 sampling.frequency_penalty,
                 sampling.presence_penalty,
             )
         )
-    if sampling.temperature <= 0:
-        add(llama_cpp.llama_sampler_init_greedy())
-        return chain
-    seed = secrets.randbits(32) if sampling.seed is None else sampling.seed % 2**32
-    if sampling.mirostat:
-        add(llama_cpp.llama_sampler_init_temp(sampling.temperature))
+
+    def add_dry(self, sampling: Sampling) -> None:
+        breakers = [text.encode(errors="replace") for text in sampling.dry_sequence_breakers]
+        self.add(
+            llama_cpp.llama_sampler_init_dry(
+                self._vocab,
+                sampling.dry_multiplier,
+                sampling.dry_base,
+                sampling.dry_allowed_length,
+                self._bounded(sampling.dry_penalty_last_n),
+                (ctypes.c_char_p * len(breakers))(*breakers),
+                len(breakers),
+            )
+        )
+
+    def add_mirostat(self, sampling: Sampling, seed: int) -> None:
         tau, eta = sampling.mirostat_tau, sampling.mirostat_eta
         if sampling.mirostat == 1:
-            add(llama_cpp.llama_sampler_init_mirostat(vocab_size, seed, tau, eta, _MIROSTAT_M))
+            self.add(
+                llama_cpp.llama_sampler_init_mirostat(self._vocab_size, seed, tau, eta, _MIROSTAT_M)
+            )
         else:
-            add(llama_cpp.llama_sampler_init_mirostat_v2(seed, tau, eta))
-        return chain
-    if sampling.top_k > 0:
-        add(llama_cpp.llama_sampler_init_top_k(sampling.top_k))
-    if sampling.typical_p < 1.0:
-        add(llama_cpp.llama_sampler_init_typical(sampling.typical_p, _MIN_KEEP))
-    if sampling.top_p < 1.0:
-        add(llama_cpp.llama_sampler_init_top_p(sampling.top_p, _MIN_KEEP))
-    if sampling.min_p > 0.0:
-        add(llama_cpp.llama_sampler_init_min_p(sampling.min_p, _MIN_KEEP))
-    add(llama_cpp.llama_sampler_init_temp(sampling.temperature))
-    add(llama_cpp.llama_sampler_init_dist(seed))
-    return chain
+            self.add(llama_cpp.llama_sampler_init_mirostat_v2(seed, tau, eta))
+
+    def add_truncation(self, sampling: Sampling, seed: int) -> None:
+        """The samplers that leave only some tokens to choose from."""
+        if sampling.top_n_sigma > 0.0:
+            self.add(llama_cpp.llama_sampler_init_top_n_sigma(sampling.top_n_sigma))
+        if sampling.top_k > 0:
+            self.add(llama_cpp.llama_sampler_init_top_k(sampling.top_k))
+        if sampling.typical_p < 1.0:
+            self.add(llama_cpp.llama_sampler_init_typical(sampling.typical_p, _MIN_KEEP))
+        if sampling.top_p < 1.0:
+            self.add(llama_cpp.llama_sampler_init_top_p(sampling.top_p, _MIN_KEEP))
+        if sampling.min_p > 0.0:
+            self.add(llama_cpp.llama_sampler_init_min_p(sampling.min_p, _MIN_KEEP))
+        if sampling.xtc_probability > 0.0:
+            self.add(
+                llama_cpp.llama_sampler_init_xtc(
+                    sampling.xtc_probability, sampling.xtc_threshold, _MIN_KEEP, seed
+                )
+            )
+
+    def add_temperature(self, sampling: Sampling) -> None:
+        self.add(
+            llama_cpp.llama_sampler_init_temp_ext(
+                sampling.temperature, sampling.dynatemp_range, sampling.dynatemp_exponent
+            )
+        )
+
+    def _bounded(self, last_n: int) -> int:
+        """llama.cpp makes room for as many tokens as it is told, 4 bytes each."""
+        return self._context if last_n < 0 else min(last_n, self._context)
+
+
+def build_chain(
+    sampling: Sampling, *, vocab: int, vocab_size: int, context: int, banned: Sequence[int]
+) -> int:
+    """A sampler chain in llama.cpp's own order; the caller frees it.
+
+    `banned` are tokens that must not be chosen (`ignore_eos`).
+    """
+    chain = _Chain(vocab, vocab_size, context)
+    if biases := [*sampling.logit_bias, *((token, -math.inf) for token in banned)]:
+        chain.add_biases(biases)
+    if _penalizes(sampling):
+        chain.add_penalties(sampling)
+    if sampling.dry_multiplier > 0.0:
+        chain.add_dry(sampling)
+    seed = secrets.randbits(32) if sampling.seed is None else sampling.seed % 2**32
+    if sampling.temperature <= 0:
+        chain.add(llama_cpp.llama_sampler_init_greedy())
+    elif sampling.mirostat:
+        chain.add_temperature(sampling)
+        chain.add_mirostat(sampling, seed)
+    else:
+        chain.add_truncation(sampling, seed)
+        chain.add_temperature(sampling)
+        chain.add(llama_cpp.llama_sampler_init_dist(seed))
+    return chain.pointer
 
 
 class LlamaSampler:
@@ -89,6 +155,7 @@ class LlamaSampler:
         *,
         context_pointer: int,
         context: int,
+        vocab: int,
         logits: Callable[[int], NDArray[np.float32]],
         piece: Callable[[int], bytes],
         is_end: Callable[[int], bool],
@@ -100,7 +167,11 @@ class LlamaSampler:
         # Where a constraint lets the text end there is often nothing else to choose.
         has_no_end = sampling.ignore_eos and constraint is None
         self._chain: int | None = build_chain(
-            sampling, vocab_size, context, ends() if has_no_end else []
+            sampling,
+            vocab=vocab,
+            vocab_size=vocab_size,
+            context=context,
+            banned=ends() if has_no_end else [],
         )
         self._context_pointer = context_pointer
         self._logits = logits
@@ -112,11 +183,12 @@ class LlamaSampler:
         self._is_argmax = (
             sampling.temperature <= 0
             and not sampling.ignore_eos
-            and not _penalties(sampling)
+            and not sampling.logit_bias
+            and not _looks_back(sampling)
             and constraint is None
         )
-        if _penalties(sampling):
-            self._prime(request, sampling)
+        if _looks_back(sampling):
+            self._prime(request)
 
     def sample(self, row: int) -> Sampled:
         if self._is_argmax:
@@ -136,11 +208,9 @@ class LlamaSampler:
             llama_cpp.llama_sampler_free(self._chain)
             self._chain = None
 
-    def _prime(self, request: Request, sampling: Sampling) -> None:
-        """Let the penalties see the end of the prompt, as llama.cpp's server does."""
-        last_n = sampling.repeat_last_n
-        tokens = request.tokens if last_n < 0 else request.tokens[-last_n:]
-        for token in tokens:
+    def _prime(self, request: Request) -> None:
+        """Show the prompt to what looks back, as llama.cpp's server does."""
+        for token in request.tokens:
             llama_cpp.llama_sampler_accept(self._chain, token)
 
     def _sample_constrained(self, row: int, constraint: Constraint) -> int:

@@ -26,30 +26,45 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How the next token is chosen. The defaults change nothing but the temperature.
 
-    `seed` None draws one; `temperature` <= 0 is greedy; `repeat_last_n` -1 looks
-    back over the whole context. A dialect fills in its own defaults.
+    In the order in which they are applied: `logit_bias` ((token, bias) pairs, -inf bans),
+    penalties, DRY, top-n-sigma, top-k, typical, top-p, min-p, XTC, temperature (with
+    `dynatemp_range` it moves by so much with the entropy). Mirostat replaces all between
+    penalties and temperature. `seed` None draws one; `temperature` <= 0 is greedy; a
+    look-back (`repeat_last_n`, `dry_penalty_last_n`) of -1 is the whole context.
     """
 
     seed: int | None = None
     temperature: float = 0.8
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
     typical_p: float = 1.0
+    top_n_sigma: float = -1.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
     repeat_last_n: int = 64
     repeat_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
     mirostat: Literal[0, 1, 2] = 0
     mirostat_tau: float = 5.0
     mirostat_eta: float = 0.1
+    logit_bias: tuple[tuple[int, float], ...] = ()
     ignore_eos: bool = False
 
 
 class Grammar(msgspec.Struct, frozen=True):
-    """A constraint on the output: any JSON object, or a JSON schema as JSON text."""
+    """A constraint on the output: any JSON object, a JSON schema as JSON text, a regular
+    expression, or a context-free grammar in Lark's or llama.cpp's (GBNF) notation."""
 
-    kind: Literal["json", "schema"]
+    kind: Literal["json", "schema", "regex", "lark", "gbnf"]
     text: str = ""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from server.api.options import OLLAMA_OPTIONS, Options, parse_ollama, resolve
+from server.api.options import LLAMA_OPTIONS, OLLAMA_OPTIONS, Options, parse_ollama, resolve
 from server.errors import InvalidRequest
 
 DOCUMENTED = [
@@ -40,6 +40,19 @@ def test_all_of_them_at_once(client: httpx2.Client) -> None:
     assert response.status_code == 200, response.text
 
 
+def test_what_llama_cpp_has_beyond_ollama() -> None:
+    given: dict[str, Any] = {
+        "top_n_sigma": 1.5, "xtc_probability": 0.5, "xtc_threshold": 0.2, "dynatemp_range": 0.3,
+        "dynatemp_exponent": 2, "dry_multiplier": 0.8, "dry_base": 1.5, "dry_allowed_length": 3,
+        "dry_penalty_last_n": 64,
+    }  # fmt: skip
+    made = sampling(**given, dry_sequence_breakers=["."], logit_bias={"7": 2, "8": False})
+    assert {name: getattr(made, name) for name in given} == given
+    assert made.dry_sequence_breakers == (".",)
+    assert made.logit_bias == ((7, 2.0), (8, float("-inf")))
+    assert set(LLAMA_OPTIONS) <= set(Options.__struct_fields__)
+
+
 def test_unknown_names_are_accepted(client: httpx2.Client) -> None:
     body = {"model": "m", "prompt": "⟦a⟧", "stream": False, "options": {"tempreture": "hot"}}
     assert client.post("/api/generate", json=body).json()["response"] == "a"
@@ -59,6 +72,12 @@ def test_unknown_names_are_accepted(client: httpx2.Client) -> None:
         ("stop", [1], "must be of an array of strings"),
         ("mirostat", 3, "must be 0, 1 or 2"),
         ("repeat_penalty", 0, "must be greater than 0"),
+        ("xtc_probability", "often", "must be of type float32"),
+        ("dry_sequence_breakers", "x", "must be of type array"),
+        ("logit_bias", [[1, 2]], "must be of type object"),
+        ("logit_bias", {"Paris": 2}, "must name tokens by their ids"),
+        ("logit_bias", {"-1": 2}, "must name tokens by their ids"),
+        ("logit_bias", {"1": "x"}, "must be of type float32"),
     ],
 )
 def test_a_wrong_type_is_the_clients_mistake(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -120,6 +121,9 @@ async def test_a_seed_reproduces_and_another_does_not(
         Sampling(top_k=20, top_p=0.9, min_p=0.05, typical_p=0.9, seed=1),
         Sampling(repeat_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.5, seed=1),
         Sampling(temperature=0, repeat_penalty=1.3, repeat_last_n=-1),
+        Sampling(top_n_sigma=1.0, dynatemp_range=0.5, dynatemp_exponent=1.5, seed=1),
+        Sampling(xtc_probability=1.0, xtc_threshold=0.05, seed=1),
+        Sampling(dry_multiplier=0.8, dry_penalty_last_n=10**9, dry_sequence_breakers=(), seed=1),
     ],
 )
 async def test_every_kind_of_chain_gives_text(
@@ -140,6 +144,50 @@ async def test_a_high_presence_penalty_forbids_every_repetition(
         prompt = await lease.model.tokenize([Segment(QUESTION)], add_bos=True)
     assert len(set(said)) == len(said) == 60
     assert not set(said) & set(prompt)
+
+
+async def test_dry_breaks_a_loop(supervisor: Supervisor, weights: Path) -> None:
+    prompt = "one two three four five six. " * 6 + "one two three"
+    free, _, _ = await generate(supervisor, weights, prompt, sampling=GREEDY, max_tokens=3)
+    dry = Sampling(temperature=0, dry_multiplier=50.0)
+    broken, _, _ = await generate(supervisor, weights, prompt, sampling=dry, max_tokens=3)
+    assert free == " four five six"
+    assert broken != free
+
+
+async def test_xtc_leaves_the_likeliest_out(supervisor: Supervisor, weights: Path) -> None:
+    best, _, _ = await generate(supervisor, weights, QUESTION, sampling=GREEDY, max_tokens=1)
+    # With this threshold several tokens qualify, and all of them but the last go.
+    xtc = Sampling(temperature=1.0, xtc_probability=1.0, xtc_threshold=0.001, seed=1)
+    other, _, _ = await generate(supervisor, weights, QUESTION, sampling=xtc, max_tokens=1)
+    assert other != best
+
+
+async def test_top_n_sigma_of_almost_nothing_is_greedy(
+    supervisor: Supervisor, weights: Path
+) -> None:
+    best, _, _ = await generate(supervisor, weights, QUESTION, sampling=GREEDY, max_tokens=4)
+    sigma = Sampling(temperature=1.5, top_n_sigma=0.0001, seed=5)
+    same, _, _ = await generate(supervisor, weights, QUESTION, sampling=sigma, max_tokens=4)
+    assert same == best
+
+
+async def test_a_bias_forces_and_forbids_a_token(supervisor: Supervisor, weights: Path) -> None:
+    async with supervisor.use(weights) as lease:
+        [token] = await lease.model.tokenize([Segment(" Berlin")], add_bos=False)
+    forced = Sampling(temperature=0, logit_bias=((token, 1000.0),))
+    text, _, _ = await generate(supervisor, weights, QUESTION, sampling=forced, max_tokens=3)
+    assert text == " Berlin" * 3
+    _, _, [first] = await generate(supervisor, weights, QUESTION, sampling=GREEDY, max_tokens=1)
+    banned = Sampling(temperature=0, logit_bias=((first.tokens[0], -math.inf),))
+    _, _, [other] = await generate(supervisor, weights, QUESTION, sampling=banned, max_tokens=1)
+    assert other.tokens != first.tokens
+
+
+async def test_a_bias_on_no_token_is_refused(supervisor: Supervisor, weights: Path) -> None:
+    strange = Sampling(logit_bias=((10**6, 1.0),))
+    with pytest.raises(InvalidRequest, match="vocabulary"):
+        await generate(supervisor, weights, QUESTION, sampling=strange)
 
 
 SCHEMA = {
@@ -203,6 +251,41 @@ async def test_json_mode_gives_an_object(supervisor: Supervisor, weights: Path) 
     assert text.lstrip().startswith("{")
     if finish.reason is FinishReason.EOS:
         assert isinstance(json.loads(text), dict)
+
+
+@pytest.mark.parametrize(
+    ("grammar", "pattern"),
+    [
+        (Grammar("regex", "[A-C]{3}-[0-9]{4}"), r"[A-C]{3}-\d{4}"),
+        (Grammar("lark", 'start: "yes" | "no"'), "yes|no"),
+        (Grammar("gbnf", 'root ::= ("red" | "green") " " [0-9]+ "!"'), r"(red|green) \d+!"),
+    ],
+)
+async def test_other_grammars_hold(
+    supervisor: Supervisor, weights: Path, grammar: Grammar, pattern: str
+) -> None:
+    sampling = Sampling(temperature=1.0, top_k=20, seed=3)
+    text, finish, _ = await generate(
+        supervisor, weights, QUESTION, grammar=grammar, sampling=sampling, max_tokens=60
+    )
+    assert re.fullmatch(pattern, text) or finish.reason is FinishReason.LENGTH
+    assert finish.reason is FinishReason.EOS or grammar.kind == "gbnf"
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        Grammar("regex", "("),
+        Grammar("lark", "start: nobody"),
+        Grammar("gbnf", "root ::= ("),
+        Grammar("gbnf", "\x00"),
+    ],
+)
+async def test_a_grammar_that_is_none_is_refused(
+    supervisor: Supervisor, weights: Path, grammar: Grammar
+) -> None:
+    with pytest.raises(InvalidRequest, match="format"):
+        await generate(supervisor, weights, QUESTION, grammar=grammar)
 
 
 @pytest.mark.parametrize("schema", ['{"type": "nope"}', "[1]", "{", '{"$ref": "#/$defs/none"}'])
