@@ -18,9 +18,9 @@ HOME_VARIABLE = "AKASH_LLM_HOME"
 
 
 def home() -> Path:
-    """The folder everything lies under."""
-    given = os.environ.get(HOME_VARIABLE)
-    return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("akash-llm"))
+    """The folder everything lies under; absolute, because processes elsewhere are told it."""
+    given = os.environ.get(HOME_VARIABLE) or platformdirs.user_data_dir("akash-llm")
+    return Path(given).expanduser().absolute()
 
 
 def models() -> Path:

@@ -186,7 +186,8 @@ class Keeper:
 
     async def close(self, name: str, *, deadline_s: float = CLOSE_DEADLINE_S) -> Record | None:
         """End the endpoint of that name; its row, or None if nothing was open."""
-        check_name(name)
+        if not paths.endpoint(check_name(name)).exists():
+            return None  # nobody ever worked on that name
         report = _Reporter(lambda update: None, deadline_s)
         try:
             async with asyncio.timeout(deadline_s), self._lock(name, report):

@@ -31,7 +31,13 @@ from toolkit.deploy.needs import Needs, make_available, needs_of
 from toolkit.deploy.ports import HOST, free_port, is_free
 from toolkit.deploy.processes import Started
 from toolkit.deploy.services import Job, Program, job_of
-from toolkit.errors import ConfigError, CredentialsError, EndpointError, ToolkitError
+from toolkit.errors import (
+    ConfigError,
+    CredentialsError,
+    EndpointError,
+    RequestRefused,
+    ToolkitError,
+)
 from toolkit.sdl.inputs import RenderInputs
 from toolkit.sdl.parse import parse
 from toolkit.sdl.render import render
@@ -39,6 +45,7 @@ from toolkit.sdl.render import render
 PORT = 11434
 PORT_TRIES = 3
 STOP_GRACE_S = 10.0
+PROBE_S = 5.0  # a server that runs says at once whether it is ready
 SHOWN_LOG_LINES = 15
 USUAL_LOAD_S = 3.0
 
@@ -58,7 +65,7 @@ class LocalTarget:
     """Endpoints as processes here.
 
     `image` is what the rendered SDL will name; a server that is asked to end is killed
-    after `stop_grace_s`.
+    after `stop_grace_s`, one that is looked at has `probe_s` to answer.
     """
 
     name = "local"
@@ -69,9 +76,11 @@ class LocalTarget:
         *,
         image: str | None = None,
         stop_grace_s: float = STOP_GRACE_S,
+        probe_s: float = PROBE_S,
     ) -> None:
         self._programs = programs
         self._stop_grace_s = stop_grace_s
+        self._probe_s = probe_s
         self._image = image or f"{SERVER}:{version('akash-llm')}"
 
     # -- Target ---------------------------------------------------------------------
@@ -115,10 +124,12 @@ class LocalTarget:
         if not record.url:
             return Status(Health.NOT_READY, "it was left half started")
         try:
-            async with endpoint_of(record) as endpoint:
+            async with asyncio.timeout(self._probe_s), endpoint_of(record) as endpoint:
                 if not await endpoint.is_ready():
                     return Status(Health.NOT_READY, "it is loading, or does not answer")
                 await endpoint.version()
+        except TimeoutError:
+            return Status(Health.NOT_READY, "it runs, but does not answer")
         except CredentialsError as error:
             return Status(Health.NOT_READY, f"its key does not open it: {error.message}")
         except EndpointError as error:
@@ -226,8 +237,10 @@ class LocalTarget:
         async with endpoint_of(opening.record) as endpoint:
             try:
                 await ready.wait_until_ready(endpoint, check, is_new=is_new)
-            except EndpointError:
+            except EndpointError as error:
                 check()  # a process that died says more than a connection that broke
+                if isinstance(error, RequestRefused) and error.status >= 500:
+                    error.hint = f"Its log says more: akash-llm logs {record.name}"
                 raise
         opening.report("answer", "it has answered")
 

@@ -18,7 +18,7 @@ from toolkit.deploy.services import Program
 
 def stand_in_target(manners: str) -> LocalTarget:
     programs = {**PROGRAMS, "stand-in": Program((sys.executable, str(STAND_IN), manners))}
-    return LocalTarget(programs, image="example.org/test/stand-in:1", stop_grace_s=1)
+    return LocalTarget(programs, image="example.org/test/stand-in:1", stop_grace_s=1, probe_s=2)
 
 
 @pytest.fixture

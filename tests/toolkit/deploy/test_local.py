@@ -404,3 +404,44 @@ async def test_what_somebody_is_working_on_is_no_finding(
     assert await diagnose(keep) == []
     (stocked_home / "go").touch()
     assert (await task).state is State.READY
+
+
+# -- what a person is told ----------------------------------------------------------
+
+
+async def test_a_server_that_hangs_is_told_and_not_waited_for(
+    keeper: MakeKeeper, intent: Intent
+) -> None:
+    keep = keeper()
+    record = await opened(keep, intent)
+    server = psutil.Process(int(record.handle["pid"]))
+    server.suspend()
+    try:
+        (seen,) = await keep.status()
+        assert (seen.health, seen.detail) == (Health.NOT_READY, "it runs, but does not answer")
+        assert (await keep.plan(intent)).action is Action.ADOPT
+    finally:
+        server.resume()
+
+
+async def test_a_failed_load_names_the_endpoint_whose_log_says_more(
+    keeper: MakeKeeper, intent: Intent
+) -> None:
+    with pytest.raises(EndpointError) as caught:
+        await opened(keeper("broken"), intent)
+    assert caught.value.hint.endswith("akash-llm logs mine")
+
+
+async def test_closing_what_never_was_makes_nothing(keeper: MakeKeeper) -> None:
+    assert await keeper().close("nobody") is None
+    assert not paths.endpoints().exists()
+
+
+async def test_a_relative_home_is_the_same_place_for_everybody(
+    keeper: MakeKeeper, intent: Intent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(paths.home().parent)
+    monkeypatch.setenv("AKASH_LLM_HOME", "home")
+    record = await opened(keeper(), intent)
+    assert said(record)["env"]["AKASH_LLM_HOME"] == str(paths.home())
+    assert (paths.endpoint("mine") / "mounts" / "models").is_dir()
