@@ -2,7 +2,7 @@
 
 A command translates flags into one call of the toolkit, and its result into text
 or, with `--json`, into one JSON object per line. `--help` must stay quick, so this
-module imports nothing but click and the error tree.
+module imports nothing but click and what is as small.
 """
 
 import importlib
@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from toolkit.errors import EXIT_INTERRUPTED, ConfigError, ToolkitError
+from toolkit.safetext import cleaned
 
 # command -> (module, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -68,9 +69,10 @@ def run(argv: Sequence[str] | None = None) -> int:
     try:
         code: Any = cli.main(args=argv, prog_name="akash-llm", standalone_mode=False)
     except ToolkitError as error:
-        click.echo(f"error: {error.message}", err=True)
+        # An endpoint may have written some of it.
+        click.echo(f"error: {cleaned(error.message)}", err=True)
         if error.hint:
-            click.echo(f"  {error.hint}", err=True)
+            click.echo(f"  {cleaned(error.hint)}", err=True)
         return error.exit_code
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)

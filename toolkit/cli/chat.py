@@ -14,7 +14,7 @@ import msgspec
 
 from toolkit.cli.target import Target, target_options
 from toolkit.client import ChatStats, Endpoint, Message
-from toolkit.errors import EndpointError, ToolkitError
+from toolkit.errors import EndpointError, ToolkitError, UsageError
 from toolkit.safetext import cleaned
 
 FAREWELLS = ("/bye", "/exit", "/quit")
@@ -47,8 +47,19 @@ def chat(
     if once is None and sys.stdin.isatty() and not as_json:
         _converse(target, system, options)
         return
-    prompt = once if once is not None else sys.stdin.read()
+    prompt = _given_prompt(once)
     asyncio.run(_once(target, prompt, system, options, as_json=as_json))
+
+
+def _given_prompt(once: str | None) -> str:
+    """The prompt of a single answer; `UsageError` where there is none."""
+    hint = "Give it with --once, or on standard input."
+    if once is None and sys.stdin.isatty():
+        raise UsageError("--json answers one prompt, and there is none.", hint=hint)
+    prompt = once if once is not None else sys.stdin.read()
+    if not prompt.strip():
+        raise UsageError("The prompt is empty.", hint=hint)
+    return prompt
 
 
 async def _once(
@@ -69,9 +80,8 @@ def _converse(target: Target, system: str | None, options: dict[str, Any]) -> No
     Ctrl+C ends it; the connections live on in the runner's loop."""
     with asyncio.Runner() as runner:
         endpoint = runner.run(target.opened())
-        click.echo(
-            f"{endpoint.model} at {endpoint.url} - /bye ends, Ctrl+C stops a reply", err=True
-        )
+        model = cleaned(endpoint.model or "")
+        click.echo(f"{model} at {endpoint.url} - /bye ends, Ctrl+C stops a reply", err=True)
         messages: list[Message] = []
         try:
             while (prompt := _read_prompt()) is not None:
@@ -96,7 +106,7 @@ def _turn(
         click.echo("\n[stopped]", err=True)
         return False
     except ToolkitError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {cleaned(str(error))}", err=True)
         return False
     messages.append(Message("assistant", text))
     click.echo(summary(stats), err=True)

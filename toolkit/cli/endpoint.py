@@ -24,6 +24,7 @@ from toolkit.deploy.base import (
 )
 from toolkit.deploy.keeper import TARGETS, EndpointStatus, Keeper
 from toolkit.deploy.table import columns
+from toolkit.safetext import cleaned
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -226,7 +227,7 @@ def logs(name: str | None, follow: bool, tail: int, as_json: bool) -> None:
 
     async def run() -> None:
         async for line in lifecycle.logs(name, follow=follow, tail=tail):
-            click.echo(msgspec.json.encode({"line": line}) if as_json else line)
+            click.echo(msgspec.json.encode({"line": line}) if as_json else cleaned(line))
 
     loop.run(run())
 

@@ -63,6 +63,21 @@ async def test_text_that_steers_a_terminal_is_cleaned() -> None:
     assert "\x1b" not in ended.out and "\x07" not in ended.out
 
 
+async def test_an_error_that_steers_a_terminal_is_cleaned() -> None:
+    async with ScriptedEndpoint(lambda _: Answer(status=500, error="\x1b]0;owned\x07no")) as s:
+        ended = await ran("chat", "--url", s.url, "--once", "hi")
+    assert ended.code == 7 and "error: no\n" in ended.err
+    assert "\x1b" not in ended.err and "\x07" not in ended.err
+
+
+async def test_an_empty_prompt_is_not_sent() -> None:
+    async with ScriptedEndpoint() as server:
+        silent = await ran("chat", "--url", server.url)
+        blank = await ran("chat", "--url", server.url, "--once", " ", "--json")
+    assert (silent.code, blank.code) == (2, 2) and "--once" in silent.err
+    assert server.generations() == []
+
+
 async def test_the_key_comes_from_its_file_and_is_nowhere_in_the_output(tmp_path: Path) -> None:
     key_file = tmp_path / "api.key"
     key_file.write_text(KEY)
