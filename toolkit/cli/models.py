@@ -27,7 +27,7 @@ _ERRORS: tuple[tuple[type[ServerError], type[ToolkitError]], ...] = (
     (ModelNotFound, UsageError),
     (ModelUnusable, ConfigError),
     (StorageFull, CapacityError),
-    (ServerError, ToolkitError),
+    (ServerError, ConfigError),
 )
 
 

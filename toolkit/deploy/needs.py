@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import psutil
 
-from server.errors import ModelNotFound, ServerError
+from server.errors import ModelNotFound, ServerError, StorageFull
 from server.models.gguf import GGUFHeader
 from server.models.name import InvalidModelName, ModelName
 from server.models.store import Store
@@ -55,7 +55,7 @@ def needs_of(intent: Intent) -> Needs:
 async def make_available(intent: Intent, report: Callable[[str], None]) -> None:
     """Put the embedded model into the store if it is wanted and not there.
 
-    `ConfigError` for any other model that is not there.
+    `ConfigError` for any other model that is not there, `CapacityError` for a full disk.
     """
     name = _parsed(intent.model)
     store = Store(paths.models())
@@ -71,6 +71,8 @@ async def make_available(intent: Intent, report: Callable[[str], None]) -> None:
             await asyncio.to_thread(store.get, name)
     except ModelNotFound:
         raise _missing(intent.model) from None
+    except StorageFull as error:
+        raise CapacityError(error.message, hint=error.hint) from None
     except ServerError as error:
         raise ConfigError(error.message, hint=error.hint or _LISTING) from None
 

@@ -123,5 +123,5 @@ def test_file_that_is_cut_short_is_refused(gguf_file: Path, capsys: Output) -> N
 
 def test_store_that_cannot_be_written(akash_home: Path, gguf_file: Path, capsys: Output) -> None:
     akash_home.write_bytes(b"in the way")
-    assert models("add", "m", gguf_file) == 1
+    assert models("add", "m", gguf_file) == 3
     assert "cannot be changed" in capsys.readouterr().err
