@@ -109,6 +109,14 @@ async def test_a_cell_that_takes_too_long() -> None:
     assert (result.exit_code, result.error and result.error.name) == (6, "CellTimeout")
 
 
+async def test_a_notebook_that_names_no_language_takes_parameters(tmp_path: Path) -> None:
+    document = json.loads((DATA / "typed.ipynb").read_text())
+    notebook = tmp_path / "bare.ipynb"
+    notebook.write_text(json.dumps(document | {"metadata": {}}))
+    result = await run_notebook(str(notebook), {"text": "b"})
+    assert result.error is None and result.exit_code == 0
+
+
 async def test_bad_parameters_start_nothing(akash_home: Path) -> None:
     with pytest.raises(UsageError):
         await run("typed", cuont=1)
@@ -120,7 +128,10 @@ async def test_no_artefact_holds_a_secret(
     fail: bool, akash_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", CANARY)
-    result = await run("canary", fail=fail)
+    printed = list[str]()
+    given = {"fail": fail}
+    result = await run_notebook(str(DATA / "canary.ipynb"), given, echo=printed.append)
+    assert "".join(printed) == "on stdout [hidden]"
     assert result.status == ("failed" if fail else "ok")
     files = [path for path in akash_home.rglob("*") if path.is_file()]
     assert {path.name for path in files} >= {"canary.ipynb", "result.json", "worker.log"}

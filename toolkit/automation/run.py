@@ -46,6 +46,10 @@ _SILENT = {"KeyboardInterrupt": "it was interrupted", "CancelledError": "it was 
 _INTERRUPTED = tuple(_SILENT)
 _TIMEOUTS = ("CellTimeout",)
 _SYSTEM_EXIT = "it called sys.exit: the cells behind that were not executed"
+_HINTS = {
+    "SystemExit": "Raise an error instead.",
+    "DeadWorker": "What it said last is in worker.log, in the folder of this run.",
+}
 
 
 class RunError(msgspec.Struct, frozen=True):
@@ -104,7 +108,10 @@ async def run_notebook(
     except BaseException as error:
         is_interrupt = isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
         kind = "KeyboardInterrupt" if is_interrupt else type(error).__name__
-        await run.finish(Failed(kind, str(error) or "interrupted"))
+        ended = await run.finish(Failed(kind, str(error) or "interrupted"))
+        if progress is not None and ended.closed:
+            names = ", ".join(ended.closed)
+            progress(Update("close", f"{names}, which this run had opened", ended.elapsed_s))
         raise
     return await run.finish(end)
 
@@ -183,7 +190,7 @@ class _Run:
                     progress(Update(phase, cleaned(event.title), self._elapsed_s))
             elif isinstance(event, Printed):
                 if echo is not None:
-                    echo(cleaned(event.text))
+                    echo(str(clean_value(cleaned(event.text))))  # logs of CI are kept, too
             elif isinstance(event, Failed) and event.cell is None:
                 return msgspec.structs.replace(event, cell=number)
             else:
@@ -254,8 +261,9 @@ def error_of(end: Failed) -> RunError:
         message, _, hint = text.rpartition("\n") if "\n" in text else (text, "", "")
         return RunError(end.error, message, hint, end.cell)
     if end.error == "SystemExit":
-        return RunError(end.error, _SYSTEM_EXIT, "Raise an error instead.", end.cell)
-    return RunError(end.error, text or _SILENT.get(end.error, end.error), "", end.cell)
+        text = _SYSTEM_EXIT
+    text = text or _SILENT.get(end.error, end.error)
+    return RunError(end.error, text, _HINTS.get(end.error, ""), end.cell)
 
 
 def _exit_codes(kind: type[ToolkitError]) -> dict[str, int]:

@@ -64,6 +64,7 @@ def _execute(job: Job, say: Say) -> End:
             parameters=job.parameters,
             engine_name=ENGINE,
             kernel_name="python3",
+            language="python",  # not every editor writes it into the notebook
             progress_bar=False,
             start_timeout=job.kernel_timeout_s,
             execution_timeout=job.cell_timeout_s,

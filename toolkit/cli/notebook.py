@@ -137,7 +137,9 @@ def _report(result: RunResult, as_json: bool) -> None:
         for name in result.closed:
             click.echo(f"closed {name}, which this run had opened", err=True)
     if not as_json:
-        click.echo(f"executed notebook: {result.output}", err=error is not None)
+        is_there = Path(result.output).exists()
+        where = f"executed notebook: {result.output}" if is_there else f"run: {result.folder}"
+        click.echo(where, err=error is not None)
 
 
 def _progress(update: Update) -> None:
