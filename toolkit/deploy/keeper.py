@@ -154,6 +154,8 @@ class Keeper:
             # One that worked before may recover, and somebody may be using it.
             if record.state is not State.READY:
                 await self._end(record, error=_reason(error, report))
+                if report.left_s:  # else the phase that took too long is the one to name
+                    report("close", "what was started is ended again")
             raise
 
     async def _adopted(self, plan: Plan, replace: bool) -> Record | None:
