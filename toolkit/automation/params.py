@@ -10,7 +10,7 @@ import io
 import tokenize
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal, Union, get_origin
 
 import msgspec
 import yaml
@@ -23,6 +23,7 @@ TAG = "parameters"
 
 _NAMES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "Any": Any}
 _GENERICS: dict[str, Any] = {"list": list, "dict": dict, "tuple": tuple}
+_SCALARS = (str, int, float, bool)
 _UNKNOWN = ast.Name("Any")
 
 
@@ -116,13 +117,20 @@ def _converted(name: str, value: object, kind: ast.expr, *, is_text: bool) -> ob
     wanted = _type_of(kind)
     try:
         if is_text and isinstance(value, str) and _is_structured(kind):
-            value = yaml.safe_load(value)
+            value = _structure(value, wanted)
         return msgspec.convert(value, wanted, strict=not is_text)
     except (msgspec.ValidationError, yaml.YAMLError):
         raise UsageError(
             f"{name!r} must be {ast.unparse(kind)}",
             hint="`akash-llm notebook params` shows every parameter with its type.",
         ) from None
+
+
+def _structure(text: str, wanted: object) -> object:
+    """The value that a text is in YAML; a list may do without its brackets: `1,4`."""
+    value = yaml.safe_load(text)
+    is_list = (get_origin(wanted) or wanted) in (list, tuple)
+    return yaml.safe_load(f"[{text}]") if is_list and isinstance(value, _SCALARS) else value
 
 
 def _is_structured(kind: ast.expr) -> bool:

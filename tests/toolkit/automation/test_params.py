@@ -44,6 +44,8 @@ def test_they_are_listed_with_type_default_and_meaning() -> None:
         ("maybe", "null", None),
         ("maybe", "7", 7),
         ("words", "[a, b]", ["a", "b"]),
+        ("words", "a,b", ["a", "b"]),
+        ("words", "a", ["a"]),
         ("plain", "4", 4),
     ],
 )
@@ -51,6 +53,12 @@ def test_texts_become_what_is_declared(name: str, text: str, value: object) -> N
     checked = check_parameters(TYPED, {name: text}, {})
     assert checked == {name: value}
     assert type(checked[name]) is type(value)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1,4", [1, 4]), ("4", [4]), ("[1, 4]", [1, 4])])
+def test_a_list_may_do_without_its_brackets(text: str, value: object) -> None:
+    checked = check_parameters(find_notebook("06_benchmark"), {"concurrency": text}, {})
+    assert checked == {"concurrency": value}
 
 
 @pytest.mark.parametrize(
