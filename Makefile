@@ -1,5 +1,5 @@
 # One command each for the main job and the tests; all set-up happens inside.
-# PYTHON is what makes .venv; TESTS and PYTEST_ARGS narrow `make test`.
+# PYTHON is what makes .venv; TESTS and PYTEST_ARGS narrow `make test`, BENCH_ARGS `make bench`.
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -7,6 +7,7 @@ UV ?= uv
 export PROMPT ?= Give me three names for a friendly robot.
 TESTS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := .venv/bin
 CODE := server toolkit tests notebooks
@@ -15,7 +16,7 @@ CODE := server toolkit tests notebooks
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help start test lab stop lint lock set-up set-up-tests
+.PHONY: help start test lab stop bench lint lock set-up set-up-tests
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1  /p' $(MAKEFILE_LIST) | while read -r name text; do \
@@ -54,6 +55,9 @@ lab: set-up  ## JupyterLab on the notebooks, for this machine only
 stop:  ## Stop the local endpoints
 	@if [ -x $(BIN)/akash-llm ]; then $(BIN)/akash-llm down --all; \
 	else echo 'nothing is set up here, so nothing runs'; fi
+
+bench: set-up-tests  ## Speed and memory against llama-server, as ratios
+	@$(BIN)/python -m tests.performance $(BENCH_ARGS)
 
 lint: set-up-tests  ## Style, types and the arrows between modules
 	@$(BIN)/ruff check $(CODE)
