@@ -133,12 +133,12 @@ class _Ask:
     """The fields that both kinds of body share, checked in Ollama's order: those here are
     looked at before the model is, options and format after."""
 
-    def __init__(self, body: wire.GenerateRequest | wire.ChatRequest) -> None:
+    def __init__(self, body: wire.GenerationRequest) -> None:
         ollama_fields.think(body.think)
         self.keep_alive_s = ollama_fields.keep_alive(body.keep_alive)
         self.top_logprobs = ollama_fields.top_logprobs(body.logprobs, body.top_logprobs)
 
-    def generation(self, body: wire.GenerateRequest | wire.ChatRequest, owner: str) -> Generation:
+    def generation(self, body: wire.GenerationRequest, owner: str) -> Generation:
         """What the core wants to know. Raises `InvalidRequest`."""
         options, unknown = parse_ollama(body.options)
         if unknown:
@@ -167,7 +167,7 @@ def _check_raw(body: wire.GenerateRequest) -> None:
 
 def _check_capabilities(
     model: StoredModel,
-    body: wire.GenerateRequest | wire.ChatRequest,
+    body: wire.GenerationRequest,
     verb: str,
     *,
     tools: Sequence[Any] = (),

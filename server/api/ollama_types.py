@@ -23,45 +23,39 @@ class Message(msgspec.Struct, kw_only=True):
     tool_call_id: str = ""
 
 
-class GenerateRequest(msgspec.Struct, kw_only=True):
-    """POST /api/generate"""
+class GenerationRequest(msgspec.Struct, kw_only=True):
+    """What generate and chat have in common."""
 
     model: str = ""
+    stream: bool = True
+    format: Any = None
+    keep_alive: Any = None
+    options: dict[str, Any] = {}
+    think: Any = None
+    truncate: bool = True
+    shift: bool = True
+    logprobs: bool = False
+    top_logprobs: int = 0
+    debug_render_only: bool = msgspec.field(default=False, name="_debug_render_only")
+
+
+class GenerateRequest(GenerationRequest, kw_only=True):
+    """POST /api/generate"""
+
     prompt: str = ""
     suffix: str = ""
     system: str = ""
     template: str = ""
     context: list[int] | None = None
-    stream: bool = True
     raw: bool = False
-    format: Any = None
-    keep_alive: Any = None
     images: list[str] = []
-    options: dict[str, Any] = {}
-    think: Any = None
-    truncate: bool = True
-    shift: bool = True
-    logprobs: bool = False
-    top_logprobs: int = 0
-    debug_render_only: bool = msgspec.field(default=False, name="_debug_render_only")
 
 
-class ChatRequest(msgspec.Struct, kw_only=True):
+class ChatRequest(GenerationRequest, kw_only=True):
     """POST /api/chat"""
 
-    model: str = ""
     messages: list[Message] = []
-    stream: bool = True
-    format: Any = None
-    keep_alive: Any = None
     tools: list[Any] = []
-    options: dict[str, Any] = {}
-    think: Any = None
-    truncate: bool = True
-    shift: bool = True
-    logprobs: bool = False
-    top_logprobs: int = 0
-    debug_render_only: bool = msgspec.field(default=False, name="_debug_render_only")
 
 
 class ShowRequest(msgspec.Struct, kw_only=True):
