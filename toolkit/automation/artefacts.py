@@ -22,10 +22,32 @@ def clean_notebook(document: dict[str, Any]) -> bytes:
     """A notebook as JSON, without widget state (it holds what was typed) and secrets."""
     document.get("metadata", {}).pop("widgets", None)
     for cell in document.get("cells", ()):
+        if "outputs" in cell:
+            cell["outputs"] = _joined(cell["outputs"])
         for output in cell.get("outputs", ()):
             output.get("data", {}).pop(_WIDGET_VIEW, None)
     secrets = known_secrets()
     return as_json(_map_text(document, lambda text: scrub(text, secrets)))
+
+
+def _joined(outputs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Outputs with what was printed in pieces as one text.
+
+    A streamed answer would be shown with a line for each token, and a secret printed in two
+    pieces would not be found.
+    """
+    joined: list[dict[str, Any]] = []
+    for output in outputs:
+        if output.get("output_type") != "stream":
+            joined.append(output)
+            continue
+        piece = output | {"text": "".join(output.get("text", ""))}
+        last = joined[-1] if joined else {}
+        if last.get("output_type") == "stream" and last["name"] == piece["name"]:
+            last["text"] += piece["text"]
+        else:
+            joined.append(piece)
+    return joined
 
 
 def as_json(value: object) -> bytes:

@@ -38,14 +38,15 @@ def plan_text(plan: Plan) -> str:
 
 def plan_html(plan: Plan) -> str:
     """The plan for a notebook."""
+    left = "style='text-align:left'"
     rows = "".join(
-        f"<tr><th scope='row' style='text-align:left'>{escape(what)}</th>"
-        f"<td style='text-align:left'>{escape(amount)}</td>"
-        f"<td style='text-align:left'>{escape(remark)}</td></tr>"
+        f"<tr><th scope='row' {left}>{escape(what)}</th>"
+        f"<td {left}>{escape(amount)}</td><td {left}>{escape(remark)}</td></tr>"
         for what, amount, remark in plan_rows(plan)
     )
-    head = "<tr><th scope='col'>what</th><th scope='col'>how much</th><th scope='col'>why</th></tr>"
-    return f"<table><caption>Plan</caption><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    heads = "".join(f"<th scope='col' {left}>{name}</th>" for name in ("what", "how much", "why"))
+    caption = f"<caption {left}>Plan</caption>"
+    return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def columns(rows: Iterable[Sequence[str]]) -> str:
