@@ -95,6 +95,3 @@ class Backend(Protocol):
 
     def arm(self) -> None:
         """Take back an `interrupt`."""
-
-    def close(self) -> None:
-        """Free the model."""

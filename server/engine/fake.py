@@ -101,9 +101,6 @@ class FakeBackend:
     def arm(self) -> None:
         self._interrupted.clear()
 
-    def close(self) -> None:
-        """Nothing to free."""
-
 
 class FakeSampler:
     """Says its reply byte by byte, then ends; `ignore_eos` starts over instead."""

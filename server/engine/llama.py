@@ -187,10 +187,6 @@ class LlamaBackend:
         self._log.is_quiet = False
         self._flag[0] = b"\x00"
 
-    def close(self) -> None:
-        llama_cpp.llama_free(self._context)
-        llama_cpp.llama_model_free(self._model)
-
     # loading
 
     def _load(self, path: str) -> int:

@@ -31,7 +31,6 @@ from server.engine.messages import (
     Loaded,
     LoadRefused,
     Refused,
-    Step,
     Submit,
     Text,
     Tokenize,
@@ -78,21 +77,17 @@ class _Receiver:
         loop: Loop,
         inbox: "SimpleQueue[Submit | Abort]",
         questions: "SimpleQueue[Tokenize | Detokenize]",
-        early: list[ToRunner],
     ) -> None:
         self._channel = channel
         self._backend = backend
         self._loop = loop
         self._inbox = inbox
         self._questions = questions
-        self._early = early
 
     def run(self) -> NoReturn:
-        messages = self._early or self._channel.receive()
-        while messages:
+        while messages := self._channel.receive():
             for message in messages:
                 self._handle(message)
-            messages = self._channel.receive()
         # Nobody is left to work for; a decode may still run, so there is no tidy way out.
         os._exit(0)
 
@@ -186,6 +181,7 @@ def main(fd: int) -> int:
     # What llama.cpp says of a file may hold anything, so it is logged as the rest is.
     logs.configure()
     channel = _Channel(socket.socket(fileno=fd))
+    # Nothing else is sent before the answer to it.
     first = channel.receive()
     if not first or not isinstance(first[0], Load):
         return 1
@@ -202,16 +198,12 @@ def main(fd: int) -> int:
         prompt_budget=load.config.prompt_budget,
         queue=load.config.queue,
     )
-
-    def publish(step: Step) -> None:
-        channel.send(step)
-
-    loop = Loop(backend, scheduler, publish, time.monotonic_ns)
+    loop = Loop(backend, scheduler, channel.send, time.monotonic_ns)
     channel.send(Loaded(backend.info, time.monotonic_ns() - started_ns))
     inbox: SimpleQueue[Submit | Abort] = SimpleQueue()
     questions: SimpleQueue[Tokenize | Detokenize] = SimpleQueue()
     _start("answerer", _Answerer(channel, backend, questions).run)
-    receiver = _Receiver(channel, backend, loop, inbox, questions, first[1:])
+    receiver = _Receiver(channel, backend, loop, inbox, questions)
     _start("receiver", receiver.run)
     _serve(loop, backend, inbox)
     return 0

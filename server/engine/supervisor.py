@@ -24,7 +24,6 @@ from server.errors import EngineCrashed, ServerError
 _log = logging.getLogger("akash_llm.supervisor")
 
 DEFAULT_KEEP_ALIVE_S = 300.0
-FOREVER_S = math.inf
 
 # Ollama shows "for ever" as now plus the largest int64 of nanoseconds.
 _FOREVER = timedelta(microseconds=(2**63 - 1) // 1000)
@@ -131,8 +130,7 @@ class Supervisor:
         """Begin to load without waiting; `state` tells how it goes."""
         entry = self._entry(path, keep_alive_s)
         if not entry.is_alive and entry.loading is None:
-            entry.loading = asyncio.create_task(self._load(entry, 0.0))
-            entry.loading.add_done_callback(_retrieve)
+            self._begin_loading(entry)
 
     def state(self, path: Path) -> State:
         """What the model at `path` is doing."""
@@ -194,13 +192,15 @@ class Supervisor:
             entry.keep_alive_s = keep_alive_s
         return entry
 
+    def _begin_loading(self, entry: _Entry, delay_s: float = 0.0) -> asyncio.Task[Runner]:
+        entry.loading = asyncio.create_task(self._load(entry, delay_s))
+        entry.loading.add_done_callback(_retrieve)
+        return entry.loading
+
     async def _ready(self, entry: _Entry) -> Runner:
         if entry.runner is not None and entry.runner.is_alive:
             return entry.runner
-        if entry.loading is None:
-            entry.loading = asyncio.create_task(self._load(entry, 0.0))
-            entry.loading.add_done_callback(_retrieve)
-        loading = entry.loading
+        loading = entry.loading or self._begin_loading(entry)
         try:
             # Shielded: one client that goes away must not end the load for the others.
             return await asyncio.shield(loading)
@@ -240,8 +240,7 @@ class Supervisor:
         _log.error("a model runner ended unexpectedly; it is started again in %g s", delay_s)
         dead, entry.runner = entry.runner, None
         self._spawn(dead.stop())
-        entry.loading = asyncio.create_task(self._load(entry, delay_s))
-        entry.loading.add_done_callback(_retrieve)
+        self._begin_loading(entry, delay_s)
 
     def _start_timer(self, entry: _Entry) -> None:
         self._stop_timer(entry)

@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from server.durations import FOREVER
 from server.engine.config import EngineConfig, FakeCosts
-from server.engine.supervisor import FOREVER_S, State, Supervisor
+from server.engine.supervisor import State, Supervisor
 from server.engine.types import Finish, Piece, Request, Sampling, Segment
 from server.errors import EngineCrashed, InvalidRequest, LoadFailed, Overloaded
 
@@ -146,7 +147,7 @@ async def test_keep_alive_holds_from_the_end_of_the_last_request(supervisor: Sup
 async def test_keep_alive_is_sticky_and_for_ever_shows_as_centuries(
     supervisor: Supervisor,
 ) -> None:
-    await reply(supervisor, "⟦a⟧", keep_alive_s=FOREVER_S)
+    await reply(supervisor, "⟦a⟧", keep_alive_s=FOREVER)
     await reply(supervisor, "⟦b⟧")
     assert supervisor.loaded()[0].expires_at.year > 2300
 
