@@ -34,8 +34,8 @@ def running(served: Served) -> wire.Running:
         expires_at=entry.expires_at.astimezone().isoformat(),
         size_vram=0,
         context_length=entry.info.context,
-        num_running=entry.num_running,
-        num_waiting=entry.num_waiting,
+        num_running=entry.stats.num_running,
+        num_waiting=entry.stats.num_waiting,
         parallel=entry.info.parallel,
     )
 

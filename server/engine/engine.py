@@ -33,7 +33,7 @@ from server.engine.messages import (
     decode_from_runner,
     encode,
 )
-from server.engine.types import Finish, ModelInfo, Piece, Request, Segment
+from server.engine.types import EngineStats, Finish, ModelInfo, Piece, Request, Segment
 from server.errors import (
     ContextExceeded,
     EngineCrashed,
@@ -109,8 +109,7 @@ class Runner(asyncio.Protocol):
         self._info: ModelInfo | None = None
         self._is_stopping = False
         self.load_ns = 0
-        self.num_running = 0
-        self.num_waiting = 0
+        self.stats = EngineStats()
 
     @classmethod
     async def start(cls, path: Path, config: EngineConfig, on_exit: Callable[[], None]) -> "Runner":
@@ -279,7 +278,7 @@ class Runner(asyncio.Protocol):
                     self._loaded.set_exception(LoadFailed(message.message))
 
     def _handle_step(self, step: Step) -> None:
-        self.num_running, self.num_waiting = step.num_running, step.num_waiting
+        self.stats = step.stats
         for request_id, piece in step.pieces:
             if stream := self._streams.get(request_id):
                 stream.put(piece)

@@ -9,7 +9,7 @@ from server.engine.detokenizer import Detokenizer, Text
 from server.engine.messages import Abort, Failure, FailureKind, Step, Submit
 from server.engine.scheduler import Admission, Chunk, QueueFull, Scheduler, shift_for
 from server.engine.sequence import Sequence
-from server.engine.types import Finish, FinishReason, Logprob, Piece, Request
+from server.engine.types import EngineStats, Finish, FinishReason, Logprob, Piece, Request
 
 _log = logging.getLogger("akash_llm.engine")
 
@@ -227,6 +227,11 @@ class Loop:
     def _report_failure(self, sequence_id: int, kind: FailureKind, message: str) -> None:
         self._failed.append((sequence_id, Failure(kind, message)))
 
+    def _stats(self) -> EngineStats:
+        return EngineStats(
+            num_running=self._scheduler.num_running, num_waiting=self._scheduler.num_waiting
+        )
+
     def _flush(self) -> None:
         if not (self._has_news or self._pieces or self._failed):
             return
@@ -234,8 +239,7 @@ class Loop:
             self._pieces,
             self._finished,
             self._failed,
-            self._scheduler.num_running,
-            self._scheduler.num_waiting,
+            self._stats(),
         )
         self._pieces, self._finished, self._failed = [], [], []
         self._has_news = False

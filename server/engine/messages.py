@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from server.engine.config import EngineConfig
-from server.engine.types import Finish, ModelInfo, Piece, Request, Segment
+from server.engine.types import EngineStats, Finish, ModelInfo, Piece, Request, Segment
 
 MAX_FRAME = 256 * 1024 * 1024
 _LENGTH = struct.Struct("!I")
@@ -94,13 +94,12 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Step(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The news of one step, per request id, and the load after it."""
+    """The news of one step, per request id, and the counters after it."""
 
     pieces: list[tuple[int, Piece]]
     finished: list[tuple[int, Finish]]
     failed: list[tuple[int, Failure]]
-    num_running: int
-    num_waiting: int
+    stats: EngineStats
 
 
 FromRunner = Loaded | LoadRefused | Tokens | Text | Refused | Step

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from server.engine.config import EngineConfig
 from server.engine.engine import Runner
-from server.engine.types import LoadedModel, ModelInfo
+from server.engine.types import EngineStats, LoadedModel, ModelInfo
 from server.errors import EngineCrashed, ServerError
 
 _log = logging.getLogger("akash_llm.supervisor")
@@ -59,8 +59,7 @@ class LoadedEntry:
     path: Path
     info: ModelInfo
     expires_at: datetime
-    num_running: int
-    num_waiting: int
+    stats: EngineStats
     num_restarts: int
     pid: int | None
 
@@ -150,8 +149,7 @@ class Supervisor:
                 path=entry.path,
                 info=entry.runner.info,
                 expires_at=entry.expires_at(),
-                num_running=entry.runner.num_running,
-                num_waiting=entry.runner.num_waiting,
+                stats=entry.runner.stats,
                 num_restarts=entry.restarts,
                 pid=entry.runner.pid,
             )

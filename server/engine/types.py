@@ -137,6 +137,30 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     output_ns: int
 
 
+class EngineStats(msgspec.Struct, frozen=True, array_like=True):
+    """The load of an engine now, and what it has done since the model was loaded.
+
+    A cell holds the keys and values of one token. `drafted_tokens` were guessed by
+    speculation, `accepted_tokens` are those of them that the model chose itself.
+    """
+
+    num_running: int = 0
+    num_waiting: int = 0
+    num_cells_used: int = 0
+    num_cells: int = 0
+    parked_bytes: int = 0
+    num_steps: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    shifted_tokens: int = 0
+    num_preempted: int = 0
+    num_parked: int = 0
+    num_restored: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+
+
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of a loaded model, read by the runner from the model itself.
 

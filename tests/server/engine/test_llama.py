@@ -327,10 +327,10 @@ async def test_cancelling_a_long_prompt_frees_the_slot(
     await generate(supervisor, weights, QUESTION, max_tokens=1)
     long = asyncio.create_task(generate(supervisor, weights, "word " * 500))
     async with asyncio.timeout(20):
-        while supervisor.loaded()[0].num_running == 0:
+        while supervisor.loaded()[0].stats.num_running == 0:
             await asyncio.sleep(0)
         long.cancel()
-        while supervisor.loaded()[0].num_running:
+        while supervisor.loaded()[0].stats.num_running:
             await asyncio.sleep(0)
     text, _, _ = await generate(supervisor, weights, QUESTION, sampling=GREEDY)
     assert "Paris" in text
@@ -365,7 +365,7 @@ async def test_an_abort_in_c_is_an_error_and_a_restart(
         generate(supervisor, weights, QUESTION, sampling=Sampling(ignore_eos=True))
     )
     async with asyncio.timeout(60):
-        while supervisor.loaded()[0].num_running == 0:
+        while supervisor.loaded()[0].stats.num_running == 0:
             await asyncio.sleep(0)
         pid = supervisor.loaded()[0].pid
         assert pid is not None

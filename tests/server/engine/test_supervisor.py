@@ -111,10 +111,10 @@ async def test_closing_a_stream_frees_its_slot(supervisor: Supervisor) -> None:
     streams = [events(supervisor, "⟦x⟧", sampling=ENDLESS) for _ in range(2)]
     for stream in streams:
         await anext(stream)
-    await until(lambda: supervisor.loaded()[0].num_running == 2)
+    await until(lambda: supervisor.loaded()[0].stats.num_running == 2)
     for stream in streams:
         await stream.aclose()  # type: ignore[attr-defined]
-    await until(lambda: supervisor.loaded()[0].num_running == 0)
+    await until(lambda: supervisor.loaded()[0].stats.num_running == 0)
     assert await reply(supervisor, "⟦free⟧") == "free"
 
 
@@ -220,7 +220,7 @@ async def test_a_full_queue_is_overload() -> None:
         running = events(supervisor, "⟦x⟧", sampling=ENDLESS)
         await anext(running)
         waiting = asyncio.create_task(reply(supervisor, "⟦w⟧"))
-        await until(lambda: supervisor.loaded()[0].num_waiting == 1)
+        await until(lambda: supervisor.loaded()[0].stats.num_waiting == 1)
         with pytest.raises(Overloaded, match="maximum pending requests"):
             await reply(supervisor, "⟦refused⟧")
         await running.aclose()  # type: ignore[attr-defined]
