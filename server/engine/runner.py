@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from server import logs
 from server.engine.backend import Backend, LoadError, RequestError
-from server.engine.loop import Loop
+from server.engine.loop import Loop, make_loop
 from server.engine.messages import (
     Abort,
     Detokenize,
@@ -39,7 +39,6 @@ from server.engine.messages import (
     decode_to_runner,
     encode,
 )
-from server.engine.scheduler import Scheduler
 
 _RECEIVE_BYTES = 1 << 16
 
@@ -192,13 +191,7 @@ def main(fd: int) -> int:
     except LoadError as error:
         channel.send(LoadRefused(str(error)))
         return 0
-    scheduler = Scheduler(
-        slots=load.config.parallel,
-        batch=load.config.batch,
-        prompt_budget=load.config.prompt_budget,
-        queue=load.config.queue,
-    )
-    loop = Loop(backend, scheduler, channel.send, time.monotonic_ns)
+    loop = make_loop(backend, load.config, channel.send, time.monotonic_ns)
     channel.send(Loaded(backend.info, time.monotonic_ns() - started_ns))
     inbox: SimpleQueue[Submit | Abort] = SimpleQueue()
     questions: SimpleQueue[Tokenize | Detokenize] = SimpleQueue()
