@@ -160,7 +160,11 @@ def _serve(loop: Loop, backend: Backend, inbox: "SimpleQueue[Submit | Abort]") -
     while True:
         # Armed before the inbox is read: an abort that comes later interrupts the step.
         backend.arm()
-        pending = [inbox.get()] if loop.is_idle else []
+        pending = []
+        if loop.is_idle:
+            # Books that contradict each other end the process, before a wrong answer does harm.
+            loop.check_integrity()
+            pending.append(inbox.get())
         while not inbox.empty():
             pending.append(inbox.get_nowait())
         for message in pending:
