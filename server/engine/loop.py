@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from server.engine.backend import Backend, Decoded, RequestError, Row, Sampled, Sampler
 from server.engine.cells import Cells
@@ -32,9 +34,8 @@ class _Writer:
     detokenizer: Detokenizer
 
 
-@dataclass(slots=True)
-class _Counts:
-    """What has been done since the start; fields of `EngineStats`."""
+class _Counts(msgspec.Struct):
+    """What has been done since the start: the last fields of `EngineStats`, in its order."""
 
     num_steps: int = 0
     prompt_tokens: int = 0
@@ -392,12 +393,12 @@ class Loop:
 
     def _stats(self) -> EngineStats:
         return EngineStats(
-            num_running=self._scheduler.num_running,
-            num_waiting=self._scheduler.num_waiting,
-            num_cells_used=self._slots.num_cells_used,
-            num_cells=self._backend.num_cells or len(self._slots) * self._backend.info.context,
-            parked_bytes=self._slots.parking.num_bytes,
-            **asdict(self._counts),
+            self._scheduler.num_running,
+            self._scheduler.num_waiting,
+            self._slots.num_cells_used,
+            self._backend.num_cells or len(self._slots) * self._backend.info.context,
+            self._slots.parking.num_bytes,
+            *msgspec.structs.astuple(self._counts),
         )
 
 

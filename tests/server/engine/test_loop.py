@@ -414,3 +414,18 @@ for _machine in (
     _case = _machine.TestCase
     _case.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
     globals()[f"Test{_machine.__name__}"] = _case
+
+
+def test_counters_are_those_of_what_was_done() -> None:
+    engine = Engine(parallel=2, context=64)
+    engine.submit(1, "⟦abc⟧", max_tokens=2)
+    engine.submit(2, "⟦abc⟧", sampling=ENDLESS, max_tokens=80)
+    engine.step()
+    assert (engine.stats.num_running, engine.stats.num_waiting) == (2, 0)
+    engine.drain()
+    stats = engine.stats
+    assert (stats.num_running, stats.num_cells) == (0, 128)
+    assert stats.prompt_tokens == sum(f.prompt_tokens for f in engine.finished.values())
+    assert stats.output_tokens == 82
+    assert stats.shifted_tokens == engine.finished[2].shifted_tokens > 0
+    assert (stats.num_preempted, stats.num_parked, stats.drafted_tokens) == (0, 0, 0)
