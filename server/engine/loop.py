@@ -112,6 +112,7 @@ class Loop:
     def step(self) -> None:
         """One step, and reports if there is news."""
         self._admit()
+        self._close_gaps()
         # Said before a long prompt is computed: who looks at the load sees it run.
         self._flush()
         has_shifted = self._make_room()
@@ -164,8 +165,10 @@ class Loop:
         """Move the cells for a sequence; how many of its tokens its slot holds then."""
         placement = admission.placement
         target, source, keep = placement.slot, placement.source, placement.keep
-        if self._slots.is_worth_parking(target, keep if source == target else 0):
-            self._park(target)
+        if source == target:
+            self._park_if_worth(target, keep)
+        else:
+            self._bring_to_safety(target, source)
         if isinstance(source, Parked):
             keep = keep if self._restore(target, source) else 0
         elif source is not None and source != target:
@@ -217,13 +220,40 @@ class Loop:
         slot = self._slots.least_recent()
         if slot is None:
             return False
-        if self._slots.is_worth_parking(slot.id, 0):
-            self._park(slot.id)
+        self._park_if_worth(slot.id, 0)
         self._backend.trim(slot.id, 0)
         self._slots.forget(slot.id)
         return True
 
-    def _park(self, slot: int) -> None:
+    def _close_gaps(self) -> None:
+        """Bring running sequences side by side, where the memory asks for it."""
+        while (move := self._slots.next_move()) is not None:
+            source, target = move
+            self._bring_to_safety(target)
+            sequence = self._slots.move_owner(source, target)
+            self._backend.fork(source, target, sequence.num_computed)
+            self._backend.trim(target, sequence.num_computed)
+            self._backend.trim(source, 0)
+
+    def _bring_to_safety(self, slot: int, source: int | Parked | None = None) -> None:
+        """Keep what an idle slot has cached, before it is lost: in a slot whose prefix was used
+        longer ago (not the `source` of what comes), or else in host memory."""
+        if isinstance(source, Parked):
+            # What is restored cannot be put where a copy is still to be made from.
+            self._park_if_worth(slot, 0)
+            return
+        spare = self._slots.spare_for(slot, source)
+        self._park_if_worth(slot if spare is None else spare, 0)
+        if spare is not None:
+            length = len(self._slots[slot].cached)
+            self._backend.fork(slot, spare, length)
+            self._backend.trim(spare, length)
+            self._slots.move_cached(slot, spare)
+
+    def _park_if_worth(self, slot: int, keep: int) -> None:
+        """Park what an idle slot has cached if much of it is lost when `keep` tokens stay."""
+        if not self._slots.is_worth_parking(slot, keep):
+            return
         state = self._backend.save(slot)
         if state is not None and self._slots.parking.add(Parked(self._slots[slot].cached, state)):
             self._counts.num_parked += 1

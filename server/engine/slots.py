@@ -4,6 +4,10 @@ A slot is one sequence id of the C context. Split memory gives each slot `contex
 its own; in unified memory all slots share one pool, whose books `cells` keeps. When the
 request of a slot ends, its tokens stay as a cached prefix until the slot or the space is
 needed, and may be parked in host memory then.
+
+With split memory llama.cpp computes the rows of a step in one piece only where the sequence
+ids have no gap, and reads all weights again for each further piece. So running sequences
+are kept side by side.
 """
 
 from collections.abc import Sequence as Tokens
@@ -113,11 +117,51 @@ class Slots:
         if parked is not None and length > keep + MAX_LOST_TOKENS:
             return Placement(self._least_used(idle).id, parked, length)
         if keep == 0:
-            return Placement(self._least_used(idle).id)
+            return Placement(self._beside_running(idle).id)
         others = [s for s in idle if s is not best]
         in_place = best.owner is None and (not others or len(best.cached) - keep <= MAX_LOST_TOKENS)
-        target = best if in_place else self._least_used(others)
+        target = best if in_place else self._beside_running(others)
         return Placement(target.id, best.id, keep)
+
+    def spare_for(self, slot: int, source: int | None = None) -> int | None:
+        """An idle slot, not `source`, that holds what was used longer ago than what this idle
+        one holds: the place to copy that to. None if it is not worth a copy."""
+        mine = self._slots[slot]
+        if self.cells is not None or len(mine.cached) <= MAX_LOST_TOKENS:
+            return None
+        others = [s for s in self._slots if s.owner is None and s.id not in (slot, source)]
+        spare = self._least_used([mine, *others])
+        return None if spare is mine else spare.id
+
+    def move_cached(self, slot: int, spare: int) -> None:
+        """What `slot` had cached is in `spare` now."""
+        old, new = self._slots[slot], self._slots[spare]
+        new.cached, new.last_used = old.cached, old.last_used
+        old.cached = []
+
+    def next_move(self) -> tuple[int, int] | None:
+        """Split memory: a running sequence's slot and the idle one it should go to, so that the
+        running ones come side by side; None if they are."""
+        if self.cells is not None:
+            return None
+        running = [s.id for s in self._slots if s.owner is not None]
+        count = len(running)
+        if count < 2 or running[-1] - running[0] == count - 1:
+            return None
+        starts = range(len(self._slots) - count + 1)
+        start = max(starts, key=lambda at: sum(at <= slot < at + count for slot in running))
+        place = range(start, start + count)
+        source = next(slot for slot in reversed(running) if slot not in place)
+        return source, next(slot for slot in place if slot not in running)
+
+    def move_owner(self, slot: int, target: int) -> Sequence:
+        """Who runs in `slot` runs in the idle `target` from now; who that is."""
+        old, new = self._slots[slot], self._slots[target]
+        if old.owner is None or new.owner is not None:
+            raise AssertionError(f"nobody can move from slot {slot} to {target}")
+        new.owner, new.cached, old.owner = old.owner, [], None
+        new.owner.slot = target
+        return new.owner
 
     def coming_prefix(self, tokens: Tokens[int]) -> int:
         """How much of this prompt will be there once the prompts that are being read are."""
@@ -205,10 +249,17 @@ class Slots:
         # Among equals an idle slot is better (no copy), then the shorter one (less lost).
         return max(found, key=lambda pair: (pair[1], pair[0].owner is None, -pair[0].num_usable))
 
+    def _beside_running(self, idle: list[Slot]) -> Slot:
+        """The idle slot that leaves the fewest gaps between running ones."""
+        if self.cells is not None:
+            return self._least_used(idle)
+        running = {s.id for s in self._slots if s.owner is not None}
+        neighbours = {s.id: len(running & {s.id - 1, s.id + 1}) for s in idle}
+        most = max(neighbours.values())
+        return self._least_used([s for s in idle if neighbours[s.id] == most])
+
     @staticmethod
     def _least_used(idle: list[Slot]) -> Slot:
-        # Empty slots first and the lowest of them: a batch whose rows have contiguous
-        # sequence ids is decoded in one piece.
         return min(idle, key=lambda s: (bool(s.cached), s.last_used, s.id))
 
 

@@ -173,6 +173,31 @@ def test_a_beginning_that_many_send_at_once_is_computed_once(pool: int) -> None:
     assert engine.stats.cached_tokens == 3 * len(common)
 
 
+def test_running_requests_stay_side_by_side_and_lose_nothing() -> None:
+    engine = Engine(parallel=4, context=256)
+    slots: list[set[int]] = []
+    decode = engine.backend.decode
+
+    def watched(rows: "list[Row]") -> Decoded:
+        slots.append({row.slot for row in rows})
+        return decode(rows)
+
+    engine.backend.decode = watched  # type: ignore[method-assign,assignment]
+    for number in range(1, 5):
+        engine.submit(number, f"{number}" * 80 + "⟦" + chr(96 + number) * 15 * number + "⟧")
+    for _ in range(20):
+        engine.step()
+    engine.loop.abort(Abort(2))
+    engine.step()
+    engine.submit(5, "5⟦e⟧")
+    engine.drain()
+    assert [engine.text[n] for n in (1, 3, 4, 5)] == ["a" * 15, "c" * 45, "d" * 60, "e"]
+    assert all(max(step) - min(step) == len(step) - 1 for step in slots)
+    engine.submit(6, "2" * 80 + "⟦f⟧")
+    engine.drain()
+    assert engine.finished[6].cached_tokens >= 80, "moving others has not lost it"
+
+
 def test_a_conversation_comes_back_from_host_memory() -> None:
     engine = Engine(parallel=1, context=512, parking_bytes=10_000)
     talk = "a conversation that is worth keeping " * 4

@@ -203,3 +203,40 @@ def test_parking_keeps_the_longest_of_one_conversation() -> None:
     assert (len(parking), parking.num_bytes) == (2, 5)
     parking.remove(parking.longest([1, 2, 3], 3)[0])  # type: ignore[arg-type]
     assert parking.longest([1, 2, 3], 3)[1] == 0
+
+
+def test_who_comes_goes_beside_who_runs() -> None:
+    slots = Slots(4)
+    owners = [occupy(slots, [number] * 100) for number in range(4)]
+    for owner in owners:
+        slots.release(owner)
+    occupy(slots, [2] * 100)  # goes on in slot 2
+    placement = slots.place([9, 9])
+    assert placement is not None and placement.slot == 1
+    # Slot 0 was used longer ago, so what slot 1 holds can be brought there.
+    assert slots.spare_for(1) == 0
+    assert slots.spare_for(1, source=0) is None
+    slots.move_cached(1, 0)
+    assert (slots[0].cached, slots[1].cached) == ([1] * 100, [])
+    assert slots.spare_for(3) == 1
+
+
+def test_gaps_between_running_sequences_are_closed() -> None:
+    slots = Slots(6)
+    owners = [occupy(slots, [number]) for number in range(5)]
+    for number in (1, 2):
+        slots.release(owners[number])
+    assert slots.next_move() == (0, 2)
+    assert slots.move_owner(0, 2) is owners[0]
+    assert owners[0].slot == 2
+    slots.check_integrity()
+    assert slots.next_move() is None
+    with pytest.raises(AssertionError, match="nobody can move"):
+        slots.move_owner(0, 1)
+
+
+def test_shared_memory_knows_no_gaps() -> None:
+    slots = Slots(3, cells=Cells(100, 3))
+    middle = [occupy(slots, [number]) for number in range(3)][1]
+    slots.release(middle)
+    assert slots.next_move() is None
