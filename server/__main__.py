@@ -48,7 +48,12 @@ def engine_config(settings: Settings) -> EngineConfig:
         context=settings.context,
         parallel=settings.parallel,
         threads=settings.threads,
+        batch_threads=settings.batch_threads,
+        batch=settings.batch,
+        micro_batch=settings.micro_batch,
         queue=settings.max_queue,
+        placement=settings.placement,
+        attention=settings.attention,
     )
 
 
@@ -108,8 +113,8 @@ async def _serve(
     supervisor = Supervisor(config, keep_alive_s=settings.keep_alive)
     if not is_empty:
         for name in settings.preload:
-            weights, _ = store.get(name).check()
-            supervisor.start_loading(weights, keep_alive_s=settings.preload_keep_alive)
+            files = store.get(name).files()
+            supervisor.start_loading(files, keep_alive_s=settings.preload_keep_alive)
     server = await asyncio.to_thread(_make_server, settings, store, supervisor, is_empty)
     ending = asyncio.create_task(_end_replies(server, supervisor))
     await server.serve(sockets=[listener])

@@ -4,6 +4,10 @@ from typing import Literal
 
 import msgspec
 
+FlashAttention = Literal["auto", "on", "off"]
+SplitMode = Literal["none", "layer", "row"]
+CacheType = Literal["f16", "f32", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
 
 class FakeCosts(msgspec.Struct, frozen=True, kw_only=True):
     """What a step of the fake backend takes: seconds per step and per row in it."""
@@ -13,21 +17,57 @@ class FakeCosts(msgspec.Struct, frozen=True, kw_only=True):
     load_s: float = 0.0
 
 
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the weights lie.
+
+    `gpu_layers` -1 means all, 0 none. `split_mode` says how several GPUs share them,
+    `tensor_split` in which proportion, `main_gpu` which one has all if they do not.
+    Without `mmap` the file is read into memory, with `mlock` the memory is never paged out.
+    """
+
+    gpu_layers: int = -1
+    split_mode: SplitMode = "layer"
+    main_gpu: int = 0
+    tensor_split: tuple[float, ...] = ()
+    mmap: bool = True
+    mlock: bool = False
+
+
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
+    """How attention is computed, and in which types its cache keeps keys and values."""
+
+    flash: FlashAttention = "auto"
+    keys: CacheType = "f16"
+    values: CacheType = "f16"
+
+    @property
+    def problem(self) -> str | None:
+        """Why this cannot be; None if it can."""
+        if self.flash == "off" and self.values not in ("f16", "f32", "bf16"):
+            return f"a cache of values in {self.values} needs flash attention, which is off"
+        return None
+
+
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One set of load-time choices, the same for every model of a server.
 
     `context` is tokens per request; the memory pool is `context * parallel`.
-    `threads` 0 means the physical cores this process may use. `batch` is the most
-    rows of one decode step, `prompt_budget` the most prompt rows beside running
-    streams. `queue` bounds the requests that wait for a slot.
+    `threads` 0 means the physical cores this process may use, `batch_threads` (for more
+    than one row at once) 0 the same as `threads`. `batch` is the most rows of one decode
+    step, `micro_batch` how many of them are computed at a time, `prompt_budget` the most
+    prompt rows beside running streams. `queue` bounds the requests that wait for a slot.
     """
 
     backend: Literal["llama", "fake"] = "llama"
     context: int = 2048
     parallel: int = 4
     threads: int = 0
+    batch_threads: int = 0
     batch: int = 2048
+    micro_batch: int = 512
     prompt_budget: int = 512
     queue: int = 512
     load_timeout_s: float = 300.0
+    placement: Placement = Placement()
+    attention: Attention = Attention()
     fake: FakeCosts = FakeCosts()
