@@ -13,6 +13,7 @@ from typing import Any
 
 from server import logs
 from server.engine.config import EngineConfig
+from server.engine.requantizer import Requantizer
 from server.engine.supervisor import Supervisor
 from server.errors import ServerError
 from server.models.name import ModelName
@@ -110,7 +111,9 @@ def _check_models(settings: Settings, store: Store) -> bool:
 async def _serve(
     settings: Settings, config: EngineConfig, store: Store, listener: socket.socket, is_empty: bool
 ) -> None:
-    supervisor = Supervisor(config, keep_alive_s=settings.keep_alive)
+    supervisor = Supervisor(
+        config, keep_alive_s=settings.keep_alive, requantizer=_requantizer(settings, store)
+    )
     if not is_empty:
         for name in settings.preload:
             files = store.get(name).files()
@@ -119,6 +122,12 @@ async def _serve(
     ending = asyncio.create_task(_end_replies(server, supervisor))
     await server.serve(sockets=[listener])
     ending.cancel()
+
+
+def _requantizer(settings: Settings, store: Store) -> Requantizer | None:
+    if settings.requantize == "off":
+        return None
+    return Requantizer(store.requantized, settings.requantize, threads=settings.threads)
 
 
 async def _end_replies(server: Any, supervisor: Supervisor) -> None:

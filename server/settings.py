@@ -9,7 +9,7 @@ import ipaddress
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, get_args
+from typing import Any, Literal, NamedTuple, NoReturn, get_args
 
 import msgspec
 import platformdirs
@@ -21,6 +21,7 @@ from server.engine.config import (
     FlashAttention,
     Placement,
     SplitMode,
+    WeightType,
 )
 from server.keys import KeyRing
 
@@ -45,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `context` is tokens per request, the memory pool is `context * parallel`.
     `threads` 0 leaves the number to the engine. `keep_alive` is how many seconds an
     idle model stays loaded, `preload_keep_alive` the same for preloaded ones. The fields
-    from `batch_threads` to `mlock` are explained in `server.engine.config`.
+    from `batch_threads` to `requantize` are explained in `server.engine.config`.
     """
 
     host: str
@@ -68,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tensor_split: tuple[float, ...]
     mmap: bool
     mlock: bool
+    requantize: WeightType | Literal["off"]
     keep_alive: float
     preload_keep_alive: float
     max_queue: int
@@ -256,6 +258,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("tensor_split", _shares, "", "shares of the GPUs, such as 3,1", "N,…"),
     Setting("mmap", _switch, "on", "map weights from their file instead of reading it", "on|off"),
     Setting("mlock", _switch, "off", "never page weights out of memory", "on|off"),
+    Setting(
+        "requantize",
+        _one_of("off", *get_args(WeightType)),
+        "off",
+        "rewrite weights once in a type that CPUs compute faster, and keep the copy",
+        "|".join(("off", *get_args(WeightType))),
+    ),
     Setting("keep_alive", _lifetime, "", "how long an idle model stays loaded", "5m|forever"),
     Setting("max_queue", _whole(0, 1 << 20), "512", "requests that may wait for a model"),
     Setting("max_body_bytes", _whole(1024, 1 << 31), "104857600", "largest request body"),

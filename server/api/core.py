@@ -111,10 +111,11 @@ Events = AsyncGenerator[Event, None]
 
 
 class Served(msgspec.Struct, frozen=True):
-    """A model in memory and what the engine says about it."""
+    """A model in memory and what the engine says about it; `requantized` as in `Core`."""
 
     model: StoredModel
     entry: LoadedEntry
+    requantized: str
 
 
 class Core:
@@ -140,10 +141,15 @@ class Core:
     def loaded(self) -> Sequence[Served]:
         """The models in memory, the one that stays longest first."""
         return [
-            Served(model, entry)
+            Served(model, entry, self.requantized(model))
             for entry in self._supervisor.loaded()
             if (model := self._last_names.get(entry.files))
         ]
+
+    def requantized(self, model: StoredModel) -> str:
+        """The type that its weights are computed in here, such as "Q8_0"; empty if it is
+        the file's."""
+        return self._supervisor.requantized(model.header) if model.header else ""
 
     def state(self, model: StoredModel) -> State:
         """What the engine is doing with a model."""

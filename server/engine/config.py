@@ -7,6 +7,7 @@ import msgspec
 FlashAttention = Literal["auto", "on", "off"]
 SplitMode = Literal["none", "layer", "row"]
 CacheType = Literal["f16", "f32", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+WeightType = Literal["q8_0", "q4_0"]
 
 
 class FakeCosts(msgspec.Struct, frozen=True, kw_only=True):

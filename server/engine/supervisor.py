@@ -18,8 +18,10 @@ from pathlib import Path
 
 from server.engine.config import EngineConfig
 from server.engine.engine import Runner
+from server.engine.requantizer import Requantizer
 from server.engine.types import EngineStats, LoadedModel, ModelInfo
 from server.errors import EngineCrashed, ServerError
+from server.models.gguf import GGUFHeader
 from server.models.model_files import ModelFiles
 
 _log = logging.getLogger("akash_llm.supervisor")
@@ -98,12 +100,20 @@ class _Entry:
 class Supervisor:
     """Owner of all runner processes of a server.
 
-    What is loaded is named by its files; a plain path means weights without adapters.
+    What is loaded is named by its files; a plain path means weights without adapters. A
+    `requantizer` rewrites the weights before they are loaded.
     """
 
-    def __init__(self, config: EngineConfig, *, keep_alive_s: float = DEFAULT_KEEP_ALIVE_S) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        *,
+        keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
+        requantizer: Requantizer | None = None,
+    ) -> None:
         self._config = config
         self._keep_alive_s = keep_alive_s
+        self._requantizer = requantizer
         self._entries: dict[ModelFiles, _Entry] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -112,6 +122,10 @@ class Supervisor:
     @property
     def config(self) -> EngineConfig:
         return self._config
+
+    def requantized(self, header: GGUFHeader) -> str:
+        """The type that weights with this header are loaded in; empty if it is the file's."""
+        return self._requantizer.type_for(header) if self._requantizer else ""
 
     @asynccontextmanager
     async def use(
@@ -222,7 +236,10 @@ class Supervisor:
     async def _load(self, entry: _Entry, delay_s: float) -> Runner:
         try:
             await asyncio.sleep(delay_s)
-            runner = await Runner.start(entry.files, self._config, lambda: self._on_crash(entry))
+            files = entry.files
+            if self._requantizer is not None:
+                files = await self._requantizer.prepare(files)
+            runner = await Runner.start(files, self._config, lambda: self._on_crash(entry))
         except ServerError as error:
             entry.error = error
             _log.error("loading failed: %s", error.message)

@@ -48,6 +48,7 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "tensor_split": ("1,1", "3,0.5"),
         "mmap": ("on", "off"),
         "mlock": ("off", "on"),
+        "requantize": ("q8_0", "q4_0"),
         "keep_alive": ("1m", "forever"),
         "max_queue": ("1", "2"),
         "max_body_bytes": ("1024", "2048"),
@@ -73,6 +74,7 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
     )
     assert one.attention == Attention(keys="f32", values="bf16")
     assert other.attention == Attention(flash="on", keys="q4_0", values="iq4_nl")
+    assert (one.requantize, other.requantize) == ("q8_0", "q4_0")
     config = engine_config(other)
     assert (config.placement, config.attention) == (other.placement, other.attention)
     assert (config.threads, config.batch_threads, config.batch, config.micro_batch) == (
@@ -84,6 +86,7 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
 def test_the_defaults_of_loading_are_those_of_the_engine() -> None:
     settings, plain = load([], {}), EngineConfig()
     config = engine_config(settings)
+    assert settings.requantize == "off"
     assert (config.placement, config.attention) == (plain.placement, plain.attention)
     assert (config.batch, config.micro_batch) == (plain.batch, plain.micro_batch)
     assert (config.threads, config.batch_threads) == (0, 0)
@@ -118,6 +121,7 @@ def test_an_empty_variable_is_none() -> None:
         (["--tensor-split", "1,-1"], {}, 2, "--tensor-split"),
         (["--tensor-split", "1,nan"], {}, 2, "--tensor-split"),
         (["--mmap", "true"], {}, 2, "--mmap: expected one of on, off, got 'true'"),
+        (["--requantize", "q4_1"], {}, 2, "--requantize: expected one of off, q8_0, q4_0"),
         ([], {"AKASH_LLM_MLOCK": "1"}, 3, "AKASH_LLM_MLOCK: expected one of on, off, got '1'"),
         (
             ["--flash-attention", "off", "--cache-type-v", "q8_0"],

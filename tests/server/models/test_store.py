@@ -294,6 +294,19 @@ def test_a_lost_adapter_is_told(root: Path, weights: bytes, tmp_path: Path) -> N
     assert Store(root).get("m").problem == "its LoRA adapters are missing"
 
 
+def test_weights_in_another_type_go_with_the_weights(root: Path, weights: bytes) -> None:
+    put_model(root, f"{LIBRARY}/m/latest", [("model", weights)])
+    store = Store(root)
+    store.requantized.mkdir(parents=True)
+    sha256 = hashlib.sha256(weights).hexdigest()
+    ours = [store.requantized / f"{sha256}-q8_0-x.{end}" for end in ("gguf", "json")]
+    other = store.requantized / f"{'0' * 64}-q8_0-x.gguf"
+    for path in (*ours, other):
+        path.write_bytes(b"")
+    store.remove("m")
+    assert [path.exists() for path in (*ours, other)] == [False, False, True]
+
+
 def test_headers_are_remembered_beside_the_store(
     root: Path, weights: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
