@@ -6,14 +6,23 @@ code 2, a variable or a combination that makes none with 3.
 
 import argparse
 import ipaddress
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn, get_args
 
 import msgspec
 import platformdirs
 
 from server.durations import FOREVER, lifetime
+from server.engine.config import (
+    Attention,
+    CacheType,
+    FlashAttention,
+    Placement,
+    SplitMode,
+    WeightType,
+)
 from server.keys import KeyRing
 
 EXIT_USAGE = 2
@@ -37,7 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `context` is tokens per request, the memory pool is `context * parallel` unless `pool`
     says less. `parking` is bytes.
     `threads` 0 leaves the number to the engine. `keep_alive` is how many seconds an
-    idle model stays loaded, `preload_keep_alive` the same for preloaded ones.
+    idle model stays loaded, `preload_keep_alive` the same for preloaded ones. The fields
+    from `batch_threads` to `requantize` are explained in `server.engine.config`.
     """
 
     host: str
@@ -51,12 +61,44 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     parking: int
     speculate: Literal["off", "auto", "on"]
     threads: int
+    batch_threads: int
+    batch: int
+    micro_batch: int
+    flash_attention: FlashAttention
+    cache_type_k: CacheType
+    cache_type_v: CacheType
+    gpu_layers: int
+    split_mode: SplitMode
+    main_gpu: int
+    tensor_split: tuple[float, ...]
+    mmap: bool
+    mlock: bool
+    requantize: WeightType | Literal["off"]
     keep_alive: float
     preload_keep_alive: float
     max_queue: int
     max_body_bytes: int
     origins: tuple[str, ...]
     keys: KeyRing
+
+    @property
+    def placement(self) -> Placement:
+        """Where the weights of every model lie."""
+        return Placement(
+            gpu_layers=self.gpu_layers,
+            split_mode=self.split_mode,
+            main_gpu=self.main_gpu,
+            tensor_split=self.tensor_split,
+            mmap=self.mmap,
+            mlock=self.mlock,
+        )
+
+    @property
+    def attention(self) -> Attention:
+        """How every model computes attention."""
+        return Attention(
+            flash=self.flash_attention, keys=self.cache_type_k, values=self.cache_type_v
+        )
 
     @property
     def is_loopback(self) -> bool:
@@ -103,10 +145,10 @@ def _folder(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _one_of(*words: str) -> Callable[[str], str]:
+def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"expected one of {', '.join(words)}, got {text!r}")
+        if text not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}, got {text!r}")
         return text
 
     return parse
@@ -121,6 +163,27 @@ def _bytes(text: str) -> int:
     if not number.isascii() or not number.isdigit() or unit not in _UNITS:
         raise ValueError(f"expected a size such as 512MiB or 8GiB, got {text!r}")
     return int(number) * _UNITS[unit]
+
+
+def _switch(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
+
+
+def _layers(text: str) -> int:
+    try:
+        return -1 if text == "all" else _whole(0, 1 << 16)(text)
+    except ValueError:
+        raise ValueError(f"expected all or a number of layers, got {text!r}") from None
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        shares = tuple(float(part) for part in _words(text))
+    except ValueError:
+        shares = (-1.0,)
+    if not all(math.isfinite(share) and share >= 0 for share in shares):
+        raise ValueError(f"expected shares such as 3,1, got {text!r}")
+    return shares
 
 
 def _host(text: str) -> str:
@@ -158,6 +221,8 @@ class Setting(NamedTuple):
         return "AKASH_LLM_" + self.name.upper()
 
 
+_CACHES = ", ".join(get_args(CacheType))
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("host", _host, "127.0.0.1", "address to listen on", "ADDRESS"),
     Setting("port", _whole(1, 65535), "11434", "port to listen on"),
@@ -184,6 +249,47 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("speculate", _one_of("off", "auto", "on"), "off", "guess tokens ahead", "off|auto|on"),
     Setting("threads", _whole(0, 1024), "0", "threads for computing; 0 chooses"),
+    Setting(
+        "batch_threads", _whole(0, 1024), "0", "threads for prompts; 0 is as many as --threads"
+    ),
+    Setting("batch", _whole(1, 1 << 16), "2048", "most tokens of one decode step"),
+    Setting("micro_batch", _whole(1, 1 << 16), "512", "of these, computed at a time"),
+    Setting(
+        "flash_attention",
+        _one_of(*get_args(FlashAttention)),
+        "auto",
+        "compute attention without storing its matrix",
+        "|".join(get_args(FlashAttention)),
+    ),
+    Setting(
+        "cache_type_k", _one_of(*get_args(CacheType)), "f16", f"cached keys: {_CACHES}", "TYPE"
+    ),
+    Setting(
+        "cache_type_v",
+        _one_of(*get_args(CacheType)),
+        "f16",
+        "cached values, the same types; quantized ones need flash attention",
+        "TYPE",
+    ),
+    Setting("gpu_layers", _layers, "all", "layers on the GPU, if there is one", "N|all"),
+    Setting(
+        "split_mode",
+        _one_of(*get_args(SplitMode)),
+        "layer",
+        "how several GPUs share a model",
+        "|".join(get_args(SplitMode)),
+    ),
+    Setting("main_gpu", _whole(0, 255), "0", "the GPU that has all of it with --split-mode none"),
+    Setting("tensor_split", _shares, "", "shares of the GPUs, such as 3,1", "N,…"),
+    Setting("mmap", _switch, "on", "map weights from their file instead of reading it", "on|off"),
+    Setting("mlock", _switch, "off", "never page weights out of memory", "on|off"),
+    Setting(
+        "requantize",
+        _one_of("off", *get_args(WeightType)),
+        "off",
+        "rewrite weights once in a type that CPUs compute faster, and keep the copy",
+        "|".join(("off", *get_args(WeightType))),
+    ),
     Setting("keep_alive", _lifetime, "", "how long an idle model stays loaded", "5m|forever"),
     Setting("max_queue", _whole(0, 1 << 20), "512", "requests that may wait for a model"),
     Setting("max_body_bytes", _whole(1024, 1 << 31), "104857600", "largest request body"),
@@ -208,7 +314,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         values["models"] = _home(environ) / "models"
     settings = Settings(**values, keys=_keys(environ))
     _check_exposure(settings)
-    _check_pool(settings)
+    _check_engine(settings)
     return settings
 
 
@@ -220,7 +326,7 @@ def _value(setting: Setting, flags: Mapping[str, Any], environ: Mapping[str, str
         source, code = setting.flag, EXIT_USAGE
     elif environ.get(setting.variable):
         texts, source, code = [environ[setting.variable]], setting.variable, EXIT_CONFIG
-    elif setting.default or setting.parse is _words:
+    elif setting.default or setting.parse in (_words, _shares):
         texts, source, code = [setting.default], setting.flag, EXIT_USAGE
     else:
         return None
@@ -252,11 +358,20 @@ def _check_exposure(settings: Settings) -> None:
         )
 
 
-def _check_pool(settings: Settings) -> None:
+def _check_engine(settings: Settings) -> None:
     if 0 < settings.pool < settings.context:
         raise SettingsError(
             f"a pool of {settings.pool} tokens holds no request of {settings.context}: "
             "raise --pool or lower --context"
+        )
+    if problem := settings.attention.problem:
+        raise SettingsError(
+            f"{problem}: set --flash-attention auto, or --cache-type-v f16, f32 or bf16"
+        )
+    if settings.batch < settings.parallel:
+        raise SettingsError(
+            f"a --batch of {settings.batch} has no room for a token of each of "
+            f"--parallel {settings.parallel} requests"
         )
 
 

@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 
 import msgspec
 
@@ -29,6 +28,7 @@ from server.engine.types import (
     Segment,
 )
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
+from server.models.model_files import ModelFiles
 from server.models.name import ModelName
 from server.models.store import Store
 from server.models.stored import StoredModel
@@ -111,10 +111,11 @@ Events = AsyncGenerator[Event, None]
 
 
 class Served(msgspec.Struct, frozen=True):
-    """A model in memory and what the engine says about it."""
+    """A model in memory and what the engine says about it; `requantized` as in `Core`."""
 
     model: StoredModel
     entry: LoadedEntry
+    requantized: str
 
 
 class Core:
@@ -123,7 +124,7 @@ class Core:
     def __init__(self, store: Store, supervisor: Supervisor) -> None:
         self._store = store
         self._supervisor = supervisor
-        self._last_names: dict[Path, StoredModel] = {}
+        self._last_names: dict[ModelFiles, StoredModel] = {}
 
     async def find(self, name: str) -> StoredModel:
         """The stored model of that name. Raises `ModelNotFound`, `InvalidModelName`."""
@@ -140,15 +141,19 @@ class Core:
     def loaded(self) -> Sequence[Served]:
         """The models in memory, the one that stays longest first."""
         return [
-            Served(self._last_names[entry.path], entry)
+            Served(model, entry, self.requantized(model))
             for entry in self._supervisor.loaded()
-            if entry.path in self._last_names
+            if (model := self._last_names.get(entry.files))
         ]
+
+    def requantized(self, model: StoredModel) -> str:
+        """The type that its weights are computed in here, such as "Q8_0"; empty if it is
+        the file's."""
+        return self._supervisor.requantized(model.header) if model.header else ""
 
     def state(self, model: StoredModel) -> State:
         """What the engine is doing with a model."""
-        weights, _ = model.check()
-        return self._supervisor.state(weights)
+        return self._supervisor.state(model.files())
 
     async def load(self, model: StoredModel, generation: Generation) -> None:
         """Load a model and wait for it."""
@@ -158,8 +163,7 @@ class Core:
 
     async def unload(self, model: StoredModel) -> None:
         """End a model once nobody uses it; nothing if it is not loaded."""
-        weights, _ = model.check()
-        await self._supervisor.unload(weights)
+        await self._supervisor.unload(model.files())
 
     async def render(self, request: ChatRequest | CompletionRequest) -> str:
         """The text of a prompt as the template makes it, without generating anything."""
@@ -224,9 +228,9 @@ class Core:
 
     @asynccontextmanager
     async def _use(self, model: StoredModel, generation: Generation) -> AsyncIterator[Lease]:
-        weights, _ = model.check()
-        self._last_names[weights] = model
-        async with self._supervisor.use(weights, keep_alive_s=generation.keep_alive_s) as lease:
+        files = model.files()
+        self._last_names[files] = model
+        async with self._supervisor.use(files, keep_alive_s=generation.keep_alive_s) as lease:
             yield lease
 
 

@@ -66,7 +66,9 @@ def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         if not name:
             raise InvalidRequest("model is required")
         model = await core.find(name)
-        return reply(gojson.encode(await asyncio.to_thread(shown, model, body)))
+        return reply(
+            gojson.encode(await asyncio.to_thread(shown, model, body, core.requantized(model)))
+        )
 
     return [index, version, tags, ps, show]
 

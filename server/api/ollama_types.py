@@ -173,8 +173,8 @@ class Tag(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Running(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An item of /api/ps. The last three are ours: requests that are being answered, that
-    wait, and that can be answered at once."""
+    """An item of /api/ps. The last four are ours: requests that are being answered, that
+    wait, and that can be answered at once; the type of the weights if it is not the file's."""
 
     name: str
     model: str
@@ -187,10 +187,12 @@ class Running(msgspec.Struct, kw_only=True, omit_defaults=True):
     num_running: int
     num_waiting: int
     parallel: int
+    requantized: str = ""
 
 
 class Shown(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The reply of /api/show."""
+    """The reply of /api/show. `requantized` is ours: the type that the weights are computed
+    in, if it is not the file's."""
 
     license: str = ""
     modelfile: str = ""
@@ -203,3 +205,4 @@ class Shown(msgspec.Struct, kw_only=True, omit_defaults=True):
     tensors: list[dict[str, Any]] = []
     capabilities: list[str] = []
     modified_at: str
+    requantized: str = ""

@@ -6,6 +6,10 @@ import msgspec
 
 # llama.cpp's own limit of sequences in one context.
 MOST_SLOTS = 256
+FlashAttention = Literal["auto", "on", "off"]
+SplitMode = Literal["none", "layer", "row"]
+CacheType = Literal["f16", "f32", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+WeightType = Literal["q8_0", "q4_0"]
 
 
 class FakeCosts(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,14 +20,47 @@ class FakeCosts(msgspec.Struct, frozen=True, kw_only=True):
     load_s: float = 0.0
 
 
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the weights lie.
+
+    `gpu_layers` -1 means all, 0 none. `split_mode` says how several GPUs share them,
+    `tensor_split` in which proportion, `main_gpu` which one has all if they do not.
+    Without `mmap` the file is read into memory, with `mlock` the memory is never paged out.
+    """
+
+    gpu_layers: int = -1
+    split_mode: SplitMode = "layer"
+    main_gpu: int = 0
+    tensor_split: tuple[float, ...] = ()
+    mmap: bool = True
+    mlock: bool = False
+
+
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
+    """How attention is computed, and in which types its cache keeps keys and values."""
+
+    flash: FlashAttention = "auto"
+    keys: CacheType = "f16"
+    values: CacheType = "f16"
+
+    @property
+    def problem(self) -> str | None:
+        """Why this cannot be; None if it can."""
+        if self.flash == "off" and self.values not in ("f16", "f32", "bf16"):
+            return f"a cache of values in {self.values} needs flash attention, which is off"
+        return None
+
+
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One set of load-time choices, the same for every model of a server.
 
     `context` is tokens per request. `pool` 0 gives each of `parallel` requests memory of
     its own for that; a number of tokens below `context * parallel` is one memory that all
     share. `parking_bytes` of the host's memory keep idle conversations.
-    `threads` 0 means the physical cores this process may use. `batch` is the most
-    rows of one decode step. `queue` bounds the requests that wait for a slot.
+    `threads` 0 means the physical cores this process may use, `batch_threads` (for more
+    than one row at once) 0 the same as `threads`. `batch` is the most rows of one decode
+    step, `micro_batch` how many of them are computed at a time. `queue` bounds the requests
+    that wait for a slot.
     """
 
     backend: Literal["llama", "fake"] = "llama"
@@ -33,9 +70,13 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     parking_bytes: int = 0
     speculate: Literal["off", "auto", "on"] = "off"
     threads: int = 0
+    batch_threads: int = 0
     batch: int = 2048
+    micro_batch: int = 512
     queue: int = 512
     load_timeout_s: float = 300.0
+    placement: Placement = Placement()
+    attention: Attention = Attention()
     fake: FakeCosts = FakeCosts()
 
     @property

@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
-from pathlib import Path
 from typing import cast
 
 from server.engine.config import EngineConfig
@@ -42,6 +41,7 @@ from server.errors import (
     Overloaded,
     ServerError,
 )
+from server.models.model_files import ModelFiles
 
 # A runner that is told to go ends at once; one that hangs in C is killed after this.
 _GOODBYE_S = 2.0
@@ -112,15 +112,17 @@ class Runner(asyncio.Protocol):
         self.stats = EngineStats()
 
     @classmethod
-    async def start(cls, path: Path, config: EngineConfig, on_exit: Callable[[], None]) -> "Runner":
-        """Start a process and load `path` in it.
+    async def start(
+        cls, files: ModelFiles, config: EngineConfig, on_exit: Callable[[], None]
+    ) -> "Runner":
+        """Start a process and load `files` in it.
 
         `on_exit` is called once if the process ends after it was ready and without
         `stop`. Raises `LoadFailed`; then nothing is left running.
         """
         runner = cls(on_exit)
         try:
-            await runner._open(path, config)
+            await runner._open(files, config)
             async with asyncio.timeout(config.load_timeout_s):
                 loaded = await runner._loaded
         except TimeoutError:
@@ -211,7 +213,12 @@ class Runner(asyncio.Protocol):
                 hint="it is started again; send the request once more",
             )
         if not self._loaded.done():
-            self._loaded.set_exception(LoadFailed("the model runner ended while loading"))
+            self._loaded.set_exception(
+                LoadFailed(
+                    "the model runner ended while loading, as it does when memory runs out",
+                    hint="ask for less with --context or --parallel, or see the server's log",
+                )
+            )
             # Nobody may be waiting any more, after a timeout.
             self._loaded.exception()
         for stream in self._streams.values():
@@ -226,7 +233,7 @@ class Runner(asyncio.Protocol):
 
     # private
 
-    async def _open(self, path: Path, config: EngineConfig) -> None:
+    async def _open(self, files: ModelFiles, config: EngineConfig) -> None:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -244,7 +251,8 @@ class Runner(asyncio.Protocol):
         except BaseException:
             ours.close()
             raise
-        self._send(Load(str(path), config))
+        adapters = tuple((str(one.path), one.scale) for one in files.adapters)
+        self._send(Load(str(files.weights), config, adapters))
 
     def _send(self, message: ToRunner) -> None:
         if self._transport is None or self._closed.is_set() or self._is_stopping:

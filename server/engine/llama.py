@@ -1,4 +1,4 @@
-"""llama.cpp through its C API: the only place, with `sampler`, that touches it.
+"""llama.cpp through its C API: the only place, with `sampler`, that touches a model.
 
 Everything here is called by one thread, but for `tokenize`, `detokenize`,
 `check_tokens` and `interrupt`, which may be called by another.
@@ -8,6 +8,7 @@ import ctypes
 import functools
 import logging
 import os
+import re
 from collections.abc import Sequence, Sized
 from typing import Any, cast
 
@@ -19,16 +20,15 @@ from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
 
 from server.engine.backend import Decoded, LoadError, RequestError, Row
-from server.engine.config import EngineConfig
-from server.engine.cpu import default_threads
+from server.engine.config import EngineConfig, Placement
 from server.engine.grammar import Constraint
+from server.engine.params import context_params, model_params, without_effect
 from server.engine.sampler import LlamaSampler
 from server.engine.types import ModelInfo, Request, Segment
 
 _log = logging.getLogger("akash_llm.llama")
 
-_UBATCH = 512
-_ERROR_LEVEL = 4
+_WARNING_LEVEL, _ERROR_LEVEL = 3, 4
 _DECODED = {0: Decoded.OK, 1: Decoded.NO_SPACE, 2: Decoded.INTERRUPTED}
 
 
@@ -47,14 +47,20 @@ class _Log:
         for line in self.errors:
             if "error loading model" in line:
                 return line.partition("error loading model")[2].lstrip(": ")
-        return self.errors[0] if self.errors else "llama.cpp gave no reason"
+        if not self.errors:
+            return "llama.cpp gave no reason"
+        return re.sub(r"^\w+: ", "", self.errors[0])
 
     def _receive(self, level: int, text: bytes, _data: object) -> None:
         if self.is_quiet:
             return
-        if level == _ERROR_LEVEL and (line := text.decode(errors="replace").strip()):
+        line = text.decode(errors="replace").strip()
+        if level == _ERROR_LEVEL and line:
             self.errors = [*self.errors[-20:], line]
             _log.error("%s", line)
+        elif level == _WARNING_LEVEL and "mlock" in line:
+            # It goes on without; of what was asked for, nothing else is dropped like that.
+            _log.warning("%s", line.partition("\n")[0])
 
 
 class _Batch:
@@ -100,16 +106,19 @@ class _Batch:
 class LlamaBackend:
     """Implements `server.engine.backend.Backend`. Raises `LoadError`."""
 
-    def __init__(self, path: str, config: EngineConfig) -> None:
+    def __init__(
+        self, path: str, config: EngineConfig, adapters: Sequence[tuple[str, float]] = ()
+    ) -> None:
         self._log = _Log()
         llama_cpp.llama_backend_init()
-        self._model = self._load(path)
+        self._model = self._load(path, config.placement)
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
         self._vocab_size = llama_cpp.llama_vocab_n_tokens(self._vocab)
         trained = llama_cpp.llama_model_n_ctx_train(self._model)
         context = min(config.context, trained) if trained > 0 else config.context
         self._flag = ctypes.create_string_buffer(2)
         self._context = self._open_context(context, config)
+        self._apply(adapters)
         self._memory = llama_cpp.llama_get_memory(self._context)
         self.num_slots, self.num_cells = config.num_slots, config.num_cells
         # Recurrent memory has one state per sequence and no way back to an earlier one.
@@ -224,21 +233,17 @@ class LlamaBackend:
 
     # loading
 
-    def _load(self, path: str) -> int:
-        params = llama_cpp.llama_model_default_params()
+    def _load(self, path: str, placement: Placement) -> int:
+        if names := without_effect(placement):
+            _log.warning("no GPU can be used here, so these do nothing: %s", ", ".join(names))
+        params = model_params(placement)
         model: int | None = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not model:
             raise LoadError(f"llama.cpp cannot load this model: {self._log.reason()}")
         return model
 
     def _open_context(self, context: int, config: EngineConfig) -> int:
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = config.num_cells or context * config.parallel
-        params.n_seq_max = config.num_slots
-        params.kv_unified = config.num_cells is not None
-        params.n_batch = config.batch
-        params.n_ubatch = min(_UBATCH, config.batch)
-        params.n_threads = params.n_threads_batch = config.threads or default_threads()
+        params = context_params(config, context)
         self._abort = _abort_callback()
         params.abort_callback = self._abort
         params.abort_callback_data = ctypes.cast(self._flag, ctypes.c_void_p)
@@ -246,8 +251,25 @@ class LlamaBackend:
         if not pointer:
             raise LoadError(
                 f"llama.cpp cannot make a context of {config.parallel} × {context} tokens: "
-                f"{self._log.reason()}; ask for less with --context or --parallel"
+                f"{self._log.reason()}; change --context, --parallel or the types of the cache"
             )
+        return pointer
+
+    def _apply(self, adapters: Sequence[tuple[str, float]]) -> None:
+        """Apply LoRA adapters (path, scale) to everything that is computed from now on."""
+        count = len(adapters)
+        pointers = (llama_cpp.llama_adapter_lora_p_ctypes * count)()
+        scales = (ctypes.c_float * count)()
+        for i, (path, scale) in enumerate(adapters):
+            pointers[i], scales[i] = self._open_adapter(path), scale
+        llama_cpp.llama_set_adapters_lora(self._context, pointers, count, scales)
+
+    def _open_adapter(self, path: str) -> Any:
+        pointer = llama_cpp.llama_adapter_lora_init(self._model, os.fsencode(path))
+        if not pointer:
+            raise LoadError(f"llama.cpp cannot apply this LoRA adapter: {self._log.reason()}")
+        if llama_cpp.llama_adapter_get_alora_n_invocation_tokens(pointer):
+            raise LoadError("a LoRA adapter that begins at certain tokens cannot be applied here")
         return pointer
 
     def _warm_up(self) -> None:

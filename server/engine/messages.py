@@ -19,10 +19,12 @@ FailureKind = Literal["invalid_request", "context_exceeded", "overloaded", "engi
 
 
 class Load(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The first message: which file to load, and how."""
+    """The first message: which file to load, how, and with which LoRA adapters
+    (path, scale)."""
 
     path: str
     config: EngineConfig
+    adapters: tuple[tuple[str, float], ...] = ()
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -152,7 +152,7 @@ def _open_backend(load: Load) -> Backend:
     # Imported here so that the fake needs no llama.cpp.
     from server.engine.llama import LlamaBackend
 
-    return LlamaBackend(load.path, load.config)
+    return LlamaBackend(load.path, load.config, load.adapters)
 
 
 def _serve(loop: Loop, backend: Backend, inbox: "SimpleQueue[Submit | Abort]") -> None:

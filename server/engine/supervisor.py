@@ -18,8 +18,11 @@ from pathlib import Path
 
 from server.engine.config import EngineConfig
 from server.engine.engine import Runner
+from server.engine.requantizer import Requantizer
 from server.engine.types import EngineStats, LoadedModel, ModelInfo
 from server.errors import EngineCrashed, ServerError
+from server.models.gguf import GGUFHeader
+from server.models.model_files import ModelFiles
 
 _log = logging.getLogger("akash_llm.supervisor")
 
@@ -56,17 +59,22 @@ class Lease:
 class LoadedEntry:
     """A model in memory, for inventories and metrics."""
 
-    path: Path
+    files: ModelFiles
     info: ModelInfo
     expires_at: datetime
     stats: EngineStats
     num_restarts: int
     pid: int | None
 
+    @property
+    def path(self) -> Path:
+        """Where its weights lie, as they were asked for."""
+        return self.files.weights
+
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    path: Path
+    files: ModelFiles
     keep_alive_s: float
     runner: Runner | None = None
     loading: asyncio.Task[Runner] | None = None
@@ -90,12 +98,23 @@ class _Entry:
 
 
 class Supervisor:
-    """Owner of all runner processes of a server."""
+    """Owner of all runner processes of a server.
 
-    def __init__(self, config: EngineConfig, *, keep_alive_s: float = DEFAULT_KEEP_ALIVE_S) -> None:
+    What is loaded is named by its files; a plain path means weights without adapters. A
+    `requantizer` rewrites the weights before they are loaded.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        *,
+        keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
+        requantizer: Requantizer | None = None,
+    ) -> None:
         self._config = config
         self._keep_alive_s = keep_alive_s
-        self._entries: dict[Path, _Entry] = {}
+        self._requantizer = requantizer
+        self._entries: dict[ModelFiles, _Entry] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._closing: asyncio.Task[None] | None = None
@@ -104,16 +123,22 @@ class Supervisor:
     def config(self) -> EngineConfig:
         return self._config
 
+    def requantized(self, header: GGUFHeader) -> str:
+        """The type that weights with this header are loaded in; empty if it is the file's."""
+        return self._requantizer.type_for(header) if self._requantizer else ""
+
     @asynccontextmanager
-    async def use(self, path: Path, *, keep_alive_s: float | None = None) -> AsyncIterator[Lease]:
-        """The model whose weights lie at `path`, loaded if it is not.
+    async def use(
+        self, files: ModelFiles | Path, *, keep_alive_s: float | None = None
+    ) -> AsyncIterator[Lease]:
+        """The model of these files, loaded if it is not.
 
         While the context is open it is not unloaded. `keep_alive_s` (0: unload after
         this, inf: never) stays in force for later requests that bring none, as in
         Ollama. Raises `LoadFailed`.
         """
         started_ns = time.monotonic_ns()
-        entry = self._entry(path, keep_alive_s)
+        entry = self._entry(_files(files), keep_alive_s)
         entry.busy += 1
         self._stop_timer(entry)
         try:
@@ -125,15 +150,15 @@ class Supervisor:
                 entry.idle_since = datetime.now(UTC)
                 self._start_timer(entry)
 
-    def start_loading(self, path: Path, *, keep_alive_s: float) -> None:
+    def start_loading(self, files: ModelFiles | Path, *, keep_alive_s: float) -> None:
         """Begin to load without waiting; `state` tells how it goes."""
-        entry = self._entry(path, keep_alive_s)
+        entry = self._entry(_files(files), keep_alive_s)
         if not entry.is_alive and entry.loading is None:
             self._begin_loading(entry)
 
-    def state(self, path: Path) -> State:
-        """What the model at `path` is doing."""
-        entry = self._entries.get(path)
+    def state(self, files: ModelFiles | Path) -> State:
+        """What the model of these files is doing."""
+        entry = self._entries.get(_files(files))
         if entry is None:
             return State.ABSENT
         if entry.is_alive:
@@ -146,7 +171,7 @@ class Supervisor:
         """Every model in memory, the one that stays longest first."""
         entries = [
             LoadedEntry(
-                path=entry.path,
+                files=entry.files,
                 info=entry.runner.info,
                 expires_at=entry.expires_at(),
                 stats=entry.runner.stats,
@@ -158,9 +183,9 @@ class Supervisor:
         ]
         return sorted(entries, key=lambda e: e.expires_at, reverse=True)
 
-    async def unload(self, path: Path) -> None:
+    async def unload(self, files: ModelFiles | Path) -> None:
         """End the runner once nobody uses it; nothing if it is not loaded."""
-        entry = self._entries.get(path)
+        entry = self._entries.get(_files(files))
         if entry is None:
             return
         entry.keep_alive_s = 0.0
@@ -180,12 +205,12 @@ class Supervisor:
         await asyncio.gather(*(self._end(entry) for entry in list(self._entries.values())))
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _entry(self, path: Path, keep_alive_s: float | None) -> _Entry:
+    def _entry(self, files: ModelFiles, keep_alive_s: float | None) -> _Entry:
         if self._is_closed:
             raise EngineCrashed("the server is shutting down")
-        entry = self._entries.get(path)
+        entry = self._entries.get(files)
         if entry is None:
-            entry = self._entries[path] = _Entry(path, self._keep_alive_s)
+            entry = self._entries[files] = _Entry(files, self._keep_alive_s)
         if keep_alive_s is not None:
             entry.keep_alive_s = keep_alive_s
         return entry
@@ -211,7 +236,10 @@ class Supervisor:
     async def _load(self, entry: _Entry, delay_s: float) -> Runner:
         try:
             await asyncio.sleep(delay_s)
-            runner = await Runner.start(entry.path, self._config, lambda: self._on_crash(entry))
+            files = entry.files
+            if self._requantizer is not None:
+                files = await self._requantizer.prepare(files)
+            runner = await Runner.start(files, self._config, lambda: self._on_crash(entry))
         except ServerError as error:
             entry.error = error
             _log.error("loading failed: %s", error.message)
@@ -260,7 +288,7 @@ class Supervisor:
 
     async def _end(self, entry: _Entry) -> None:
         self._stop_timer(entry)
-        self._entries.pop(entry.path, None)
+        self._entries.pop(entry.files, None)
         loading, entry.loading = entry.loading, None
         if loading is not None:
             loading.cancel()
@@ -273,6 +301,10 @@ class Supervisor:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _files(what: ModelFiles | Path) -> ModelFiles:
+    return what if isinstance(what, ModelFiles) else ModelFiles(what)
 
 
 def _retrieve(task: "asyncio.Task[Runner]") -> None:

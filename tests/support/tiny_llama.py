@@ -20,13 +20,13 @@ def _byte_texts() -> list[str]:
     return [chr(byte) if byte in shown else chr(next(hidden)) for byte in range(256)]
 
 
-def write_tiny_llama(path: Path, *, seed: int = 0) -> Path:
-    """Write the model to `path`; `seed` decides its weights."""
+def write_tiny_llama(path: Path, *, seed: int = 0, context: int = CONTEXT) -> Path:
+    """Write the model to `path`; `seed` decides its weights, `context` is what it claims."""
     random = np.random.default_rng(seed)
     tokens = [*_byte_texts(), "ab", *CONTROL]
     kinds = [gguf.TokenType.NORMAL] * 257 + [gguf.TokenType.CONTROL] * len(CONTROL)
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(CONTEXT)
+    writer.add_context_length(context)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(LAYERS)
     writer.add_feed_forward_length(FEED_FORWARD)

@@ -16,16 +16,32 @@ from toolkit.sdl.model import SDL, Service
 # What a server of ours may be told by an SDL. Host and port are the target's business.
 SERVER_ENVIRONMENT = frozenset(
     {
+        "AKASH_LLM_BATCH",
+        "AKASH_LLM_BATCH_THREADS",
+        "AKASH_LLM_CACHE_TYPE_K",
+        "AKASH_LLM_CACHE_TYPE_V",
         "AKASH_LLM_CONTEXT",
         "AKASH_LLM_ENGINE",
+        "AKASH_LLM_FLASH_ATTENTION",
+        "AKASH_LLM_GPU_LAYERS",
         "AKASH_LLM_KEEP_ALIVE",
         "AKASH_LLM_KEYS",
+        "AKASH_LLM_MAIN_GPU",
         "AKASH_LLM_MAX_BODY_BYTES",
         "AKASH_LLM_MAX_QUEUE",
+        "AKASH_LLM_MICRO_BATCH",
+        "AKASH_LLM_MLOCK",
+        "AKASH_LLM_MMAP",
         "AKASH_LLM_MODELS",
         "AKASH_LLM_ORIGINS",
         "AKASH_LLM_PARALLEL",
+        "AKASH_LLM_PARKING",
+        "AKASH_LLM_POOL",
         "AKASH_LLM_PRELOAD",
+        "AKASH_LLM_REQUANTIZE",
+        "AKASH_LLM_SPECULATE",
+        "AKASH_LLM_SPLIT_MODE",
+        "AKASH_LLM_TENSOR_SPLIT",
         "AKASH_LLM_THREADS",
     }
 )
