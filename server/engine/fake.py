@@ -4,6 +4,7 @@ Its vocabulary is the 256 bytes and a few control tokens. The reply to a prompt 
 text between the last `⟦` and `⟧` in it, or else the last line of the prompt, said
 again. It checks what a real backend would only compute wrongly: every row must extend
 its slot without a gap, and every cell must hold the token that the engine believes.
+The embedding of a text depends on all of it; that of `⟦NaN⟧` is none.
 """
 
 import math
@@ -11,13 +12,27 @@ import threading
 import time
 from collections.abc import Sequence
 
-from server.engine.backend import Decoded, RequestError, Row, Sampled
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engine.backend import (
+    Decoded,
+    EmbedError,
+    EmbedShape,
+    Part,
+    RequestError,
+    Row,
+    Sampled,
+)
 from server.engine.config import EngineConfig
 from server.engine.types import Logprob, ModelInfo, Request, Segment, TokenLogprob
 
 BOS, EOS, IM_START, IM_END = 256, 257, 258, 259
 _CONTROL = {BOS: "<s>", EOS: "</s>", IM_START: "<|im_start|>", IM_END: "<|im_end|>"}
 VOCAB_SIZE = 260
+EMBED_WIDTH = 16
+EMBED_SHAPE = EmbedShape(rows=256, lanes=8, can_split=True)
+_NOT_A_NUMBER = "⟦NaN⟧".encode()
 
 _TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
@@ -33,6 +48,7 @@ class FakeBackend:
         self._costs = config.fake
         self._interrupted = threading.Event()
         self._cells: list[list[int]] = [[] for _ in range(config.parallel)]
+        self._read: dict[int, list[int]] = {}
         self.info = ModelInfo(
             architecture="fake",
             context=config.context,
@@ -48,6 +64,7 @@ class FakeBackend:
             control_tokens=tuple(_CONTROL.values()),
             fim=None,
             can_shift=True,
+            text_end=(EOS,),
         )
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
@@ -91,6 +108,23 @@ class FakeBackend:
     def shift(self, slot: int, keep: int, discard: int) -> None:
         del self._cells[slot][keep : keep + discard]
 
+    def embed_shape(self) -> EmbedShape:
+        return EMBED_SHAPE
+
+    def embed(self, parts: Sequence[Part]) -> list[NDArray[np.float32]] | None:
+        rows = sum(len(part.tokens) for part in parts)
+        if rows > EMBED_SHAPE.rows or len({part.lane for part in parts}) < len(parts):
+            raise EmbedError(f"a batch of {rows} rows in {len(parts)} lanes")
+        before, self._read = self._read, {}
+        for part in parts:
+            known = before.get(part.lane, []) if part.start else []
+            if len(known) != part.start:
+                raise EmbedError(f"lane {part.lane} holds {len(known)} tokens, not {part.start}")
+            self._read[part.lane] = [*known, *part.tokens]
+        if self._interrupted.wait(self._costs.step_s + self._costs.row_s * rows):
+            return None
+        return [vector_of(self._read.pop(part.lane)) for part in parts if part.is_last]
+
     def cells(self, slot: int) -> list[int]:
         """What the slot holds, for tests to compare with what the engine believes."""
         return self._cells[slot]
@@ -129,6 +163,14 @@ class FakeSampler:
             TokenLogprob(chr(b), bytes([b]), math.log(2.0 ** -(i + 1))) for i, b in enumerate(ids)
         )
         return Logprob(best[0], best[: self._top])
+
+
+def vector_of(tokens: Sequence[int]) -> NDArray[np.float32]:
+    """The embedding of a text before it is scaled, for tests to compare with."""
+    raw = bytes(token for token in tokens if token < BOS)
+    value = math.nan if raw == _NOT_A_NUMBER else 1.0
+    random = np.random.default_rng([len(tokens), *tokens])
+    return (random.standard_normal(EMBED_WIDTH) * value).astype(np.float32)
 
 
 def _specials(text: str) -> list[int]:

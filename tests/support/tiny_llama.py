@@ -20,8 +20,8 @@ def _byte_texts() -> list[str]:
     return [chr(byte) if byte in shown else chr(next(hidden)) for byte in range(256)]
 
 
-def write_tiny_llama(path: Path, *, seed: int = 0) -> Path:
-    """Write the model to `path`; `seed` decides its weights."""
+def write_tiny_llama(path: Path, *, seed: int = 0, pooling: gguf.PoolingType | None = None) -> Path:
+    """Write the model to `path`; `seed` decides its weights. With `pooling` it only embeds."""
     random = np.random.default_rng(seed)
     tokens = [*_byte_texts(), "ab", *CONTROL]
     kinds = [gguf.TokenType.NORMAL] * 257 + [gguf.TokenType.CONTROL] * len(CONTROL)
@@ -41,6 +41,9 @@ def write_tiny_llama(path: Path, *, seed: int = 0) -> Path:
     writer.add_token_types(kinds)
     writer.add_token_merges(["a b"])
     writer.add_eos_token_id(257)
+    if pooling is not None:
+        writer.add_pooling_type(pooling)
+        writer.add_add_eos_token(True)
     for number, name in enumerate(("fim_pre", "fim_suf", "fim_mid"), start=258):
         writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
 
