@@ -13,7 +13,7 @@ WIDTH, HEADS, LAYERS, FEED_FORWARD, CONTEXT = 64, 2, 2, 128, 512
 CONTROL = ("<|end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 
 
-def _byte_texts() -> list[str]:
+def byte_texts() -> list[str]:
     """The 256 bytes as byte-level BPE vocabularies write them."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = iter(range(256, 512))
@@ -23,7 +23,7 @@ def _byte_texts() -> list[str]:
 def write_tiny_llama(path: Path, *, seed: int = 0, pooling: gguf.PoolingType | None = None) -> Path:
     """Write the model to `path`; `seed` decides its weights. With `pooling` it only embeds."""
     random = np.random.default_rng(seed)
-    tokens = [*_byte_texts(), "ab", *CONTROL]
+    tokens = [*byte_texts(), "ab", *CONTROL]
     kinds = [gguf.TokenType.NORMAL] * 257 + [gguf.TokenType.CONTROL] * len(CONTROL)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(CONTEXT)

@@ -160,7 +160,7 @@ def test_beside_streams_a_batch_is_small() -> None:
 def test_what_cannot_be_split_goes_whole_and_alone() -> None:
     engine = Engine(Recording(EmbedShape(rows=100, lanes=8, can_split=False)))
     engine.submit(1, tokens(60), tokens(250), tokens(30), tokens(20))
-    engine.drain(beside_streams=True)
+    engine.drain()
     assert engine.backend.batches == [[60], [250], [30, 20]]
 
 

@@ -31,6 +31,7 @@ from server.models.store import Store
 from tests.support.llama_reference import reference
 from tests.support.tiny_bert import CLS, SEP, write_tiny_bert
 from tests.support.tiny_llama import write_tiny_llama
+from tests.support.tiny_mamba import write_tiny_mamba
 
 Vectors = NDArray[np.float32]
 TEXTS = [
@@ -96,6 +97,14 @@ async def test_a_generative_model_embeds_with_the_mean(
     vectors = await check(supervisor, weights, mean=True)
     cat, paris, rug = vectors[0], vectors[1], vectors[3]
     assert cat @ rug > cat @ paris
+
+
+async def test_a_recurrent_model_embeds_too(supervisor: Supervisor, tmp_path: Path) -> None:
+    path = write_tiny_mamba(tmp_path / "mamba.gguf")
+    async with supervisor.use(path) as lease:
+        inputs = [tokens[:512] for tokens in await tokens_of(lease.model, TEXTS)]
+        vectors = await embed(lease.model, inputs)
+    assert min(cosines(vectors, reference(path, inputs, mean=True))) > 0.999
 
 
 @pytest.mark.parametrize("pooling", POOLINGS, ids=lambda kind: kind.name)
