@@ -12,10 +12,12 @@ from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 
+from server import limits
 from server.api import prompt
 from server.api.options import Options, Resolved, parse_ollama, resolve
 from server.api.prompt import Prompt, Window
 from server.chat.messages import Message, assemble
+from server.engine import types as engine
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
 from server.engine.types import (
     Finish,
@@ -70,6 +72,15 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     generation: Generation = Generation()
 
 
+class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A vector for each text. `dimensions`: only so many of its leading components."""
+
+    model: StoredModel
+    texts: tuple[str, ...]
+    dimensions: int | None = None
+    generation: Generation = Generation()
+
+
 class Started(msgspec.Struct, frozen=True, kw_only=True):
     """The first event: the prompt is made. `context` is the window in force,
     `asked_context` the one that was asked for, `has_template` False if a plain layout
@@ -106,7 +117,17 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     tokens: list[int]
 
 
-Event = Started | Delta | Done
+class Embedded(msgspec.Struct, frozen=True, kw_only=True):
+    """The last event of an embedding. `vectors` as in `engine.types.Embeddings`."""
+
+    vectors: tuple[bytes, ...]
+    prompt_tokens: int
+    truncated_tokens: int
+    total_ns: int
+    load_ns: int
+
+
+Event = Started | Delta | Done | Embedded
 Events = AsyncGenerator[Event, None]
 
 
@@ -196,6 +217,35 @@ class Core:
             return await prompt.from_segments(model, segments, window)
 
         return self._run(request.model, request.generation, make)
+
+    async def run_embed(self, request: EmbedRequest) -> Events:
+        """`Started` and `Embedded`. Closing the iterator cancels the work. Any model embeds;
+        one text that fails fails all. Raises `ServerError`s."""
+        begun_ns = time.monotonic_ns()
+        limits.check_count("inputs", request.texts, limits.MAX_EMBED_INPUTS)
+        generation = request.generation
+        options = _options(request.model, generation)
+        async with self._use(request.model, generation) as lease:
+            window = _window(lease.model.info, options, generation)
+            made = await prompt.from_texts(
+                lease.model, request.texts, window.context, may_cut=generation.truncate
+            )
+            yield Started(
+                prompt_tokens=sum(len(tokens) for tokens in made.tokens),
+                truncated_tokens=made.truncated,
+                context=window.context,
+                asked_context=options.num_ctx,
+            )
+            result = await lease.model.embed(
+                engine.EmbedRequest(inputs=made.tokens, dimensions=request.dimensions)
+            )
+            yield Embedded(
+                vectors=result.vectors,
+                prompt_tokens=result.prompt_tokens,
+                truncated_tokens=made.truncated,
+                total_ns=max(1, time.monotonic_ns() - begun_ns),
+                load_ns=max(1, lease.load_ns + result.queue_ns),
+            )
 
     async def _run(
         self,

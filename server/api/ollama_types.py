@@ -58,6 +58,26 @@ class ChatRequest(GenerationRequest, kw_only=True):
     tools: list[Any] = []
 
 
+class EmbedRequest(msgspec.Struct, kw_only=True):
+    """POST /api/embed"""
+
+    model: str = ""
+    input: Any = None
+    keep_alive: Any = None
+    truncate: bool = True
+    dimensions: int = 0
+    options: dict[str, Any] = {}
+
+
+class EmbeddingRequest(msgspec.Struct, kw_only=True):
+    """POST /api/embeddings, the older route for one text"""
+
+    model: str = ""
+    prompt: str = ""
+    keep_alive: Any = None
+    options: dict[str, Any] = {}
+
+
 class ShowRequest(msgspec.Struct, kw_only=True):
     """POST /api/show"""
 
@@ -139,6 +159,23 @@ class Chatted(msgspec.Struct, kw_only=True, omit_defaults=True):
     eval_duration: int = 0
     truncated: int = 0
     shifted: int = 0
+
+
+class Embedded(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The reply of /api/embed; `truncated` as above."""
+
+    model: str
+    embeddings: list[list[float]]
+    total_duration: int = 0
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+    truncated: int = 0
+
+
+class Embedding(msgspec.Struct, kw_only=True):
+    """The reply of /api/embeddings."""
+
+    embedding: list[float]
 
 
 class TagDetails(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -7,6 +7,9 @@ from collections.abc import Sequence, Sized
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from server.engine.types import Logprob, ModelInfo, Request, Segment
 
 
@@ -44,6 +47,34 @@ class Sampled(NamedTuple):
     raw: bytes
     is_end: bool
     logprob: Logprob | None
+
+
+class EmbedShape(NamedTuple):
+    """What a batch of `embed` holds: `rows` tokens of `lanes` inputs.
+
+    Where an input cannot be split over several batches, one alone may fill a whole
+    context.
+    """
+
+    rows: int
+    lanes: int
+    can_split: bool
+
+
+class Part(NamedTuple):
+    """Tokens of one input, from position `start` on; they end it if `is_last`.
+
+    Whoever reads on in an input uses the same lane in the very next batch.
+    """
+
+    lane: int
+    start: int
+    tokens: Sequence[int]
+    is_last: bool
+
+
+class EmbedError(Exception):
+    """No vectors: there is no room for a context, or llama.cpp refused the batch."""
 
 
 class Sampler(Protocol):
@@ -112,8 +143,18 @@ class Backend(Protocol):
     def shift(self, slot: int, keep: int, discard: int) -> None:
         """Drop `discard` positions behind the first `keep` and close the gap."""
 
+    def embed_shape(self) -> EmbedShape:
+        """What `embed` takes. The first call makes ready for it. Raises `EmbedError`."""
+
+    def embed(self, parts: Sequence[Part]) -> list[NDArray[np.float32]] | None:
+        """Compute a batch; the pooled outputs of the inputs that end in it, in its order.
+
+        None: it was interrupted, and every input in it has to start over. Raises
+        `EmbedError`.
+        """
+
     def interrupt(self) -> None:
-        """End a running `decode` soon with INTERRUPTED. Thread-safe; sticky until `arm`."""
+        """End a running `decode` or `embed` soon. Thread-safe; sticky until `arm`."""
 
     def arm(self) -> None:
         """Take back an `interrupt`."""

@@ -16,12 +16,15 @@ from server.engine.config import EngineConfig
 from server.engine.messages import (
     Abort,
     Detokenize,
+    Embed,
+    Embedded,
     Failure,
     Frames,
     FromRunner,
     Load,
     Loaded,
     LoadRefused,
+    NotEmbedded,
     Refused,
     Step,
     Submit,
@@ -32,7 +35,16 @@ from server.engine.messages import (
     decode_from_runner,
     encode,
 )
-from server.engine.types import EngineStats, Finish, ModelInfo, Piece, Request, Segment
+from server.engine.types import (
+    Embeddings,
+    EmbedRequest,
+    EngineStats,
+    Finish,
+    ModelInfo,
+    Piece,
+    Request,
+    Segment,
+)
 from server.errors import (
     ContextExceeded,
     EngineCrashed,
@@ -55,6 +67,9 @@ _RUNNER_ENVIRONMENT = {
     # Alone it costs nothing that could be measured; 0 costs a factor of four.
     "GOMP_SPINCOUNT": "500",
 }
+
+
+_Answer = Tokens | Text | Embedded
 
 
 class _Stream:
@@ -101,7 +116,7 @@ class Runner(asyncio.Protocol):
         self._frames = Frames()
         self._ids = itertools.count(1)
         self._streams: dict[int, _Stream] = {}
-        self._answers: dict[int, asyncio.Future[Tokens | Text]] = {}
+        self._answers: dict[int, asyncio.Future[_Answer]] = {}
         self._loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
         self._closed = asyncio.Event()
         self._transport: asyncio.Transport | None = None
@@ -178,6 +193,19 @@ class Runner(asyncio.Protocol):
             # Still registered: the runner works on it and nobody reads it any more.
             if self._streams.pop(request_id, None) is not None and self.is_alive:
                 self._send(Abort(request_id))
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """See `server.engine.types.LoadedModel.embed`."""
+        message = Embed(next(self._ids), request)
+        try:
+            answer = await self._ask(message)
+        except asyncio.CancelledError:
+            if self.is_alive:
+                self._send(Abort(message.id))
+            raise
+        if not isinstance(answer, Embedded):
+            raise EngineCrashed("the model runner answered another question")
+        return answer.embeddings
 
     async def stop(self) -> None:
         """End the process and everything in it. May be called twice."""
@@ -259,8 +287,8 @@ class Runner(asyncio.Protocol):
             raise EngineCrashed("the model runner is gone", hint="send the request once more")
         self._transport.write(encode(message))
 
-    async def _ask(self, message: Tokenize | Detokenize) -> Tokens | Text:
-        answer: asyncio.Future[Tokens | Text] = asyncio.get_running_loop().create_future()
+    async def _ask(self, message: Tokenize | Detokenize | Embed) -> _Answer:
+        answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._send(message)
         self._answers[message.id] = answer
         try:
@@ -272,12 +300,15 @@ class Runner(asyncio.Protocol):
         match message:
             case Step():
                 self._handle_step(message)
-            case Tokens() | Text():
+            case Tokens() | Text() | Embedded():
                 if (answer := self._answers.get(message.id)) and not answer.done():
                     answer.set_result(message)
             case Refused():
                 if (answer := self._answers.get(message.id)) and not answer.done():
                     answer.set_exception(InvalidRequest(message.message))
+            case NotEmbedded():
+                if (answer := self._answers.get(message.id)) and not answer.done():
+                    answer.set_exception(_error(message.failure))
             case Loaded():
                 if not self._loaded.done():
                     self._loaded.set_result(message)

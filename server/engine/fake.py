@@ -5,6 +5,7 @@ text between the last `⟦` and `⟧` in it, or else the last line of the prompt
 again. It checks what a real backend would only compute wrongly: every row must extend
 its slot without a gap, every cell must hold the token that the engine believes, and a row
 is sampled from only behind the token that was said last.
+The embedding of a text depends on all of it; that of `⟦NaN⟧` is none.
 """
 
 import math
@@ -13,13 +14,27 @@ import time
 from collections.abc import Callable, Sequence, Sized
 from typing import cast
 
-from server.engine.backend import Decoded, RequestError, Row, Sampled
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engine.backend import (
+    Decoded,
+    EmbedError,
+    EmbedShape,
+    Part,
+    RequestError,
+    Row,
+    Sampled,
+)
 from server.engine.config import EngineConfig
 from server.engine.types import Logprob, ModelInfo, Request, Segment, TokenLogprob
 
 BOS, EOS, IM_START, IM_END = 256, 257, 258, 259
 _CONTROL = {BOS: "<s>", EOS: "</s>", IM_START: "<|im_start|>", IM_END: "<|im_end|>"}
 VOCAB_SIZE = 260
+EMBED_WIDTH = 16
+EMBED_SHAPE = EmbedShape(rows=256, lanes=8, can_split=True)
+_NOT_A_NUMBER = "⟦NaN⟧".encode()
 
 _TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
@@ -38,6 +53,7 @@ class FakeBackend:
         self.can_rewind = True
         self._cells: list[list[_Cell]] = [[] for _ in range(config.num_slots)]
         self._rows: Sequence[Row] = ()
+        self._read: dict[int, list[int]] = {}
         self.info = ModelInfo(
             architecture="fake",
             context=config.context,
@@ -53,6 +69,7 @@ class FakeBackend:
             control_tokens=tuple(_CONTROL.values()),
             fim=None,
             can_shift=True,
+            text_end=(EOS,),
         )
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
@@ -114,6 +131,23 @@ class FakeBackend:
         if any(cell in other for other in self._others(slot) for cell in self._cells[slot]):
             raise RuntimeError("shared cells would be shifted for others, too")
         del self._cells[slot][keep : keep + discard]
+
+    def embed_shape(self) -> EmbedShape:
+        return EMBED_SHAPE
+
+    def embed(self, parts: Sequence[Part]) -> list[NDArray[np.float32]] | None:
+        rows = sum(len(part.tokens) for part in parts)
+        if rows > EMBED_SHAPE.rows or len({part.lane for part in parts}) < len(parts):
+            raise EmbedError(f"a batch of {rows} rows in {len(parts)} lanes")
+        before, self._read = self._read, {}
+        for part in parts:
+            known = before.get(part.lane, []) if part.start else []
+            if len(known) != part.start:
+                raise EmbedError(f"lane {part.lane} holds {len(known)} tokens, not {part.start}")
+            self._read[part.lane] = [*known, *part.tokens]
+        if self._interrupted.wait(self._costs.step_s + self._costs.row_s * rows):
+            return None
+        return [vector_of(self._read.pop(part.lane)) for part in parts if part.is_last]
 
     def cells(self, slot: int) -> list[int]:
         """What the slot holds, for tests to compare with what the engine believes."""
@@ -180,6 +214,14 @@ class FakeSampler:
             TokenLogprob(chr(b), bytes([b]), math.log(2.0 ** -(i + 1))) for i, b in enumerate(ids)
         )
         return Logprob(best[0], best[: self._top])
+
+
+def vector_of(tokens: Sequence[int]) -> NDArray[np.float32]:
+    """The embedding of a text before it is scaled, for tests to compare with."""
+    raw = bytes(token for token in tokens if token < BOS)
+    value = math.nan if raw == _NOT_A_NUMBER else 1.0
+    random = np.random.default_rng([len(tokens), *tokens])
+    return (random.standard_normal(EMBED_WIDTH) * value).astype(np.float32)
 
 
 def _specials(text: str) -> list[int]:

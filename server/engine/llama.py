@@ -1,4 +1,4 @@
-"""llama.cpp through its C API: the only place, with `sampler`, that touches a model.
+"""llama.cpp through its C API: what a loaded model can do.
 
 Everything here is called by one thread, but for `tokenize`, `detokenize`,
 `check_tokens` and `interrupt`, which may be called by another.
@@ -19,10 +19,20 @@ import psutil
 from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
 
-from server.engine.backend import Decoded, LoadError, RequestError, Row
+from server.engine.backend import (
+    Decoded,
+    EmbedError,
+    EmbedShape,
+    LoadError,
+    Part,
+    RequestError,
+    Row,
+)
 from server.engine.config import EngineConfig, Placement
 from server.engine.grammar import Constraint
-from server.engine.params import context_params, model_params, without_effect
+from server.engine.llama_batch import LlamaBatch
+from server.engine.llama_embed import MAX_LANES, LlamaEmbedding
+from server.engine.params import context_params, model_params, set_computing, without_effect
 from server.engine.sampler import LlamaSampler
 from server.engine.types import ModelInfo, Request, Segment
 
@@ -63,46 +73,6 @@ class _Log:
             _log.warning("%s", line.partition("\n")[0])
 
 
-class _Batch:
-    """A llama_batch over numpy arrays, filled without a C call per row."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._tokens = np.zeros(size, dtype=np.int32)
-        self._positions = np.zeros(size, dtype=np.int32)
-        self._counts = np.ones(size, dtype=np.int32)
-        self._slots = np.zeros(size, dtype=np.int32)
-        self._slot_pointers = (ctypes.POINTER(ctypes.c_int32) * size)(
-            *(
-                ctypes.cast(self._slots.ctypes.data + 4 * i, ctypes.POINTER(ctypes.c_int32))
-                for i in range(size)
-            )
-        )
-        self._wants = np.zeros(size, dtype=np.int8)
-        int32 = ctypes.POINTER(ctypes.c_int32)
-        self.struct = llama_cpp.llama_batch(
-            n_tokens=0,
-            token=self._tokens.ctypes.data_as(int32),
-            embd=None,
-            pos=self._positions.ctypes.data_as(int32),
-            n_seq_id=self._counts.ctypes.data_as(int32),
-            seq_id=self._slot_pointers,
-            logits=self._wants.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
-        )
-
-    def fill(self, rows: Sequence[Row]) -> None:
-        """Take over the rows; at most `size` of them, or llama.cpp aborts the process."""
-        count = len(rows)
-        if count > self.size:
-            raise ValueError(f"{count} rows in a batch of {self.size}")
-        table = np.array(rows, dtype=np.int32)
-        self._slots[:count] = table[:, 0]
-        self._positions[:count] = table[:, 1]
-        self._tokens[:count] = table[:, 2]
-        self._wants[:count] = table[:, 3]
-        self.struct.n_tokens = count
-
-
 class LlamaBackend:
     """Implements `server.engine.backend.Backend`. Raises `LoadError`."""
 
@@ -117,19 +87,31 @@ class LlamaBackend:
         trained = llama_cpp.llama_model_n_ctx_train(self._model)
         context = min(config.context, trained) if trained > 0 else config.context
         self._flag = ctypes.create_string_buffer(2)
-        self._context = self._open_context(context, config)
-        self._apply(adapters)
-        self._memory = llama_cpp.llama_get_memory(self._context)
+        self._abort: Any = _abort_callback()
+        self._adapters = [(self._open_adapter(path), scale) for path, scale in adapters]
         self.num_slots, self.num_cells = config.num_slots, config.num_cells
         # Recurrent memory has one state per sequence and no way back to an earlier one.
-        self.can_rewind = not (
-            llama_cpp.llama_model_is_recurrent(self._model)
-            or llama_cpp.llama_model_is_hybrid(self._model)
-        )
+        self.can_rewind = not self._is_recurrent()
         # Split memory: copies that the next decode makes, as (source, target).
         self._pending_copies: list[tuple[int, int]] = []
-        self._batch = _Batch(config.batch)
-        self._warm_up()
+        self._can_generate = not self._only_embeds()
+        self._embedding = LlamaEmbedding(
+            self._model,
+            context=context,
+            # A recurrent model has a state for each, whether it is in use or not.
+            lanes=MAX_LANES if self.can_rewind else min(config.parallel, MAX_LANES),
+            set_up=lambda params: self._set_up(params, config),
+            adapt=self._adapt,
+        )
+        if self._can_generate:
+            self._context = self._open_context(context, config)
+            self._memory = llama_cpp.llama_get_memory(self._context)
+            self._batch = LlamaBatch(config.batch)
+            self._warm_up()
+        else:
+            # NULL, which the C functions take for the memory of a model that has none.
+            self._context = self._memory = 0
+            self._warm_up_embedding()
         self.info = self._describe(context, trained, config.parallel)
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
@@ -160,6 +142,8 @@ class LlamaBackend:
                 )
 
     def sampler(self, request: Request) -> LlamaSampler:
+        if not self._can_generate:
+            raise RequestError("this model gives embeddings and generates no text")
         self.check_tokens([token for token, _ in request.sampling.logit_bias])
         constraint = None
         if request.grammar is not None:
@@ -223,6 +207,12 @@ class LlamaBackend:
         llama_cpp.llama_memory_seq_rm(self._memory, slot, keep, keep + discard)
         llama_cpp.llama_memory_seq_add(self._memory, slot, keep + discard, -1, -discard)
 
+    def embed_shape(self) -> EmbedShape:
+        return self._embedding.shape
+
+    def embed(self, parts: Sequence[Part]) -> list[NDArray[np.float32]] | None:
+        return self._embedding.embed(parts)
+
     def interrupt(self) -> None:
         self._log.is_quiet = True
         self._flag[0] = b"\x01"
@@ -244,25 +234,30 @@ class LlamaBackend:
 
     def _open_context(self, context: int, config: EngineConfig) -> int:
         params = context_params(config, context)
-        self._abort = _abort_callback()
-        params.abort_callback = self._abort
-        params.abort_callback_data = ctypes.cast(self._flag, ctypes.c_void_p)
+        self._set_up(params, config)
         pointer: int | None = llama_cpp.llama_init_from_model(self._model, params)
         if not pointer:
             raise LoadError(
                 f"llama.cpp cannot make a context of {config.parallel} × {context} tokens: "
                 f"{self._log.reason()}; change --context, --parallel or the types of the cache"
             )
+        self._adapt(pointer)
         return pointer
 
-    def _apply(self, adapters: Sequence[tuple[str, float]]) -> None:
-        """Apply LoRA adapters (path, scale) to everything that is computed from now on."""
-        count = len(adapters)
+    def _set_up(self, params: llama_cpp.llama_context_params, config: EngineConfig) -> None:
+        """What the contexts of a model have in common."""
+        set_computing(params, config)
+        params.abort_callback = self._abort
+        params.abort_callback_data = ctypes.cast(self._flag, ctypes.c_void_p)
+
+    def _adapt(self, context: int) -> None:
+        """Apply the LoRA adapters to everything that this context computes from now on."""
+        count = len(self._adapters)
         pointers = (llama_cpp.llama_adapter_lora_p_ctypes * count)()
         scales = (ctypes.c_float * count)()
-        for i, (path, scale) in enumerate(adapters):
-            pointers[i], scales[i] = self._open_adapter(path), scale
-        llama_cpp.llama_set_adapters_lora(self._context, pointers, count, scales)
+        for i, (pointer, scale) in enumerate(self._adapters):
+            pointers[i], scales[i] = pointer, scale
+        llama_cpp.llama_set_adapters_lora(context, pointers, count, scales)
 
     def _open_adapter(self, path: str) -> Any:
         pointer = llama_cpp.llama_adapter_lora_init(self._model, os.fsencode(path))
@@ -271,6 +266,28 @@ class LlamaBackend:
         if llama_cpp.llama_adapter_get_alora_n_invocation_tokens(pointer):
             raise LoadError("a LoRA adapter that begins at certain tokens cannot be applied here")
         return pointer
+
+    def _only_embeds(self) -> bool:
+        """The rule of `server.models.gguf`, for a model that is loaded."""
+        architecture = self._metadata("general.architecture")
+        return (
+            self._metadata(f"{architecture}.pooling_type") != ""
+            or self._metadata(f"{architecture}.attention.causal") == "false"
+            or not llama_cpp.llama_model_has_decoder(self._model)
+        )
+
+    def _is_recurrent(self) -> bool:
+        recurrent = llama_cpp.llama_model_is_recurrent(self._model)
+        return bool(recurrent or llama_cpp.llama_model_is_hybrid(self._model))
+
+    def _warm_up_embedding(self) -> None:
+        """Open the context of a model that only embeds, and see whether it does."""
+        token = max(0, llama_cpp.llama_vocab_bos(self._vocab))
+        try:
+            self._embedding.embed([Part(0, 0, [token], is_last=True)])
+        except EmbedError as error:
+            reason = f": {self._log.reason()}" if self._log.errors else ""
+            raise LoadError(f"{error}{reason}") from None
 
     def _warm_up(self) -> None:
         """Compute one token, so that the first request does not pay for lazy set-up."""
@@ -290,6 +307,7 @@ class LlamaBackend:
             )
         )
         template = llama_cpp.llama_model_chat_template(self._model, None)
+        text_start, text_end = self._around_text()
         return ModelInfo(
             architecture=self._metadata("general.architecture"),
             context=context,
@@ -307,6 +325,9 @@ class LlamaBackend:
             if all(token >= 0 for token in fim)
             else None,
             can_shift=bool(llama_cpp.llama_memory_can_shift(self._memory)),
+            text_start=text_start,
+            text_end=text_end,
+            can_generate=self._can_generate,
         )
 
     def _metadata(self, key: str) -> str:
@@ -325,13 +346,22 @@ class LlamaBackend:
 
     # vocabulary
 
-    def _tokenize(self, segment: Segment) -> list[int]:
+    def _around_text(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The tokens that llama.cpp puts in front of and behind a text, such as BERT's."""
+        bare = self._tokenize(Segment("a"))
+        whole = self._tokenize(Segment("a"), add_special=True)
+        for at in range(len(whole) - len(bare) + 1):
+            if whole[at : at + len(bare)] == bare:
+                return tuple(whole[:at]), tuple(whole[at + len(bare) :])
+        return (), ()
+
+    def _tokenize(self, segment: Segment, *, add_special: bool = False) -> list[int]:
         raw = segment.text.encode(errors="replace")
         room = len(raw) + 16
         while True:
             ids = (ctypes.c_int32 * room)()
             n = llama_cpp.llama_tokenize(
-                self._vocab, raw, len(raw), ids, room, False, segment.special
+                self._vocab, raw, len(raw), ids, room, add_special, segment.special
             )
             if n >= 0:
                 return ids[:n]

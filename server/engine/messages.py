@@ -10,7 +10,16 @@ from typing import Literal
 import msgspec
 
 from server.engine.config import EngineConfig
-from server.engine.types import EngineStats, Finish, ModelInfo, Piece, Request, Segment
+from server.engine.types import (
+    Embeddings,
+    EmbedRequest,
+    EngineStats,
+    Finish,
+    ModelInfo,
+    Piece,
+    Request,
+    Segment,
+)
 
 MAX_FRAME = 256 * 1024 * 1024
 _LENGTH = struct.Struct("!I")
@@ -40,6 +49,13 @@ class Abort(msgspec.Struct, frozen=True, tag=True, array_like=True):
     id: int
 
 
+class Embed(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Answered by `Embedded` or `NotEmbedded`, unless it is aborted."""
+
+    id: int
+    request: EmbedRequest
+
+
 class Tokenize(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Answered by `Tokens`."""
 
@@ -55,7 +71,7 @@ class Detokenize(msgspec.Struct, frozen=True, tag=True, array_like=True):
     tokens: tuple[int, ...]
 
 
-ToRunner = Load | Submit | Abort | Tokenize | Detokenize
+ToRunner = Load | Submit | Abort | Embed | Tokenize | Detokenize
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -95,6 +111,18 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     message: str
 
 
+class Embedded(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    id: int
+    embeddings: Embeddings
+
+
+class NotEmbedded(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """An `Embed` that failed as a whole."""
+
+    id: int
+    failure: Failure
+
+
 class Step(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The news of one step, per request id, and the counters after it."""
 
@@ -104,7 +132,7 @@ class Step(msgspec.Struct, frozen=True, tag=True, array_like=True):
     stats: EngineStats
 
 
-FromRunner = Loaded | LoadRefused | Tokens | Text | Refused | Step
+FromRunner = Loaded | LoadRefused | Tokens | Text | Refused | Embedded | NotEmbedded | Step
 
 _encoder = msgspec.msgpack.Encoder()
 decode_to_runner = msgspec.msgpack.Decoder(ToRunner).decode

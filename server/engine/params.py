@@ -10,7 +10,7 @@ import llama_cpp
 import psutil
 
 from server.engine.backend import LoadError
-from server.engine.config import Attention, EngineConfig, Placement
+from server.engine.config import EngineConfig, Placement
 from server.engine.cpu import default_threads
 
 _TYPES = {
@@ -81,10 +81,16 @@ def context_params(config: EngineConfig, context: int) -> Any:
     params.kv_unified = config.num_cells is not None
     params.n_batch = config.batch
     params.n_ubatch = min(config.micro_batch, config.batch)
+    params.type_k = _TYPES[config.attention.keys]
+    params.type_v = _TYPES[config.attention.values]
+    return params
+
+
+def set_computing(params: Any, config: EngineConfig) -> None:
+    """How any context of a model computes."""
     params.n_threads = config.threads or default_threads()
     params.n_threads_batch = config.batch_threads or params.n_threads
-    _set_attention(params, config.attention)
-    return params
+    params.flash_attn_type = _FLASH[config.attention.flash]
 
 
 def without_effect(placement: Placement) -> list[str]:
@@ -99,9 +105,3 @@ def without_effect(placement: Placement) -> list[str]:
         "tensor_split": placement.tensor_split != plain.tensor_split,
     }
     return [name for name, is_chosen in chosen.items() if is_chosen]
-
-
-def _set_attention(params: Any, attention: Attention) -> None:
-    params.flash_attn_type = _FLASH[attention.flash]
-    params.type_k = _TYPES[attention.keys]
-    params.type_v = _TYPES[attention.values]

@@ -21,10 +21,12 @@ from typing import NoReturn
 
 from server import logs
 from server.engine.backend import Backend, LoadError, RequestError
+from server.engine.embedder import Embedder
 from server.engine.loop import Loop, make_loop
 from server.engine.messages import (
     Abort,
     Detokenize,
+    Embed,
     Frames,
     FromRunner,
     Load,
@@ -74,12 +76,14 @@ class _Receiver:
         channel: _Channel,
         backend: Backend,
         loop: Loop,
-        inbox: "SimpleQueue[Submit | Abort]",
+        embedder: Embedder,
+        inbox: "SimpleQueue[Submit | Embed | Abort]",
         questions: "SimpleQueue[Tokenize | Detokenize]",
     ) -> None:
         self._channel = channel
         self._backend = backend
         self._loop = loop
+        self._embedder = embedder
         self._inbox = inbox
         self._questions = questions
 
@@ -92,11 +96,11 @@ class _Receiver:
 
     def _handle(self, message: ToRunner) -> None:
         match message:
-            case Submit():
+            case Submit() | Embed():
                 self._inbox.put(message)
             case Abort():
                 self._inbox.put(message)
-                if message.id in self._loop.prompting:
+                if message.id in self._loop.prompting | self._embedder.computing:
                     self._backend.interrupt()
             case Tokenize() | Detokenize():
                 self._questions.put(message)
@@ -155,24 +159,34 @@ def _open_backend(load: Load) -> Backend:
     return LlamaBackend(load.path, load.config, load.adapters)
 
 
-def _serve(loop: Loop, backend: Backend, inbox: "SimpleQueue[Submit | Abort]") -> None:
-    """Step until the process ends."""
+def _serve(
+    loop: Loop,
+    embedder: Embedder,
+    backend: Backend,
+    inbox: "SimpleQueue[Submit | Embed | Abort]",
+) -> None:
+    """Step until the process ends, in turns where there is both to generate and to embed."""
     while True:
         # Armed before the inbox is read: an abort that comes later interrupts the step.
         backend.arm()
         pending = []
-        if loop.is_idle:
+        if loop.is_idle and embedder.is_idle:
             # Books that contradict each other end the process, before a wrong answer does harm.
             loop.check_integrity()
             pending.append(inbox.get())
         while not inbox.empty():
             pending.append(inbox.get_nowait())
         for message in pending:
-            if isinstance(message, Submit):
-                loop.submit(message)
-            else:
-                loop.abort(message)
+            match message:
+                case Submit():
+                    loop.submit(message)
+                case Embed():
+                    embedder.submit(message)
+                case Abort():
+                    loop.abort(message)
+                    embedder.abort(message)
         loop.step()
+        embedder.step(beside_streams=not loop.is_idle)
 
 
 def main(fd: int) -> int:
@@ -196,13 +210,14 @@ def main(fd: int) -> int:
         channel.send(LoadRefused(str(error)))
         return 0
     loop = make_loop(backend, load.config, channel.send, time.monotonic_ns)
+    embedder = Embedder(backend, channel.send, time.monotonic_ns, queue=load.config.queue)
     channel.send(Loaded(backend.info, time.monotonic_ns() - started_ns))
-    inbox: SimpleQueue[Submit | Abort] = SimpleQueue()
+    inbox: SimpleQueue[Submit | Embed | Abort] = SimpleQueue()
     questions: SimpleQueue[Tokenize | Detokenize] = SimpleQueue()
     _start("answerer", _Answerer(channel, backend, questions).run)
-    receiver = _Receiver(channel, backend, loop, inbox, questions)
+    receiver = _Receiver(channel, backend, loop, embedder, inbox, questions)
     _start("receiver", receiver.run)
-    _serve(loop, backend, inbox)
+    _serve(loop, embedder, backend, inbox)
     return 0
 
 

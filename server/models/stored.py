@@ -85,7 +85,9 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
         """What it can do here, in Ollama's words; nothing if it cannot be served."""
         if self.problem is not None or self.header is None:
             return ()
-        if self.header.has_pooling:
+        if self.header.only_ranks:
+            return ()
+        if self.header.only_embeds:
             return ("embedding",)
         return ("completion", "insert") if self.header.has_fim else ("completion",)
 
