@@ -47,6 +47,9 @@ def engine_config(settings: Settings) -> EngineConfig:
     return EngineConfig(
         context=settings.context,
         parallel=settings.parallel,
+        pool=settings.pool,
+        parking_bytes=settings.parking,
+        speculate=settings.speculate,
         threads=settings.threads,
         queue=settings.max_queue,
     )

@@ -8,7 +8,7 @@ import argparse
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import msgspec
 import platformdirs
@@ -34,7 +34,8 @@ class SettingsError(Exception):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a server does and for whom.
 
-    `context` is tokens per request, the memory pool is `context * parallel`.
+    `context` is tokens per request, the memory pool is `context * parallel` unless `pool`
+    says less. `parking` is bytes.
     `threads` 0 leaves the number to the engine. `keep_alive` is how many seconds an
     idle model stays loaded, `preload_keep_alive` the same for preloaded ones.
     """
@@ -46,6 +47,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int
     context: int
     engine: str
+    pool: int
+    parking: int
+    speculate: Literal["off", "auto", "on"]
     threads: int
     keep_alive: float
     preload_keep_alive: float
@@ -99,10 +103,24 @@ def _folder(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _engine(text: str) -> str:
-    if text not in ENGINES:
-        raise ValueError(f"expected one of {', '.join(ENGINES)}, got {text!r}")
-    return text
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"expected one of {', '.join(words)}, got {text!r}")
+        return text
+
+    return parse
+
+
+_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+def _bytes(text: str) -> int:
+    number = text.rstrip("KMGTiB")
+    unit = text[len(number) :]
+    if not number.isascii() or not number.isdigit() or unit not in _UNITS:
+        raise ValueError(f"expected a size such as 512MiB or 8GiB, got {text!r}")
+    return int(number) * _UNITS[unit]
 
 
 def _host(text: str) -> str:
@@ -154,7 +172,17 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("parallel", _whole(1, 256), "4", "requests that a model answers at once"),
     Setting("context", _whole(4, 1 << 24), "2048", "tokens per request"),
-    Setting("engine", _engine, "llama-cpp", "what runs the models", "NAME"),
+    Setting("engine", _one_of(*ENGINES), "llama-cpp", "what runs the models", "NAME"),
+    Setting(
+        "pool",
+        _whole(0, 1 << 30),
+        "0",
+        "tokens of memory that all requests of a model share; 0: context times parallel",
+    ),
+    Setting(
+        "parking", _bytes, "0", "memory of the host for idle conversations, as 512MiB", "BYTES"
+    ),
+    Setting("speculate", _one_of("off", "auto", "on"), "off", "guess tokens ahead", "off|auto|on"),
     Setting("threads", _whole(0, 1024), "0", "threads for computing; 0 chooses"),
     Setting("keep_alive", _lifetime, "", "how long an idle model stays loaded", "5m|forever"),
     Setting("max_queue", _whole(0, 1 << 20), "512", "requests that may wait for a model"),
@@ -180,6 +208,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         values["models"] = _home(environ) / "models"
     settings = Settings(**values, keys=_keys(environ))
     _check_exposure(settings)
+    _check_pool(settings)
     return settings
 
 
@@ -220,6 +249,14 @@ def _check_exposure(settings: Settings) -> None:
         raise SettingsError(
             f"refusing to listen on {settings.host} without a key: anybody could use the server. "
             f"Set {KEYS_VARIABLE}=name:scope:sha256hex, or listen on 127.0.0.1"
+        )
+
+
+def _check_pool(settings: Settings) -> None:
+    if 0 < settings.pool < settings.context:
+        raise SettingsError(
+            f"a pool of {settings.pool} tokens holds no request of {settings.context}: "
+            "raise --pool or lower --context"
         )
 
 

@@ -3,7 +3,7 @@
 One thread owns a backend. Only `interrupt` may be called from another one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -91,10 +91,23 @@ class Sampler(Protocol):
 
 
 class Backend(Protocol):
-    """A loaded model with `info.parallel` slots of `info.context` cells each."""
+    """A loaded model with `num_slots` slots.
+
+    Each has `info.context` cells of its own, or all share `num_cells` if that is not None.
+    """
 
     @property
     def info(self) -> ModelInfo: ...
+
+    @property
+    def num_slots(self) -> int: ...
+
+    @property
+    def num_cells(self) -> int | None: ...
+
+    @property
+    def can_rewind(self) -> bool:
+        """Whether `trim` can take back the last few tokens of a slot."""
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
         """Token ids of the segments; BOS in front once if the model wants it."""
@@ -111,8 +124,17 @@ class Backend(Protocol):
     def decode(self, rows: Sequence[Row]) -> Decoded:
         """Compute a batch; rows of a slot are contiguous and in order of position."""
 
-    def fork(self, source: int, target: int) -> None:
-        """Replace the cells of slot `target` by a copy of those of `source`."""
+    def fork(self, source: int, target: int, length: int) -> None:
+        """Let slot `target` hold a copy of what `source` holds, of at least `length` tokens.
+
+        With shared cells of just so many, without copying them.
+        """
+
+    def save(self, slot: int) -> Sized | None:
+        """The state of a slot as bytes of the host; None if it cannot be had now."""
+
+    def restore(self, slot: int, state: Sized) -> bool:
+        """Replace what a slot holds by what was saved. False: the slot is empty now."""
 
     def trim(self, slot: int, length: int) -> bool:
         """Keep the first `length` positions of a slot. False: the memory cannot do that,

@@ -8,8 +8,8 @@ import ctypes
 import functools
 import logging
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Sequence, Sized
+from typing import Any, cast
 
 import llama_cpp
 import llguidance
@@ -80,14 +80,22 @@ class LlamaBackend:
         context = min(config.context, trained) if trained > 0 else config.context
         self._flag = ctypes.create_string_buffer(2)
         self._abort: Any = _abort_callback()
+        # Recurrent memory has one state per sequence and no way back to an earlier one.
+        self.can_rewind = not (
+            llama_cpp.llama_model_is_recurrent(self._model)
+            or llama_cpp.llama_model_is_hybrid(self._model)
+        )
         self._can_generate = not self._only_embeds()
         self._embedding = LlamaEmbedding(
             self._model,
             context=context,
-            # A recurrent model has a state for each, whether it is in use or not.
-            lanes=min(config.parallel, MAX_LANES) if self._is_recurrent() else MAX_LANES,
+            # A recurrent state takes its memory whether it is in use or not.
+            lanes=MAX_LANES if self.can_rewind else min(config.parallel, MAX_LANES),
             set_up=lambda params: self._set_up(params, config),
         )
+        self.num_slots, self.num_cells = config.num_slots, config.num_cells
+        # Split memory: copies that the next decode makes, as (source, target).
+        self._pending_copies: list[tuple[int, int]] = []
         if self._can_generate:
             self._context = self._open_context(context, config)
             self._memory = llama_cpp.llama_get_memory(self._context)
@@ -149,12 +157,38 @@ class LlamaBackend:
     def decode(self, rows: Sequence[Row]) -> Decoded:
         self._batch.fill(rows)
         code = llama_cpp.llama_decode(self._context, self._batch.struct)
+        # On a GPU it returns before the work is done.
+        llama_cpp.llama_synchronize(self._context)
+        self._pending_copies.clear()
         return _DECODED.get(code, Decoded.REFUSED)
 
-    def fork(self, source: int, target: int) -> None:
-        # With split memory only a copy of the whole range is allowed; the caller trims.
+    def fork(self, source: int, target: int, length: int) -> None:
         llama_cpp.llama_memory_seq_rm(self._memory, target, -1, -1)
+        if self.num_cells is not None:
+            llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, length)
+            return
+        # With split memory only a copy of the whole range is allowed; the caller trims.
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        self._pending_copies.append((source, target))
+
+    def save(self, slot: int) -> NDArray[np.uint8] | None:
+        if any(target == slot for _, target in self._pending_copies):
+            return None  # its cells are not there yet
+        size = llama_cpp.llama_state_seq_get_size(self._context, slot)
+        state = np.empty(size, dtype=np.uint8)
+        written = llama_cpp.llama_state_seq_get_data(self._context, _bytes(state), size, slot)
+        return state if 0 < written == size else None
+
+    def restore(self, slot: int, state: Sized) -> bool:
+        llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        if any(source == slot for source, _ in self._pending_copies):
+            return False  # what is written now would be copied instead
+        saved = cast(NDArray[np.uint8], state)
+        read = llama_cpp.llama_state_seq_set_data(self._context, _bytes(saved), saved.size, slot)
+        if read != saved.size:
+            llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
+            return False
+        return True
 
     def trim(self, slot: int, length: int) -> bool:
         if length and llama_cpp.llama_memory_seq_rm(self._memory, slot, length, -1):
@@ -191,8 +225,9 @@ class LlamaBackend:
 
     def _open_context(self, context: int, config: EngineConfig) -> int:
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = context * config.parallel
-        params.n_seq_max = config.parallel
+        params.n_ctx = config.num_cells or context * config.parallel
+        params.n_seq_max = config.num_slots
+        params.kv_unified = config.num_cells is not None
         params.n_batch = config.batch
         params.n_ubatch = min(_UBATCH, config.batch)
         self._set_up(params, config)
@@ -218,10 +253,6 @@ class LlamaBackend:
             or self._metadata(f"{architecture}.attention.causal") == "false"
             or not llama_cpp.llama_model_has_decoder(self._model)
         )
-
-    def _is_recurrent(self) -> bool:
-        recurrent = llama_cpp.llama_model_is_recurrent(self._model)
-        return bool(recurrent or llama_cpp.llama_model_is_hybrid(self._model))
 
     def _warm_up_embedding(self) -> None:
         """Open the context of a model that only embeds, and see whether it does."""
@@ -345,6 +376,11 @@ class LlamaBackend:
         if not pointer:
             raise RequestError("the model gave no logits for this token")
         return np.ctypeslib.as_array(pointer, (self._vocab_size,))
+
+
+def _bytes(array: NDArray[np.uint8]) -> Any:
+    """The memory of an array as C sees it."""
+    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
 def _abort_callback() -> object:

@@ -22,7 +22,7 @@ from typing import NoReturn
 from server import logs
 from server.engine.backend import Backend, LoadError, RequestError
 from server.engine.embedder import Embedder
-from server.engine.loop import Loop
+from server.engine.loop import Loop, make_loop
 from server.engine.messages import (
     Abort,
     Detokenize,
@@ -41,7 +41,6 @@ from server.engine.messages import (
     decode_to_runner,
     encode,
 )
-from server.engine.scheduler import Scheduler
 
 _RECEIVE_BYTES = 1 << 16
 
@@ -170,7 +169,11 @@ def _serve(
     while True:
         # Armed before the inbox is read: an abort that comes later interrupts the step.
         backend.arm()
-        pending = [inbox.get()] if loop.is_idle and embedder.is_idle else []
+        pending = []
+        if loop.is_idle and embedder.is_idle:
+            # Books that contradict each other end the process, before a wrong answer does harm.
+            loop.check_integrity()
+            pending.append(inbox.get())
         while not inbox.empty():
             pending.append(inbox.get_nowait())
         for message in pending:
@@ -206,13 +209,7 @@ def main(fd: int) -> int:
     except LoadError as error:
         channel.send(LoadRefused(str(error)))
         return 0
-    scheduler = Scheduler(
-        slots=load.config.parallel,
-        batch=load.config.batch,
-        prompt_budget=load.config.prompt_budget,
-        queue=load.config.queue,
-    )
-    loop = Loop(backend, scheduler, channel.send, time.monotonic_ns)
+    loop = make_loop(backend, load.config, channel.send, time.monotonic_ns)
     embedder = Embedder(backend, channel.send, time.monotonic_ns, queue=load.config.queue)
     channel.send(Loaded(backend.info, time.monotonic_ns() - started_ns))
     inbox: SimpleQueue[Submit | Embed | Abort] = SimpleQueue()

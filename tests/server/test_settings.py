@@ -33,6 +33,9 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "parallel": ("1", "2"),
         "context": ("8", "16"),
         "engine": ("llama-cpp", "llama-cpp"),
+        "pool": ("100", "200"),
+        "parking": ("1GiB", "2048"),
+        "speculate": ("on", "auto"),
         "threads": ("1", "2"),
         "keep_alive": ("1m", "forever"),
         "max_queue": ("1", "2"),
@@ -47,6 +50,7 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
     assert (one.host, one.port, one.models, one.preload) == ("::1", 1, Path("/a"), ("a", "b"))
     assert (one.url, one.keep_alive, one.preload_keep_alive) == ("http://[::1]:1", 60.0, 60.0)
     assert (other.host, other.port, other.preload) == ("localhost", 2, ("c",))
+    assert (one.parking, other.parking, other.speculate) == (1 << 30, 2048, "auto")
     assert other.keep_alive == math.inf and other.origins == ("https://b", "https://c")
 
 
@@ -65,6 +69,10 @@ def test_an_empty_variable_is_none() -> None:
         (["--port", "0"], {}, 2, "--port"),
         (["--parallel", "1e3"], {}, 2, "--parallel"),
         (["--engine", "vllm"], {}, 2, "--engine: expected one of llama-cpp"),
+        (["--pool", "100", "--context", "200"], {}, 3, "a pool of 100 tokens holds no request"),
+        (["--parking", "1GB"], {}, 2, "--parking: expected a size such as 512MiB"),
+        (["--parking", "GiB"], {}, 2, "--parking"),
+        (["--speculate", "yes"], {}, 2, "--speculate: expected one of off, auto, on"),
         (["--keep-alive", "5 parsecs"], {}, 2, "--keep-alive"),
         (["--models", ""], {}, 2, "--models"),
         (["--host", "http://a"], {}, 2, "--host"),
