@@ -166,7 +166,8 @@ class LlamaBackend:
         code = llama_cpp.llama_decode(self._context, self._batch.struct)
         # On a GPU it returns before the work is done.
         llama_cpp.llama_synchronize(self._context)
-        self._pending_copies.clear()
+        if code in _DECODED:
+            self._pending_copies.clear()
         return _DECODED.get(code, Decoded.REFUSED)
 
     def fork(self, source: int, target: int, length: int) -> None:

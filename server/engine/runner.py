@@ -22,6 +22,7 @@ from typing import NoReturn
 from server import logs
 from server.engine.backend import Backend, LoadError, RequestError
 from server.engine.embedder import Embedder
+from server.engine.interrupts import Interrupts
 from server.engine.loop import Loop, make_loop
 from server.engine.messages import (
     Abort,
@@ -74,16 +75,12 @@ class _Receiver:
     def __init__(
         self,
         channel: _Channel,
-        backend: Backend,
-        loop: Loop,
-        embedder: Embedder,
+        interrupts: Interrupts,
         inbox: "SimpleQueue[Submit | Embed | Abort]",
         questions: "SimpleQueue[Tokenize | Detokenize]",
     ) -> None:
         self._channel = channel
-        self._backend = backend
-        self._loop = loop
-        self._embedder = embedder
+        self._interrupts = interrupts
         self._inbox = inbox
         self._questions = questions
 
@@ -99,9 +96,8 @@ class _Receiver:
             case Submit() | Embed():
                 self._inbox.put(message)
             case Abort():
+                self._interrupts.abort(message.id)
                 self._inbox.put(message)
-                if message.id in self._loop.prompting | self._embedder.computing:
-                    self._backend.interrupt()
             case Tokenize() | Detokenize():
                 self._questions.put(message)
             case Load():
@@ -162,13 +158,11 @@ def _open_backend(load: Load) -> Backend:
 def _serve(
     loop: Loop,
     embedder: Embedder,
-    backend: Backend,
+    interrupts: Interrupts,
     inbox: "SimpleQueue[Submit | Embed | Abort]",
 ) -> None:
     """Step until the process ends, in turns where there is both to generate and to embed."""
     while True:
-        # Armed before the inbox is read: an abort that comes later interrupts the step.
-        backend.arm()
         pending = []
         if loop.is_idle and embedder.is_idle:
             # Books that contradict each other end the process, before a wrong answer does harm.
@@ -185,6 +179,7 @@ def _serve(
                 case Abort():
                     loop.abort(message)
                     embedder.abort(message)
+                    interrupts.settle(message.id)
         loop.step()
         embedder.step(beside_streams=not loop.is_idle)
 
@@ -209,15 +204,18 @@ def main(fd: int) -> int:
     except LoadError as error:
         channel.send(LoadRefused(str(error)))
         return 0
-    loop = make_loop(backend, load.config, channel.send, time.monotonic_ns)
-    embedder = Embedder(backend, channel.send, time.monotonic_ns, queue=load.config.queue)
+    interrupts = Interrupts(backend)
+    loop = make_loop(backend, load.config, channel.send, time.monotonic_ns, interrupts)
+    embedder = Embedder(
+        backend, channel.send, time.monotonic_ns, interrupts, queue=load.config.queue
+    )
     channel.send(Loaded(backend.info, time.monotonic_ns() - started_ns))
     inbox: SimpleQueue[Submit | Embed | Abort] = SimpleQueue()
     questions: SimpleQueue[Tokenize | Detokenize] = SimpleQueue()
     _start("answerer", _Answerer(channel, backend, questions).run)
-    receiver = _Receiver(channel, backend, loop, embedder, inbox, questions)
+    receiver = _Receiver(channel, interrupts, inbox, questions)
     _start("receiver", receiver.run)
-    _serve(loop, embedder, backend, inbox)
+    _serve(loop, embedder, interrupts, inbox)
     return 0
 
 
