@@ -90,8 +90,12 @@ class LlamaBackend:
         self._abort: Any = _abort_callback()
         self._adapters = [(self._open_adapter(path), scale) for path, scale in adapters]
         self.num_slots, self.num_cells = config.num_slots, config.num_cells
+        # What layers with a sliding window keep; 0 if all of it is there.
+        self._window = 0
+        if not config.attention.swa_full:
+            self._window = llama_cpp.llama_model_n_swa(self._model)
         # Recurrent memory has one state per sequence and no way back to an earlier one.
-        self.can_rewind = not self._is_recurrent()
+        self.can_rewind = not self._is_recurrent() and not self._window
         # Split memory: copies that the next decode makes, as (source, target).
         self._pending_copies: list[tuple[int, int]] = []
         self._can_generate = not self._only_embeds()
@@ -99,7 +103,7 @@ class LlamaBackend:
             self._model,
             context=context,
             # A recurrent model has a state for each, whether it is in use or not.
-            lanes=MAX_LANES if self.can_rewind else min(config.parallel, MAX_LANES),
+            lanes=min(config.parallel, MAX_LANES) if self._is_recurrent() else MAX_LANES,
             set_up=lambda params: self._set_up(params, config),
             adapt=self._adapt,
         )
@@ -199,10 +203,25 @@ class LlamaBackend:
         return True
 
     def trim(self, slot: int, length: int) -> bool:
-        if length and llama_cpp.llama_memory_seq_rm(self._memory, slot, length, -1):
+        if (
+            length
+            and llama_cpp.llama_memory_seq_rm(self._memory, slot, length, -1)
+            and self._has_window(slot, length)
+        ):
             return True
         llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
         return length == 0
+
+    def _has_window(self, slot: int, length: int) -> bool:
+        """Whether what the token at position `length` looks back at is there.
+
+        llama.cpp drops what lies behind a sliding window, and removes the rest when asked to
+        without a word.
+        """
+        if not self._window:
+            return True
+        first: int = llama_cpp.llama_memory_seq_pos_min(self._memory, slot)
+        return 0 <= first <= max(0, length - self._window)
 
     def shift(self, slot: int, keep: int, discard: int) -> None:
         llama_cpp.llama_memory_seq_rm(self._memory, slot, keep, keep + discard)
