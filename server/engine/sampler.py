@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from server.engine.backend import Sampled
 from server.engine.chain import Candidates, Chain, looks_back
 from server.engine.grammar import Constraint
+from server.engine.llama_vocab import LlamaVocab
 from server.engine.nucleus import nucleus
 from server.engine.types import Logprob, Request, TokenLogprob
 
@@ -19,15 +20,11 @@ class LlamaSampler:
     def __init__(
         self,
         request: Request,
+        vocab: LlamaVocab,
         *,
         context_pointer: int,
         context: int,
-        vocab: int,
         logits: Callable[[int], NDArray[np.float32]],
-        piece: Callable[[int], bytes],
-        is_end: Callable[[int], bool],
-        ends: Callable[[], list[int]],
-        vocab_size: int,
         constraint: Constraint | None,
     ) -> None:
         sampling = request.sampling
@@ -35,16 +32,14 @@ class LlamaSampler:
         has_no_end = sampling.ignore_eos and constraint is None
         self._chain = Chain(
             sampling,
-            vocab=vocab,
-            vocab_size=vocab_size,
+            vocab=vocab.pointer,
+            vocab_size=vocab.size,
             context=context,
-            banned=ends() if has_no_end else [],
+            banned=vocab.ends if has_no_end else [],
         )
         self._context_pointer = context_pointer
         self._logits = logits
-        self._piece = piece
-        self._is_end = is_end
-        self._vocab_size = vocab_size
+        self._vocab = vocab
         self._constraint = constraint
         self._top = request.top_logprobs
         self._is_argmax = (
@@ -65,10 +60,9 @@ class LlamaSampler:
             token = llama_cpp.llama_sampler_sample(self._chain.back, self._context_pointer, row)
         else:
             token = self._sample_here(self._logits(row))
-        is_end = self._is_end(token)
-        return Sampled(
-            token, b"" if is_end else self._piece(token), is_end, self._logprob(row, token)
-        )
+        is_end = self._vocab.is_end(token)
+        raw = b"" if is_end else self._vocab.piece(token)
+        return Sampled(token, raw, is_end, self._logprob(row, token))
 
     def close(self) -> None:
         self._chain.close()
@@ -83,7 +77,7 @@ class LlamaSampler:
         token = self._choose(logits)
         if self._constraint is not None:
             if not self._constraint.allows(token):
-                mask = self._constraint.mask(self._vocab_size)
+                mask = self._constraint.mask(self._vocab.size)
                 token = self._choose(np.where(mask, logits, np.float32(-np.inf)))
             self._constraint.accept(token)
         self._chain.accept(token)
@@ -91,13 +85,13 @@ class LlamaSampler:
 
     def _choose(self, logits: NDArray[np.float32]) -> int:
         """Apply the chain to these logits, without telling it what was chosen."""
-        tokens = np.arange(self._vocab_size, dtype=np.int32)
+        tokens = np.arange(self._vocab.size, dtype=np.int32)
         if self._chain.nucleus is None:
             return self._chain.choose(Candidates(tokens, logits))
         if self._chain.has_front:
             candidates = Candidates(tokens, logits)
             self._chain.change(candidates)
-            logits = candidates.logits(self._vocab_size)
+            logits = candidates.logits(self._vocab.size)
         best = nucleus(logits, self._chain.nucleus)
         return self._chain.choose(Candidates(best, logits[best], is_sorted=True))
 
@@ -118,5 +112,5 @@ class LlamaSampler:
         )
 
     def _token_logprob(self, token: int, logprob: float) -> TokenLogprob:
-        raw = self._piece(token)
+        raw = self._vocab.piece(token)
         return TokenLogprob(raw.decode(errors="replace"), raw, logprob)
