@@ -31,7 +31,7 @@ INTERRUPTED = 130
 @click.option("--list", "is_list", is_flag=True, help="Show the cases and end.")
 @click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Another GGUF.")
 @click.option("--shape", type=click.Choice(list(shapes.SHAPES)), help="Random weights of a shape.")
-@click.option("--threads", default=default_threads, help="Default: the physical cores.")
+@click.option("--threads", type=int, default=default_threads, help="Default: physical cores.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/bench"))
 @click.pass_context
 def main(
