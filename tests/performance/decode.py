@@ -13,9 +13,8 @@ import click
 
 from server.engine.config import EngineConfig
 from server.engine.llama import LlamaBackend
-from server.engine.loop import Loop
+from server.engine.loop import Loop, make_loop
 from server.engine.messages import Abort, Step, Submit
-from server.engine.scheduler import Scheduler
 from server.engine.types import Request, Sampling, Segment
 from tests.performance.load import prompt_of
 
@@ -39,13 +38,7 @@ class Counter:
 def open_loop(weights: Path, config: EngineConfig, counter: Counter) -> tuple[LlamaBackend, Loop]:
     """What a runner puts together when it loads a model."""
     backend = LlamaBackend(str(weights), config)
-    scheduler = Scheduler(
-        slots=config.parallel,
-        batch=config.batch,
-        prompt_budget=config.prompt_budget,
-        queue=config.queue,
-    )
-    return backend, Loop(backend, scheduler, counter.publish, time.monotonic_ns)
+    return backend, make_loop(backend, config, counter.publish, time.monotonic_ns)
 
 
 def tokens_per_s(

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from tests.performance.load import ask
 from tests.performance.measures import Figures
 from tests.performance.programs import Program, Setting
 from tests.performance.running import Broken, Running, last_line, running
+from tests.support.ports import free_port
 
 Measure = Callable[[Running, int], Awaitable[Figures]]
 
@@ -54,7 +54,7 @@ class Served:
         return self.program.kv
 
     async def turn(self, seed: int, log: Path) -> Figures:
-        async with running(self.program, _free_port(), log) as server:
+        async with running(self.program, free_port(), log) as server:
             return await self.measure(server, seed)
 
 
@@ -63,7 +63,7 @@ class Started(Served):
     """A server whose start is measured: `measure` is part of it."""
 
     async def turn(self, seed: int, log: Path) -> Figures:
-        port, begun = _free_port(), time.perf_counter()
+        port, begun = free_port(), time.perf_counter()
         async with running(self.program, port, log) as server:
             await self.measure(server, seed)
             return {"start": time.perf_counter() - begun}
@@ -131,10 +131,3 @@ def _read_ours(text: str) -> Figures:
 def _read_batched_bench(text: str) -> Figures:
     rows = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     return {str(row["pl"]): row["speed_tg"] for row in rows}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
