@@ -9,7 +9,9 @@ from fnmatch import fnmatch
 from typing import Literal
 
 from tests.performance import measures
-from tests.performance.measures import Embeddings, OllamaEmbedWire, OpenAIEmbedWire, Throughput
+from tests.performance.cancels import cancels
+from tests.performance.embeddings import Embeddings, OllamaEmbedWire, OpenAIEmbedWire
+from tests.performance.measures import Throughput
 from tests.performance.programs import Setting, llama_cpp_python, llama_server, ours, vllm
 from tests.performance.sides import (
     DECODE_SEQUENCES,
@@ -211,7 +213,7 @@ CASES = (
     Case(
         "cancel",
         "from a closed connection to a free slot, ten times each",
-        {OURS: _ours(measures.cancels, 4, 2048)},
+        {OURS: _ours(cancels, 4, 2048)},
         [
             Figure("decode p50", "in decode, p50", "ms", False, 100, "median", peer=None),
             Figure("decode max", "in decode, longest", "ms", False, 100, "worst", peer=None),

@@ -2,25 +2,21 @@
 
 import asyncio
 import itertools
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from statistics import median
-from typing import Any, Protocol
 
 from tests.performance.load import (
     Answer,
     ask,
     attempt,
     attempt_together,
-    exchange,
     prompt_of,
     prompts_of,
     together,
     until_text,
 )
 from tests.performance.running import Broken, Running
-from tests.performance.wires import MODEL
 
 Figures = dict[str, float]
 
@@ -31,13 +27,11 @@ PREFIX_WORDS, TAIL_WORDS, PREFIX_STREAMS, PREFIX_TOKENS = 300, 40, 8, 16
 PROMPTS, PROMPT_TOKENS = 3, 900
 FILLED_TOKENS, FILLS = 100, 2
 RUNNING, LONG_TOKENS, LONG_PROMPTS, ENDLESS_TOKENS = 4, 1500, 2, 2500
-CANCELS, CANCEL_AFTER, INTO_PROMPT_S = 10, 4, 0.2
+GOES_ON = 4  # texts after which a stream is taken to run
 CPU_TOKENS = {1: 512, 8: 256, 16: 128}
-BATCH_TEXTS, TEXT_WORDS, CLIENTS, TEXTS_EACH = 32, 60, 8, 8
 
 _MIB = 1 << 20
 _PAUSE_S = 0.2
-_FREE_WITHIN_S = 30.0
 
 
 async def warm_up(server: Running) -> None:
@@ -94,7 +88,7 @@ async def survival(server: Running, seed: int) -> Figures:
 
 async def prompt_speed(server: Running, seed: int) -> Figures:
     """Prompt tokens per second of one prompt at a time, and tokens per second of 8 streams."""
-    words = await _words(server, PROMPT_TOKENS)
+    words = await words_of(server, PROMPT_TOKENS)
     read, took_s = 0, 0.0
     for prompt in prompts_of(PROMPTS, words, seed):
         answer = await ask(server, prompt, 1)
@@ -105,7 +99,7 @@ async def prompt_speed(server: Running, seed: int) -> Figures:
 
 async def long_prompts(server: Running, seed: int) -> Figures:
     """What long prompts and the streams that run meanwhile do to each other."""
-    words = await _words(server, LONG_TOKENS)
+    words = await words_of(server, LONG_TOKENS)
     times: list[list[float]] = [[] for _ in range(RUNNING)]
     prompts = prompts_of(RUNNING, PROMPT_WORDS, seed)
     tasks = [
@@ -124,13 +118,13 @@ async def long_prompts(server: Running, seed: int) -> Figures:
             texts += sum(answer.begun_s < at <= end_s for seen in times for at in seen)
             span_s += answer.first_s
     finally:
-        await _cancel(*tasks)
+        await end_answers(*tasks)
     return {"first": median(firsts), "gap": max(gaps), "tokens": texts / span_s}
 
 
 async def _more_text(tasks: Sequence["asyncio.Task[Answer]"], times: Sequence[list[float]]) -> None:
     """Wait until every stream goes on."""
-    wanted = [len(seen) + CANCEL_AFTER for seen in times]
+    wanted = [len(seen) + GOES_ON for seen in times]
     for task, seen, count in zip(tasks, times, wanted, strict=True):
         await until_text(task, seen, count)
 
@@ -149,7 +143,7 @@ async def memory(server: Running, seed: int) -> Figures:
     """Memory after one token, and after every window was filled several times over."""
     await ask(server, "Hello", 1)
     fresh = server.memory()
-    words = await _words(server, PROMPT_TOKENS)
+    words = await words_of(server, PROMPT_TOKENS)
     for fill in range(FILLS):
         prompts = prompts_of(16, words, seed + 100 * fill)
         await together(server, prompts, FILLED_TOKENS)
@@ -172,52 +166,8 @@ async def http_cpu(server: Running, seed: int) -> Figures:
     return figures
 
 
-async def cancels(server: Running, seed: int) -> Figures:
-    """Milliseconds from a closed connection to a free slot, in decode and in a prompt."""
-    words = await _words(server, LONG_TOKENS)
-    decode = [await _cancel_decode(server, seed + at) for at in range(CANCELS)]
-    prompt = [await _cancel_prompt(server, words, seed + 100 + at) for at in range(CANCELS)]
-    return {
-        "decode p50": median(decode),
-        "decode max": max(decode),
-        "prompt p50": median(prompt),
-        "prompt max": max(prompt),
-    }
-
-
-async def _cancel_decode(server: Running, seed: int) -> float:
-    times: list[float] = []
-    task = asyncio.create_task(attempt(server, prompt_of(20, seed), 1000, times))
-    await until_text(task, times, CANCEL_AFTER)
-    return await _until_free(server, task)
-
-
-async def _cancel_prompt(server: Running, words: int, seed: int) -> float:
-    task = asyncio.create_task(attempt(server, prompt_of(words, seed), 64))
-    while not await _num_running(server):
-        if task.done():
-            raise Broken("a prompt was computed before it was seen to run")
-    await asyncio.sleep(INTO_PROMPT_S)
-    return await _until_free(server, task)
-
-
-async def _until_free(server: Running, task: "asyncio.Task[Answer]") -> float:
-    if task.done():
-        raise Broken("an answer ended before it was cancelled")
-    begun = time.perf_counter()
-    await _cancel(task)
-    while await _num_running(server):
-        if time.perf_counter() - begun > _FREE_WITHIN_S:
-            raise Broken(f"a slot was not free {_FREE_WITHIN_S:.0f} s after a cancel")
-    return 1e3 * (time.perf_counter() - begun)
-
-
-async def _num_running(server: Running) -> int:
-    models = (await exchange(server, "GET", "/api/ps"))["models"]
-    return sum(int(model["num_running"]) for model in models)
-
-
-async def _cancel(*tasks: "asyncio.Task[Answer]") -> None:
+async def end_answers(*tasks: "asyncio.Task[Answer]") -> None:
+    """Close their connections."""
     for task in tasks:
         task.cancel()
     for task in tasks:
@@ -225,61 +175,7 @@ async def _cancel(*tasks: "asyncio.Task[Answer]") -> None:
             await task
 
 
-class EmbedWire(Protocol):
-    """How a server is asked for embeddings."""
-
-    path: str
-
-    def vectors(self, reply: Mapping[str, Any]) -> Sequence[Any]:
-        """What came, one item a text."""
-
-
-class OllamaEmbedWire:
-    path = "/api/embed"
-
-    def vectors(self, reply: Mapping[str, Any]) -> Sequence[Any]:
-        found: Sequence[Any] = reply["embeddings"]
-        return found
-
-
-class OpenAIEmbedWire:
-    path = "/v1/embeddings"
-
-    def vectors(self, reply: Mapping[str, Any]) -> Sequence[Any]:
-        found: Sequence[Any] = reply["data"]
-        return found
-
-
-class Embeddings:
-    """Texts per second: one request of many texts, and many clients with one text each."""
-
-    def __init__(self, wire: EmbedWire) -> None:
-        self._wire = wire
-
-    async def __call__(self, server: Running, seed: int) -> Figures:
-        await self._embed(server, prompts_of(2, TEXT_WORDS, 7))
-        begun = time.perf_counter()
-        await self._embed(server, prompts_of(BATCH_TEXTS, TEXT_WORDS, seed))
-        batch_s = time.perf_counter() - begun
-        begun = time.perf_counter()
-        seeds = range(seed + 100, seed + 100 * (CLIENTS + 1), 100)
-        await asyncio.gather(*(self._client(server, one) for one in seeds))
-        clients_s = time.perf_counter() - begun
-        return {"batch": BATCH_TEXTS / batch_s, "clients": CLIENTS * TEXTS_EACH / clients_s}
-
-    async def _client(self, server: Running, seed: int) -> None:
-        for text in prompts_of(TEXTS_EACH, TEXT_WORDS, seed):
-            await self._embed(server, [text])
-
-    async def _embed(self, server: Running, texts: Sequence[str]) -> None:
-        body = {"model": MODEL, "input": texts}
-        reply = await exchange(server, "POST", self._wire.path, body)
-        count = len(self._wire.vectors(reply))
-        if count != len(texts):
-            raise Broken(f"{server.program.name} embedded {count} of {len(texts)} texts")
-
-
-async def _words(server: Running, num_tokens: int) -> int:
+async def words_of(server: Running, num_tokens: int) -> int:
     """How many words make so many tokens; the request that finds out is the warm-up too."""
     answer = await ask(server, prompt_of(PROMPT_WORDS, 7), 4)
     return num_tokens * PROMPT_WORDS // _prompt_tokens(answer)

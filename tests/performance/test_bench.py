@@ -18,15 +18,13 @@ from click.testing import CliRunner
 from server.models.name import ModelName
 from server.models.store import Store
 from tests.performance import __main__ as program
-from tests.performance import cases, measures, peers, report, shapes
+from tests.performance import cancels, cases, measures, peers, report, shapes
 from tests.performance.cases import CASES, Case, Figure, chosen
 from tests.performance.compare import Comparison, Results, turns
+from tests.performance.embeddings import Embeddings, OllamaEmbedWire, OpenAIEmbedWire
 from tests.performance.load import Answer, Batch, ask, attempt, prompt_of
 from tests.performance.measures import (
-    Embeddings,
     Figures,
-    OllamaEmbedWire,
-    OpenAIEmbedWire,
     Throughput,
     longest_gap,
 )
@@ -230,9 +228,9 @@ async def test_every_measure_works_on_our_server(
 async def test_long_prompts_and_cancels_are_measured_on_our_server(
     tmp_path: Path, free_port: Port, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measures, "CANCELS", 2)
+    monkeypatch.setattr(cancels, "CANCELS", 2)
     async with running(_fake(tmp_path, 0.3), free_port(), tmp_path / "log") as server:
-        found = await measures.cancels(server, 1)
+        found = await cancels.cancels(server, 1)
     assert found.keys() == {"decode p50", "decode max", "prompt p50", "prompt max"}
     assert all(value > 0 for value in found.values())
     monkeypatch.setattr(measures, "LONG_PROMPTS", 1)
