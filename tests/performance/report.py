@@ -92,7 +92,10 @@ def table(found: Sequence[Row]) -> str:
     ]
     for row in found:
         peer = f"{_value(row.peer, row.unit)} {row.peer_name}" if row.peer else ""
-        cells = (row.case, row.name, _value(row.ours, row.unit), peer, _spread(row), row.verdict)
+        # The number that the verdict is about, where that is not the median.
+        worst = row.held_against_bar if row.held == "worst" else None
+        mine = _value(row.ours if worst is None else [worst], row.unit)
+        cells = (row.case, row.name, mine, peer, _spread(row), row.verdict)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

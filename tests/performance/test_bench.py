@@ -388,6 +388,7 @@ def test_each_kind_of_bar(figure: Figure, verdict: str) -> None:
     (row,) = report.rows([case], results)
     assert row.verdict == verdict
     assert verdict in report.table([row])
+    assert ("| 2 |" if figure.held == "worst" else "| 1") in report.table([row])
 
 
 def test_a_peer_without_figures_leaves_ours() -> None:
