@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from server.engine.config import EngineConfig
+from server.engine.interrupts import Interrupts
 from server.engine.llama import LlamaBackend
 from server.engine.loop import Loop, make_loop
 from server.engine.messages import Abort, Step, Submit
@@ -38,7 +39,8 @@ class Counter:
 def open_loop(weights: Path, config: EngineConfig, counter: Counter) -> tuple[LlamaBackend, Loop]:
     """What a runner puts together when it loads a model."""
     backend = LlamaBackend(str(weights), config)
-    return backend, make_loop(backend, config, counter.publish, time.monotonic_ns)
+    interrupts = Interrupts(backend)
+    return backend, make_loop(backend, config, counter.publish, time.monotonic_ns, interrupts)
 
 
 def tokens_per_s(
