@@ -107,7 +107,12 @@ class Backend(Protocol):
 
     @property
     def can_rewind(self) -> bool:
-        """Whether `trim` can take back the last few tokens of a slot."""
+        """Whether `trim` can take back tokens of a slot, so that others may begin like it."""
+
+    @property
+    def survives_failure(self) -> bool:
+        """Whether a decode that was interrupted or found no space leaves all cells but its own
+        as they were."""
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
         """Token ids of the segments; BOS in front once if the model wants it."""
@@ -124,11 +129,10 @@ class Backend(Protocol):
     def decode(self, rows: Sequence[Row]) -> Decoded:
         """Compute a batch; rows of a slot are contiguous and in order of position."""
 
-    def fork(self, source: int, target: int, length: int) -> None:
-        """Let slot `target` hold a copy of what `source` holds, of at least `length` tokens.
-
-        With shared cells of just so many, without copying them.
-        """
+    def fork(self, source: int, target: int, length: int) -> bool:
+        """Let slot `target` hold the first `length` tokens of `source`: the same cells where
+        memory is shared, else a copy, which may be made in the next decode only. False: the
+        memory cannot do that, and the target is empty now."""
 
     def save(self, slot: int) -> Sized | None:
         """The state of a slot as bytes of the host; None if it cannot be had now."""

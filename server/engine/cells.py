@@ -38,9 +38,9 @@ class Cells:
         held = set(self._held[slot][:length])
         return len(held.union(*(self._held[slot] for slot in slots)))
 
-    def is_shared(self, slot: int) -> bool:
-        """Whether another slot refers to any cell of this one."""
-        return any(self._holders[cell] > 1 for cell in self._held[slot])
+    def is_shared(self, slot: int, start: int) -> bool:
+        """Whether another slot refers to any cell of this one from `start` on."""
+        return any(self._holders[cell] > 1 for cell in self._held[slot][start:])
 
     def extend(self, slot: int, count: int) -> None:
         """A slot has computed `count` more tokens."""

@@ -57,7 +57,7 @@ class _Builder:
         self.add(
             llama_cpp.llama_sampler_init_penalties(
                 self._vocab_size,
-                self._bounded(sampling.repeat_last_n),
+                _bounded(sampling.repeat_last_n, self._context),
                 sampling.repeat_penalty,
                 sampling.frequency_penalty,
                 sampling.presence_penalty,
@@ -72,7 +72,7 @@ class _Builder:
                 sampling.dry_multiplier,
                 sampling.dry_base,
                 sampling.dry_allowed_length,
-                self._bounded(sampling.dry_penalty_last_n),
+                _bounded(sampling.dry_penalty_last_n, self._context),
                 (ctypes.c_char_p * len(breakers))(*breakers),
                 len(breakers),
             )
@@ -111,9 +111,10 @@ class _Builder:
             )
         )
 
-    def _bounded(self, last_n: int) -> int:
-        """llama.cpp makes room for as many tokens as it is told, 4 bytes each."""
-        return self._context if last_n < 0 else min(last_n, self._context)
+
+def _bounded(last_n: int, context: int) -> int:
+    """llama.cpp makes room for as many tokens as it is told, 4 bytes each."""
+    return context if last_n < 0 else min(last_n, context)
 
 
 class Candidates:
@@ -166,10 +167,15 @@ class Chain:
         seed = secrets.randbits(32) if sampling.seed is None else sampling.seed % 2**32
         self.nucleus = sampling.top_p if _has_nucleus(sampling) else None
         front, back = (_Builder(vocab, vocab_size, context) for _ in range(2))
-        _add_changes(front if self.nucleus else back, sampling, banned)
+        _add_changes(front if self.nucleus is not None else back, sampling, banned)
         _add_choice(back, sampling, seed)
         self.has_front = bool(llama_cpp.llama_sampler_chain_n(front.pointer))
         self.front, self.back = front.pointer, back.pointer
+        # How many tokens it looks back over at most; 0 if it does not.
+        self.look_back = max(
+            _bounded(sampling.repeat_last_n, context) if _penalizes(sampling) else 0,
+            _bounded(sampling.dry_penalty_last_n, context) if sampling.dry_multiplier > 0 else 0,
+        )
         self._is_open = True
 
     def accept(self, token: int) -> None:

@@ -6,6 +6,7 @@ import msgspec
 
 # llama.cpp's own limit of sequences in one context.
 MOST_SLOTS = 256
+Speculate = Literal["off", "auto", "on"]
 FlashAttention = Literal["auto", "on", "off"]
 SplitMode = Literal["none", "layer", "row"]
 CacheType = Literal["f16", "f32", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
@@ -73,7 +74,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int = 4
     pool: int = 0
     parking_bytes: int = 0
-    speculate: Literal["off", "auto", "on"] = "off"
+    speculate: Speculate = "off"
     threads: int = 0
     batch_threads: int = 0
     batch: int = 2048

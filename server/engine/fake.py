@@ -51,7 +51,12 @@ class FakeBackend:
         self._interrupted = threading.Event()
         self.num_slots, self.num_cells = config.num_slots, config.num_cells
         self.can_rewind = True
+        self.survives_failure = True
         self._cells: list[list[_Cell]] = [[] for _ in range(config.num_slots)]
+        # Split memory, as in llama.cpp: what is copied is known at once, but the next decode
+        # copies it. `_held` is what each slot would compute with.
+        self._held: list[list[int]] = [[] for _ in range(config.num_slots)]
+        self._pending_copies: list[tuple[int, int]] = []
         self._rows: Sequence[Row] = ()
         self._read: dict[int, list[int]] = {}
         self.info = ModelInfo(
@@ -94,6 +99,7 @@ class FakeBackend:
         return FakeSampler(self.detokenize(request.tokens), request, self._token_of)
 
     def decode(self, rows: Sequence[Row]) -> Decoded:
+        self._copy_pending()
         if self.num_cells is not None and self.num_used + len(rows) > self.num_cells:
             return Decoded.NO_SPACE
         for row in rows:
@@ -101,19 +107,24 @@ class FakeBackend:
             if row.position != len(cells) or len(cells) >= self.info.context:
                 return Decoded.REFUSED
             cells.append(_Cell(row.token))
+            self._hold(row.slot)
         self._rows = rows
         if self._interrupted.wait(self._costs.step_s + self._costs.row_s * len(rows)):
             return Decoded.INTERRUPTED
         return Decoded.OK
 
-    def fork(self, source: int, target: int, length: int) -> None:
-        cells = self._cells[source]
+    def fork(self, source: int, target: int, length: int) -> bool:
+        cells = self._cells[source][:length]
         if self.num_cells is None:
             self._cells[target] = [_Cell(cell.token) for cell in cells]
+            self._pending_copies.append((source, target))
         else:
-            self._cells[target] = cells[:length]
+            self._cells[target] = cells
+        return True
 
-    def save(self, slot: int) -> list[int]:
+    def save(self, slot: int) -> list[int] | None:
+        if any(target == slot for _, target in self._pending_copies):
+            return None
         return self.cells(slot)
 
     def restore(self, slot: int, state: Sized) -> bool:
@@ -121,6 +132,7 @@ class FakeBackend:
         if self.num_cells is not None and self.num_used + len(state) > self.num_cells:
             return False
         self._cells[slot] = [_Cell(token) for token in cast(list[int], state)]
+        self._hold(slot)
         return True
 
     def trim(self, slot: int, length: int) -> bool:
@@ -128,9 +140,11 @@ class FakeBackend:
         return True
 
     def shift(self, slot: int, keep: int, discard: int) -> None:
-        if any(cell in other for other in self._others(slot) for cell in self._cells[slot]):
+        moved = self._cells[slot][keep + discard :]
+        if any(cell in other for other in self._others(slot) for cell in moved):
             raise RuntimeError("shared cells would be shifted for others, too")
         del self._cells[slot][keep : keep + discard]
+        self._hold(slot)
 
     def embed_shape(self) -> EmbedShape:
         return EMBED_SHAPE
@@ -163,6 +177,18 @@ class FakeBackend:
 
     def arm(self) -> None:
         self._interrupted.clear()
+
+    def _hold(self, slot: int) -> None:
+        self._held[slot] = self.cells(slot)
+
+    def _copy_pending(self) -> None:
+        for source, target in self._pending_copies:
+            self._held[target] = list(self._held[source])
+        self._pending_copies.clear()
+        for slot, held in enumerate(self._held):
+            known = self.cells(slot)
+            if self.num_cells is None and held[: len(known)] != known:
+                raise RuntimeError(f"slot {slot} would compute with what is not its own")
 
     def _others(self, slot: int) -> list[set["_Cell"]]:
         return [set(cells) for number, cells in enumerate(self._cells) if number != slot]

@@ -87,12 +87,13 @@ class LlamaBackend:
         self._abort: Any = _abort_callback()
         self._adapters = [(self._open_adapter(path), scale) for path, scale in adapters]
         self.num_slots, self.num_cells = config.num_slots, config.num_cells
-        # What layers with a sliding window keep; 0 if all of it is there.
-        self._window = 0
-        if not config.attention.swa_full:
-            self._window = llama_cpp.llama_model_n_swa(self._model)
+        # How far layers with a sliding window look back; 0 if there are none.
+        self._window: int = llama_cpp.llama_model_n_swa(self._model)
         # Recurrent memory has one state per sequence and no way back to an earlier one.
-        self.can_rewind = not self._is_recurrent() and not self._window
+        has_all = not self._window or config.attention.swa_full
+        self.can_rewind = has_all and not self._is_recurrent()
+        # When llama.cpp takes a batch back, cells that it had dropped for it stay dropped.
+        self.survives_failure = not (self._window and config.num_cells is not None)
         # Split memory: copies that the next decode makes, as (source, target).
         self._pending_copies: list[tuple[int, int]] = []
         self._can_generate = not self._only_embeds()
@@ -149,14 +150,15 @@ class LlamaBackend:
             self._pending_copies.clear()
         return _DECODED.get(code, Decoded.REFUSED)
 
-    def fork(self, source: int, target: int, length: int) -> None:
+    def fork(self, source: int, target: int, length: int) -> bool:
         llama_cpp.llama_memory_seq_rm(self._memory, target, -1, -1)
         if self.num_cells is not None:
             llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, length)
-            return
-        # With split memory only a copy of the whole range is allowed; the caller trims.
-        llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
-        self._pending_copies.append((source, target))
+        else:
+            # Only a copy of the whole range is allowed.
+            llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+            self._pending_copies.append((source, target))
+        return self.trim(target, length)
 
     def save(self, slot: int) -> NDArray[np.uint8] | None:
         if any(target == slot for _, target in self._pending_copies):
@@ -168,8 +170,8 @@ class LlamaBackend:
 
     def restore(self, slot: int, state: Sized) -> bool:
         llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
-        if any(source == slot for source, _ in self._pending_copies):
-            return False  # what is written now would be copied instead
+        if any(slot in pair for pair in self._pending_copies):
+            return False  # what is written now would be copied, or copied over
         saved = cast(NDArray[np.uint8], state)
         read = llama_cpp.llama_state_seq_set_data(self._context, _bytes(saved), saved.size, slot)
         if read != saved.size:
@@ -196,7 +198,7 @@ class LlamaBackend:
         if not self._window:
             return True
         first: int = llama_cpp.llama_memory_seq_pos_min(self._memory, slot)
-        return 0 <= first <= max(0, length - self._window)
+        return 0 <= first <= max(0, length - self._window + 1)
 
     def shift(self, slot: int, keep: int, discard: int) -> None:
         llama_cpp.llama_memory_seq_rm(self._memory, slot, keep, keep + discard)

@@ -8,7 +8,7 @@ import msgspec
 
 from server.engine.backend import Backend, Decoded, RequestError, Row, Sampled, Sampler
 from server.engine.cells import Cells
-from server.engine.config import EngineConfig
+from server.engine.config import EngineConfig, Speculate
 from server.engine.detokenizer import Detokenizer, Text
 from server.engine.interrupts import Interrupts
 from server.engine.messages import Abort, FailureKind, Step, Submit
@@ -19,7 +19,7 @@ from server.engine.parking import Parking
 from server.engine.scheduler import Chunk, Scheduler, shift_for
 from server.engine.sequence import Sequence
 from server.engine.slots import Slots
-from server.engine.speculation import Speculate, Speculation
+from server.engine.speculation import Speculation
 from server.engine.types import EngineStats, FinishReason, Request
 from server.engine.waiting import QueueFull
 
@@ -37,7 +37,7 @@ class _Writer:
 
 
 class _Counts(msgspec.Struct):
-    """What has been done since the start: the last fields of `EngineStats`, in its order."""
+    """What has been done since the start: fields of `EngineStats`."""
 
     num_steps: int = 0
     prompt_tokens: int = 0
@@ -73,7 +73,7 @@ class Loop:
         self._mover = Mover(backend, scheduler.slots)
         self._outbox = Outbox(publish)
         self._clock_ns = clock_ns
-        self._batch = batch
+        self._was_interrupted = False
         self._pace = Pace(batch)
         self._speculation = Speculation(speculate if backend.can_rewind else "off", self._pace)
         self._writers: dict[int, _Writer] = {}
@@ -118,7 +118,7 @@ class Loop:
         has_shifted = self._make_room()
         chunks = self._plan()
         if chunks:
-            self._decode(chunks, may_interrupt=not has_shifted)
+            self._decode(chunks, has_shifted=has_shifted)
         self._flush()
 
     def computed(self) -> dict[int, list[int]]:
@@ -128,7 +128,7 @@ class Loop:
     def check_integrity(self) -> None:
         """Raise AssertionError if the books contradict each other."""
         self._scheduler.check_integrity()
-        if set(self._writers) < {s.id for s in self._scheduler.running}:
+        if not {s.id for s in self._scheduler.running} <= set(self._writers):
             raise AssertionError("a sequence runs without a sampler")
         if self._scheduler.is_idle and self._writers:
             raise AssertionError(f"samplers of {set(self._writers)} have leaked")
@@ -142,11 +142,27 @@ class Loop:
 
     def _admit(self) -> None:
         while (admission := self._scheduler.next()) is not None:
+            if admission.placement.parked and self._mover.has_copied:
+                return  # after the next step
+            sequence = admission.sequence
+            is_new = sequence.id not in self._writers
+            if is_new and not self._open(sequence):
+                continue
             kept = self._mover.place(admission.placement)
             self._scheduler.start(admission, kept)
             self._outbox.has_news = True
-            if admission.sequence.id not in self._writers:
-                self._begin(admission.sequence, kept)
+            if is_new:
+                self._begin(sequence, kept)
+
+    def _open(self, sequence: Sequence) -> bool:
+        """Make what a request needs, before anything is moved for it; False if it cannot be."""
+        try:
+            sampler = self._backend.sampler(sequence.request)
+        except RequestError as error:
+            self._fail(sequence, "invalid_request", str(error))
+            return False
+        self._writers[sequence.id] = _Writer(sampler, Detokenizer(sequence.request.stop))
+        return True
 
     def _begin(self, sequence: Sequence, kept: int) -> None:
         """A request runs for the first time."""
@@ -154,12 +170,6 @@ class Loop:
         sequence.num_cached = kept
         self._counts.cached_tokens += kept
         self._counts.prompt_tokens += sequence.num_prompt
-        try:
-            sampler = self._backend.sampler(sequence.request)
-        except RequestError as error:
-            self._fail(sequence, "invalid_request", str(error))
-            return
-        self._writers[sequence.id] = _Writer(sampler, Detokenizer(sequence.request.stop))
 
     # space
 
@@ -168,19 +178,22 @@ class Loop:
         while True:
             num_decoding = self._scheduler.num_decoding
             chunks = self._scheduler.schedule(self._pace.prompt_rows(num_decoding))
-            if self._speculation.is_on and len(chunks) == num_decoding:
-                chunks = self._with_drafts(chunks)
-            if not self._scheduler.num_missing_cells(chunks) or not self._reclaim():
-                return chunks
+            missing = self._scheduler.num_missing_cells(chunks)
+            if not missing or not self._reclaim(missing):
+                break
+        if self._speculation.is_on and len(chunks) == num_decoding:
+            return self._with_drafts(chunks)
+        return chunks
 
     def _with_drafts(self, chunks: list[Chunk]) -> list[Chunk]:
-        drafts = self._speculation.drafts([c.sequence for c in chunks], self._batch - len(chunks))
+        room = self._scheduler.num_free_rows(chunks)
+        drafts = self._speculation.drafts([c.sequence for c in chunks], room)
         return [replace(c, draft=drafts.get(c.sequence.id, [])) for c in chunks]
 
-    def _reclaim(self) -> bool:
+    def _reclaim(self, num_cells: int) -> bool:
         """Free some cells: of cached prefixes first, then of who runs shortest. False if
         there is nothing to free."""
-        if self._mover.evict():
+        if self._mover.evict(num_cells):
             return True
         slot = self._scheduler.preempt()
         if slot is None:
@@ -206,7 +219,7 @@ class Loop:
 
     def _shift(self, sequence: Sequence, keep: int, discard: int) -> bool:
         cells = self._slots.cells
-        if cells is not None and cells.is_shared(sequence.slot):
+        if cells is not None and cells.is_shared(sequence.slot, keep + discard):
             # Moving shared cells would move them for the others, too: computed again instead.
             self._rewind(sequence, min(keep, sequence.num_computed))
             sequence.drop(keep, discard)
@@ -222,15 +235,16 @@ class Loop:
 
     # decoding
 
-    def _decode(self, chunks: list[Chunk], *, may_interrupt: bool) -> None:
+    def _decode(self, chunks: list[Chunk], *, has_shifted: bool) -> None:
         rows = [row for chunk in chunks for row in _rows(chunk)]
         num_decoding = sum(c.num_rows for c in chunks if c.sequence.is_decoding)
-        # llama.cpp rotates shifted keys at the start of the next decode, and an interrupt there
-        # would leave them as they were.
-        prompts = (c.sequence.id for c in chunks if not c.sequence.is_decoding)
+        prompts = [c.sequence.id for c in chunks if not c.sequence.is_decoding]
+        may_end = self._may_interrupt(chunks) and not has_shifted
         begun_ns = self._clock_ns()
-        with self._interrupts.may_end(prompts if may_interrupt else ()):
+        with self._interrupts.may_end(prompts if may_end else ()):
             result = self._backend.decode(rows)
+        self._was_interrupted = result is Decoded.INTERRUPTED
+        self._mover.has_copied = self._mover.has_copied and result is Decoded.REFUSED
         if result is not Decoded.OK:
             self._recover(chunks, result)
             return
@@ -239,17 +253,36 @@ class Loop:
         self._counts.num_steps += 1
         self._sample(chunks, now_ns)
 
+    def _may_interrupt(self, chunks: list[Chunk]) -> bool:
+        """Whether an aborted prompt may end the step, so that its slot is free at once.
+
+        Not twice in a row where that costs others their work: who types and cancels all the
+        time must not stop them. Not where the memory would not survive it. (Nor in a step for
+        which keys were shifted: llama.cpp rotates them at its start, and an interrupt there
+        would leave them wrong.)
+        """
+        return self._backend.survives_failure and (not self._was_interrupted or len(chunks) == 1)
+
     def _recover(self, chunks: list[Chunk], result: Decoded) -> None:
         """Bring the slots of a batch that was not computed back to what they held."""
-        for chunk in chunks:
-            self._rewind(chunk.sequence, chunk.sequence.num_computed)
+        if result is not Decoded.REFUSED and self._backend.survives_failure:
+            for chunk in chunks:
+                self._rewind(chunk.sequence, chunk.sequence.num_computed)
+        else:
+            self._start_over()
         if result is Decoded.INTERRUPTED:
             return
-        if result is Decoded.NO_SPACE and self._reclaim():
+        if result is Decoded.NO_SPACE and self._reclaim(len(chunks)):
             return
         _log.error("decode of %d chunks ended with %s", len(chunks), result.value)
         for chunk in chunks:
             self._fail(chunk.sequence, "engine_crashed", "the model could not compute this batch")
+
+    def _start_over(self) -> None:
+        """What the memory holds is not certain any more: compute everything again."""
+        self._mover.forget_idle()
+        for sequence in self._scheduler.running:
+            self._rewind(sequence, 0)
 
     def _sample(self, chunks: list[Chunk], now_ns: int) -> None:
         row = -1
@@ -349,14 +382,14 @@ class Loop:
 
     def _stats(self) -> EngineStats:
         return EngineStats(
-            self._scheduler.num_running,
-            self._scheduler.num_waiting,
-            self._slots.num_cells_used,
-            self._backend.num_cells or len(self._slots) * self._backend.info.context,
-            self._slots.parking.num_bytes,
-            self._mover.num_parked,
-            self._mover.num_restored,
-            *msgspec.structs.astuple(self._counts),
+            num_running=self._scheduler.num_running,
+            num_waiting=self._scheduler.num_waiting,
+            num_cells_used=self._slots.num_cells_used,
+            num_cells=self._backend.num_cells or len(self._slots) * self._backend.info.context,
+            parked_bytes=self._slots.parking.num_bytes,
+            num_parked=self._mover.num_parked,
+            num_restored=self._mover.num_restored,
+            **msgspec.structs.asdict(self._counts),
         )
 
 
@@ -373,6 +406,7 @@ def make_loop(
         num_slots,
         cells=None if num_cells is None else Cells(num_cells, num_slots),
         parking=Parking(config.parking_bytes),
+        can_branch=backend.can_rewind,
     )
     scheduler = Scheduler(slots, parallel=config.parallel, batch=config.batch, queue=config.queue)
     return Loop(

@@ -13,6 +13,8 @@ LONGEST_STEP_NS = 10 * 10**9
 MIN_PROMPT_ROWS = 32
 _UNMEASURED_ROWS = 512
 _WEIGHT = 0.25
+# What was measured so many steps ago may have been a hiccup and is measured anew.
+_STALE_STEPS = 1000
 
 
 @dataclass(slots=True)
@@ -21,6 +23,8 @@ class Pace:
 
     batch: int
     _decode_ns: dict[int, float] = field(default_factory=dict)
+    _measured_at: dict[int, int] = field(default_factory=dict)
+    _num_observed: int = 0
     _prompt_row_ns: float = 0.0
 
     def prompt_rows(self, num_decoding: int) -> int:
@@ -40,17 +44,23 @@ class Pace:
         """What a step of so many decode rows takes, from the measured one that is nearest."""
         if not self._decode_ns:
             return None
+        if num_rows in self._decode_ns:
+            return self._decode_ns[num_rows]
         nearest = min(self._decode_ns, key=lambda rows: abs(rows - num_rows))
         return self._decode_ns[nearest] * max(1.0, num_rows / nearest)
 
     def has_measured(self, num_rows: int) -> bool:
-        """Whether a step of just so many decode rows was measured."""
-        return num_rows in self._decode_ns
+        """Whether a step of just so many decode rows was measured lately."""
+        measured_at = self._measured_at.get(num_rows)
+        return measured_at is not None and self._num_observed - measured_at < _STALE_STEPS
 
     def observe(self, num_decode_rows: int, num_prompt_rows: int, duration_ns: int) -> None:
         """A step took so long."""
         if not num_prompt_rows:
-            known = self._decode_ns.get(num_decode_rows, float(duration_ns))
+            is_known = self.has_measured(num_decode_rows)
+            known = self._decode_ns[num_decode_rows] if is_known else float(duration_ns)
+            self._num_observed += 1
+            self._measured_at[num_decode_rows] = self._num_observed
             self._decode_ns[num_decode_rows] = known + _WEIGHT * (duration_ns - known)
             return
         if num_prompt_rows < MIN_PROMPT_ROWS:

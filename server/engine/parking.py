@@ -18,6 +18,10 @@ class Parked:
     tokens: list[int]
     state: Sized
 
+    def begins_with(self, tokens: Tokens[int]) -> bool:
+        """Whether these tokens are the first of it."""
+        return common_prefix(self.tokens, tokens, len(tokens)) == len(tokens)
+
 
 class Parking:
     """Parked prefixes, the least recently parked out first when `limit_bytes` is reached."""
@@ -27,7 +31,9 @@ class Parking:
         self._parked: list[Parked] = []
         self.num_bytes = 0
 
-    def __len__(self) -> int:
+    @property
+    def num_parked(self) -> int:
+        """How many states are here."""
         return len(self._parked)
 
     @property
@@ -37,26 +43,31 @@ class Parking:
 
     def add(self, parked: Parked) -> bool:
         """Keep a state, and only the longest of those that go on from each other.
-        False if it is larger than the limit."""
-        if len(parked.state) > self._limit_bytes:
+        False if it is not kept."""
+        if len(parked.state) > self._limit_bytes or self.holds(parked.tokens):
             return False
-        for other in [p for p in self._parked if _is_beginning(p.tokens, parked.tokens)]:
-            self.remove(other)
+        for other in [p for p in self._parked if parked.begins_with(p.tokens)]:
+            self.take(other)
         self._parked.append(parked)
         self.num_bytes += len(parked.state)
         while self.num_bytes > self._limit_bytes:
-            self.remove(self._parked[0])
+            self.take(self._parked[0])
         return True
 
-    def remove(self, parked: Parked) -> None:
-        """Let go of a state."""
+    def take(self, parked: Parked) -> None:
+        """Let go of a state that is here."""
         self._parked.remove(parked)
         self.num_bytes -= len(parked.state)
 
+    def holds(self, tokens: Tokens[int]) -> bool:
+        """Whether a state goes on from just these tokens."""
+        return any(p.begins_with(tokens) for p in self._parked)
+
     def longest(self, tokens: Tokens[int], most: int) -> tuple[Parked | None, int]:
-        """The state with the longest common prefix, at most `most` tokens, and its length."""
+        """The state with the longest common prefix, at most `most` tokens, and its length.
+        Among equals the shortest, which loses least when it is cut."""
         found = ((p, common_prefix(p.tokens, tokens, most)) for p in self._parked)
-        return max(found, key=lambda pair: pair[1], default=(None, 0))
+        return max(found, key=lambda pair: (pair[1], -len(pair[0].tokens)), default=(None, 0))
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the books contradict each other."""
@@ -64,7 +75,3 @@ class Parking:
             raise AssertionError("parked bytes and their sum disagree")
         if self.num_bytes > self._limit_bytes:
             raise AssertionError(f"{self.num_bytes} bytes parked of {self._limit_bytes}")
-
-
-def _is_beginning(a: Tokens[int], b: Tokens[int]) -> bool:
-    return len(a) <= len(b) and common_prefix(a, b, len(a)) == len(a)

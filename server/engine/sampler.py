@@ -6,7 +6,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from server.engine.backend import Sampled
+from server.engine.backend import RequestError, Sampled
 from server.engine.chain import Candidates, Chain, looks_back
 from server.engine.grammar import Constraint
 from server.engine.llama_vocab import LlamaVocab
@@ -49,7 +49,7 @@ class LlamaSampler:
             and not looks_back(sampling)
             and constraint is None
         )
-        if looks_back(sampling):
+        if self._chain.look_back:
             self._prime(request)
 
     def sample(self, row: int) -> Sampled:
@@ -69,7 +69,7 @@ class LlamaSampler:
 
     def _prime(self, request: Request) -> None:
         """Show the prompt to what looks back, as llama.cpp's server does."""
-        for token in request.tokens:
+        for token in request.tokens[-self._chain.look_back :]:
             self._chain.accept(token)
 
     def _sample_here(self, logits: NDArray[np.float32]) -> int:
@@ -79,6 +79,8 @@ class LlamaSampler:
             if not self._constraint.allows(token):
                 mask = self._constraint.mask(self._vocab.size)
                 token = self._choose(np.where(mask, logits, np.float32(-np.inf)))
+                if not mask[token]:
+                    raise RequestError("the format and logit_bias leave no token to go on with")
             self._constraint.accept(token)
         self._chain.accept(token)
         return token

@@ -63,6 +63,8 @@ class Scheduler:
         self._queue = queue
         self._waiting = Waiting()
         self._running: dict[int, Sequence] = {}
+        # Who waits for whose prompt, and for how much of it.
+        self._leaders: dict[int, tuple[Sequence, int]] = {}
 
     @property
     def num_waiting(self) -> int:
@@ -104,38 +106,51 @@ class Scheduler:
         if not num_free or not self._waiting:
             return None
         running = Counter(s.request.owner for s in self._running.values())
+        does_one_follow = False
         for sequence in self._waiting.in_order(running):
-            placement = self.slots.place(sequence.tokens)
-            if num_free == 0 or placement is None or not self._fits(sequence, placement):
+            # A slot stays free for those who wait for a copy: for one, who leads the next.
+            if num_free <= does_one_follow:
                 return None
-            if self.slots.coming_prefix(sequence.tokens) < placement.keep + MIN_COMING_TOKENS:
+            if self._still_follows(sequence):
+                does_one_follow = True
+                continue
+            placement = self.slots.place(sequence.tokens)
+            if placement is None or not self._fits(sequence, placement):
+                return None
+            if not self._follow(sequence, placement.keep):
                 return Admission(sequence, placement)
-            # Its slot stays free for it.
-            num_free -= 1
+            does_one_follow = True
         return None
 
     def start(self, admission: Admission, kept: int) -> None:
         """A sequence runs from now; its slot holds its first `kept` tokens."""
         sequence = admission.sequence
         self._waiting.take(sequence)
+        self._leaders.pop(sequence.id, None)
         self.slots.take(admission.placement, kept, sequence)
         self._running[sequence.id] = sequence
 
     def schedule(self, prompt_rows: int) -> list[Chunk]:
         """The chunks of the next step, by slot id; empty when nothing runs.
 
-        At most `prompt_rows` rows are of prompts.
+        At most `prompt_rows` rows are of prompts: half of them are for the one that was
+        admitted first, the others go to the shortest, so that neither waits for the other.
         """
+        decoding = [s for s in self._running.values() if s.is_decoding]
+        rows = {s.id: 1 for s in decoding}
+        left = min(prompt_rows, self._batch - len(decoding))
+        reading = [s for s in self._running.values() if not s.is_decoding]
+        oldest = reading[:1]
+        for sequence in (*oldest, *sorted(reading, key=lambda s: s.num_pending), *oldest):
+            had = rows.get(sequence.id, 0)
+            most = (left + 1) // 2 if not had and sequence in oldest else left
+            rows[sequence.id] = had + min(sequence.num_pending - had, most)
+            left -= rows[sequence.id] - had
         chunks = [
-            Chunk(s, s.num_computed, len(s.tokens)) for s in self._running.values() if s.is_decoding
+            Chunk(s, s.num_computed, s.num_computed + rows[s.id])
+            for s in self._running.values()
+            if rows[s.id]
         ]
-        left = min(prompt_rows, self._batch - len(chunks))
-        for sequence in self._running.values():
-            if sequence.is_decoding or left <= 0:
-                continue
-            stop = min(len(sequence.tokens), sequence.num_computed + left)
-            left -= stop - sequence.num_computed
-            chunks.append(Chunk(sequence, sequence.num_computed, stop))
         return sorted(chunks, key=lambda chunk: chunk.sequence.slot)
 
     def num_missing_cells(self, chunks: list[Chunk]) -> int:
@@ -143,6 +158,12 @@ class Scheduler:
         if self.slots.cells is None:
             return 0
         return max(0, sum(c.num_rows for c in chunks) - self.slots.cells.num_free)
+
+    def num_free_rows(self, chunks: list[Chunk]) -> int:
+        """How many rows a step may have beside these without making room for them."""
+        num_rows = sum(c.num_rows for c in chunks)
+        free = self._batch if self.slots.cells is None else self.slots.cells.num_free
+        return max(0, min(self._batch, free) - num_rows)
 
     def commit(self, sequence: Sequence, num_tokens: int) -> None:
         """So many more tokens of a running sequence are computed."""
@@ -181,6 +202,7 @@ class Scheduler:
     def remove(self, sequence_id: int) -> Sequence | None:
         """Forget a sequence, wherever it is, and free its slot (`slot` still tells which).
         None if not known."""
+        self._leaders.pop(sequence_id, None)
         sequence = self._running.pop(sequence_id, None)
         if sequence is None:
             return self._waiting.remove(sequence_id)
@@ -196,13 +218,30 @@ class Scheduler:
         if owners & set(self._waiting.ids()):
             raise AssertionError("a sequence runs and waits")
 
+    def _follow(self, sequence: Sequence, keep: int) -> bool:
+        """Whether somebody reads a prompt that begins like this one, for much longer than the
+        `keep` tokens that are there; then this one waits for that."""
+        leader, length = self.slots.coming_prefix(sequence.tokens)
+        if leader is None or length < keep + MIN_COMING_TOKENS:
+            return False
+        self._leaders[sequence.id] = (leader, length)
+        return True
+
+    def _still_follows(self, sequence: Sequence) -> bool:
+        """Whether what it waits for is still being read."""
+        leader, length = self._leaders.get(sequence.id, (None, 0))
+        if leader is None:
+            return False
+        is_running = self._running.get(leader.id) is leader
+        return is_running and leader.num_computed + MIN_COMING_TOKENS <= length
+
     def _fits(self, sequence: Sequence, placement: Placement) -> bool:
         """Whether the memory holds this sequence beside all that run, cached prefixes aside."""
         cells = self.slots.cells
         if cells is None or not self._running:
             return True
         running = self._running.values()
-        shared = (placement.source, placement.keep) if isinstance(placement.source, int) else (0, 0)
+        shared = (0, 0) if placement.source is None else (placement.source, placement.keep)
         held = cells.num_held_by((s.slot for s in running), shared)
         known = held + sum(s.num_pending for s in running) + len(sequence.tokens) - shared[1]
         return known + HEADROOM_TOKENS * (len(running) + 1) <= cells.total

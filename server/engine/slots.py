@@ -10,6 +10,7 @@ ids have no gap, and reads all weights again for each further piece. So running 
 are kept side by side.
 """
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
 
@@ -18,8 +19,11 @@ from server.engine.parking import Parked, Parking
 from server.engine.prefix import common_prefix
 from server.engine.sequence import Sequence
 
-# So many tokens are computed about as fast as a slot is copied, so they may be lost.
+# So many tokens are computed about as fast as a long slot is copied, so they may be lost.
 MAX_LOST_TOKENS = 64
+
+# A common beginning of fewer tokens, such as a model's first token, is not worth a copy.
+MIN_SHARED_TOKENS = 8
 
 
 @dataclass(slots=True)
@@ -56,25 +60,31 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a sequence goes: `slot`, with the first `keep` tokens of `source`.
-
-    The source is a slot (perhaps the same one), a parked state, or nothing.
-    """
+    """Where a sequence goes: `slot`, with the first `keep` tokens of the slot `source`
+    (perhaps the same one) or of a `parked` state, or with nothing."""
 
     slot: int
-    source: int | Parked | None = None
+    source: int | None = None
     keep: int = 0
+    parked: Parked | None = None
 
 
 class Slots:
     """All slots of one context. Pure bookkeeping: the loop moves the cells."""
 
     def __init__(
-        self, count: int, *, cells: Cells | None = None, parking: Parking | None = None
+        self,
+        count: int,
+        *,
+        cells: Cells | None = None,
+        parking: Parking | None = None,
+        can_branch: bool = True,
     ) -> None:
-        """`cells` for a unified memory, None for a split one."""
+        """`cells` for a unified memory, None for a split one. Without `can_branch` what is
+        cached can only be gone on from where it ends, as in recurrent models."""
         self._slots = [Slot(i) for i in range(count)]
         self._clock = 0
+        self._can_branch = can_branch
         self.cells = cells
         self.parking = Parking(0) if parking is None else parking
 
@@ -114,14 +124,17 @@ class Slots:
             return None
         best, keep = self._longest_prefix(tokens)
         parked, length = self.parking.longest(tokens, len(tokens) - 1)
+        if parked is not None and not self._can_branch and length < len(parked.tokens):
+            parked = None
         if parked is not None and length > keep + MAX_LOST_TOKENS:
-            return Placement(self._least_used(idle).id, parked, length)
-        if keep == 0:
-            return Placement(self._beside_running(idle).id)
+            return Placement(_least_used(idle).id, keep=length, parked=parked)
         others = [s for s in idle if s is not best]
-        in_place = best.owner is None and (not others or len(best.cached) - keep <= MAX_LOST_TOKENS)
-        target = best if in_place else self._beside_running(others)
-        return Placement(target.id, best.id, keep)
+        is_hardly_cut = len(best.cached) - keep <= MAX_LOST_TOKENS
+        if keep and best.owner is None and (is_hardly_cut or not others):
+            return Placement(best.id, best.id, keep)
+        if keep < MIN_SHARED_TOKENS:
+            return self._start_anew(idle, tokens)
+        return Placement(self._beside_running(others).id, best.id, keep)
 
     def spare_for(self, slot: int, source: int | None = None) -> int | None:
         """An idle slot, not `source`, that holds what was used longer ago than what this idle
@@ -130,7 +143,7 @@ class Slots:
         if self.cells is not None or len(mine.cached) <= MAX_LOST_TOKENS:
             return None
         others = [s for s in self._slots if s.owner is None and s.id not in (slot, source)]
-        spare = self._least_used([mine, *others])
+        spare = _least_used([mine, *others])
         return None if spare is mine else spare.id
 
     def move_cached(self, slot: int, spare: int) -> None:
@@ -163,23 +176,16 @@ class Slots:
         new.owner.slot = target
         return new.owner
 
-    def coming_prefix(self, tokens: Tokens[int]) -> int:
-        """How much of this prompt will be there once the prompts that are being read are."""
-        most = len(tokens) - 1
-        return max(
-            (
-                common_prefix(s.tokens, tokens, min(most, s.num_coming))
-                for s in self._slots
-                if s.num_coming
-            ),
-            default=0,
-        )
+    def coming_prefix(self, tokens: Tokens[int]) -> tuple[Sequence | None, int]:
+        """Who is reading a prompt that begins like this one, and how far they are the same."""
+        return max(self._coming(tokens), key=lambda pair: pair[1], default=(None, 0))
 
     def is_worth_parking(self, slot: int, keep: int) -> bool:
         """Whether much would be lost if only `keep` tokens of this idle slot stayed."""
         cached = self._slots[slot].cached
         least = len(cached) - MAX_LOST_TOKENS
-        if not self.parking.is_open or keep >= least:
+        is_kept = keep >= least if self._can_branch else keep == len(cached)
+        if not self.parking.is_open or least <= 0 or is_kept or self.parking.holds(cached):
             return False
         return not any(
             common_prefix(s.tokens, cached, s.num_usable) >= least
@@ -208,13 +214,20 @@ class Slots:
     def least_recent(self) -> Slot | None:
         """The cached prefix that was used longest ago."""
         cached = [s for s in self._slots if s.owner is None and s.cached]
-        return min(cached, key=lambda s: s.last_used, default=None)
+        return _least_used(cached) if cached else None
 
-    def forget(self, slot: int) -> None:
-        """The cells of an idle slot are empty now."""
-        self._slots[slot].cached = []
+    def cut(self, slot: int, length: int) -> None:
+        """An idle slot holds only its first `length` tokens now."""
+        self._slots[slot].cached = self._slots[slot].cached[:length]
         if self.cells is not None:
-            self.cells.cut(slot, 0)
+            self.cells.cut(slot, length)
+
+    def could_hold(self, num_cells: int) -> bool:
+        """Whether unified memory has so many cells beside those of running sequences."""
+        if self.cells is None:
+            return True
+        running = self.cells.num_held_by(s.id for s in self._slots if s.owner is not None)
+        return running + num_cells <= self.cells.total
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the books contradict each other."""
@@ -238,7 +251,7 @@ class Slots:
             self.cells.cut(slot, kept)
             return
         self.cells.cut(slot, 0)
-        if isinstance(source, int):
+        if source is not None:
             self.cells.share(source, slot, kept)
         else:
             self.cells.extend(slot, kept)
@@ -246,21 +259,39 @@ class Slots:
     def _longest_prefix(self, tokens: Tokens[int]) -> tuple[Slot, int]:
         most = len(tokens) - 1
         found = ((s, common_prefix(s.tokens, tokens, min(most, s.num_usable))) for s in self._slots)
+        if not self._can_branch:
+            found = ((s, n if n == s.num_usable else 0) for s, n in found)
         # Among equals an idle slot is better (no copy), then the shorter one (less lost).
         return max(found, key=lambda pair: (pair[1], pair[0].owner is None, -pair[0].num_usable))
+
+    def _coming(self, tokens: Tokens[int]) -> Iterator[tuple[Sequence, int]]:
+        most = len(tokens) - 1
+        for slot in self._slots:
+            if slot.owner is not None and slot.num_coming and self._can_branch:
+                length = common_prefix(slot.tokens, tokens, min(most, slot.num_coming))
+                yield slot.owner, length
+
+    def _start_anew(self, idle: list[Slot], tokens: Tokens[int]) -> Placement:
+        """A slot for a prompt that has next to nothing in common with any other."""
+        target = self._beside_running(idle)
+        if not self._can_branch:
+            return Placement(target.id)
+        keep = common_prefix(target.cached, tokens, len(tokens) - 1)
+        return Placement(target.id, target.id if keep else None, keep)
 
     def _beside_running(self, idle: list[Slot]) -> Slot:
         """The idle slot that leaves the fewest gaps between running ones."""
         if self.cells is not None:
-            return self._least_used(idle)
+            return _least_used(idle)
         running = {s.id for s in self._slots if s.owner is not None}
         neighbours = {s.id: len(running & {s.id - 1, s.id + 1}) for s in idle}
         most = max(neighbours.values())
-        return self._least_used([s for s in idle if neighbours[s.id] == most])
+        return _least_used([s for s in idle if neighbours[s.id] == most])
 
-    @staticmethod
-    def _least_used(idle: list[Slot]) -> Slot:
-        return min(idle, key=lambda s: (bool(s.cached), s.last_used, s.id))
+
+def _least_used(idle: list[Slot]) -> Slot:
+    """An empty slot, or the one that was used longest ago."""
+    return min(idle, key=lambda s: (bool(s.cached), s.last_used, s.id))
 
 
 def _check_owner(slot: Slot, owner: Sequence) -> None:

@@ -7,15 +7,15 @@ the distribution is exactly that without guessing.
 
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
-from typing import Literal
 
+from server.engine.config import Speculate
 from server.engine.pace import Pace
 from server.engine.sequence import Sequence
 
-Speculate = Literal["off", "auto", "on"]
-
 MOST_GUESSES = 8
 _LONGEST_NGRAM, _SHORTEST_NGRAM = 3, 2
+# Of a long text, what is said at its end is repeated most, and reading it all takes time.
+_LONGEST_MEMORY = 8192
 _WEIGHT = 0.2
 # What a guess has to win at least, so that noise in the measured costs decides nothing.
 _MIN_GAIN = 1.05
@@ -32,33 +32,38 @@ class Lookup:
 
     acceptance: float = 0.5
     pause_until: int = 0
+    _num_shifted: int = 0
     _next: dict[tuple[int, ...], int] = field(default_factory=dict)
     _num_seen: int = 0
 
-    def guess(self, tokens: Tokens[int], most: int) -> list[int]:
-        """Up to `most` tokens that followed the last n-gram of `tokens` where it stood before."""
-        self._read(tokens)
+    def guess(self, tokens: Tokens[int], most: int, num_shifted: int = 0) -> list[int]:
+        """Up to `most` tokens that followed the last n-gram of `tokens` where it stood before.
+
+        `num_shifted` is how many tokens the window has dropped so far.
+        """
+        self._read(tokens, num_shifted)
         for size in range(_LONGEST_NGRAM, _SHORTEST_NGRAM - 1, -1):
             start = self._next.get(tuple(tokens[-size:]))
             if start is not None:
                 return list(tokens[start : start + most])
         return []
 
-    def observe(self, num_guessed: int, num_accepted: int, num_tokens: int) -> None:
-        """So many guesses were right of a sequence that has `num_tokens` tokens now."""
+    def observe(self, num_guessed: int, num_accepted: int, num_output: int) -> None:
+        """So many guesses were right, `num_output` tokens after the prompt."""
         # Behind a wrong guess the others were never compared.
         num_compared = min(num_guessed, num_accepted + 1)
         for index in range(num_compared):
             hit = 1.0 if index < num_accepted else 0.0
             self.acceptance += _WEIGHT * (hit - self.acceptance)
         if self.acceptance < 0.1:
-            self.acceptance, self.pause_until = 0.5, num_tokens + _PAUSE_TOKENS
+            self.acceptance, self.pause_until = 0.5, num_output + _PAUSE_TOKENS
 
-    def _read(self, tokens: Tokens[int]) -> None:
+    def _read(self, tokens: Tokens[int], num_shifted: int) -> None:
         """Note every n-gram that something follows."""
-        if len(tokens) < self._num_seen:  # the window has been shifted
+        if num_shifted != self._num_shifted:
             self._next.clear()
-            self._num_seen = 0
+            self._num_shifted, self._num_seen = num_shifted, 0
+        self._num_seen = max(self._num_seen, len(tokens) - _LONGEST_MEMORY)
         for end in range(max(self._num_seen, _SHORTEST_NGRAM), len(tokens)):
             for size in range(_SHORTEST_NGRAM, min(_LONGEST_NGRAM, end) + 1):
                 self._next[tuple(tokens[end - size : end])] = end
@@ -99,13 +104,13 @@ class Speculation:
     def observe(self, sequence: Sequence, num_guessed: int, num_accepted: int) -> None:
         """The model chose so many of its guesses itself."""
         if lookup := self._lookups.get(sequence.id):
-            lookup.observe(num_guessed, num_accepted, len(sequence.tokens))
+            lookup.observe(num_guessed, num_accepted, sequence.num_output)
 
     def _draft(self, sequence: Sequence, most: int, num_rows: int, expected: float) -> list[int]:
         lookup = self._lookups.setdefault(sequence.id, Lookup())
-        if most <= 0 or len(sequence.tokens) < lookup.pause_until:
+        if most <= 0 or sequence.num_output < lookup.pause_until:
             return []
-        guess = lookup.guess(sequence.tokens, most)
+        guess = lookup.guess(sequence.tokens, most, sequence.num_shifted)
         if self._mode == "on" or not guess:
             return guess
         sizes = range(len(guess), 0, -1)

@@ -212,6 +212,28 @@ async def test_penalties_come_before_a_nucleus(supervisor: Supervisor, weights: 
     assert len(set(said)) == len(said) == 60
 
 
+@pytest.mark.parametrize("top_p", [0.0, 0.5])
+async def test_what_is_banned_stays_banned_in_a_nucleus(
+    supervisor: Supervisor, weights: Path, top_p: float
+) -> None:
+    _, _, [first] = await generate(supervisor, weights, QUESTION, sampling=GREEDY, max_tokens=1)
+    banned = Sampling(top_p=top_p, logit_bias=((first.tokens[0], -math.inf),), seed=1)
+    _, _, [other] = await generate(supervisor, weights, QUESTION, sampling=banned, max_tokens=1)
+    assert other.tokens != first.tokens
+
+
+async def test_a_bias_against_all_that_a_format_allows_is_said_to_be_one(
+    supervisor: Supervisor, weights: Path
+) -> None:
+    async with supervisor.use(weights) as lease:
+        [token] = await lease.model.tokenize([Segment("7")], add_bos=False)
+    sampling = Sampling(logit_bias=((token, -math.inf),), seed=1)
+    with pytest.raises(InvalidRequest, match="logit_bias"):
+        await generate(
+            supervisor, weights, QUESTION, sampling=sampling, grammar=Grammar("regex", "7")
+        )
+
+
 async def test_a_bias_forces_and_forbids_a_token(supervisor: Supervisor, weights: Path) -> None:
     async with supervisor.use(weights) as lease:
         [token] = await lease.model.tokenize([Segment(" Berlin")], add_bos=False)

@@ -241,6 +241,109 @@ def test_a_shift_of_shared_cells_leaves_the_others_alone() -> None:
     assert engine.finished[2].cached_tokens == 60 + len("⟦".encode())
 
 
+def test_two_conversations_take_turns_in_one_slot() -> None:
+    engine = Engine(parallel=1, context=512, parking_bytes=500)
+    talks = {"a": "the first conversation " * 10, "b": "quite another one " * 12}
+    for number in range(1, 9):
+        name = "ab"[number % 2]
+        engine.submit(number, f"{talks[name]}⟦{number}⟧")
+        engine.drain()
+        assert engine.text[number] == str(number)
+        talks[name] += f"⟦{number}⟧{number} "
+    assert engine.stats.num_restored == 6
+    assert engine.stats.parked_bytes <= 500
+
+
+def test_who_shares_only_the_beginning_of_a_parked_conversation_leaves_it_parked() -> None:
+    engine = Engine(parallel=1, context=1000, parking_bytes=2000)
+    system = "you are helpful " * 10
+    engine.submit(1, f"{system}{'a long talk of ann ' * 20}⟦x⟧")
+    engine.drain()
+    engine.submit(2, "z" * 300 + "⟦y⟧")
+    engine.drain()
+    engine.submit(3, f"{system}⟦bob⟧")
+    engine.drain()
+    assert engine.finished[3].cached_tokens >= len(system)
+    engine.submit(4, f"{system}{'a long talk of ann ' * 20}⟦again⟧")
+    engine.drain()
+    assert engine.finished[4].cached_tokens > 500
+    assert engine.text[4] == "again"
+
+
+def test_nothing_is_restored_where_a_copy_is_still_to_be_made() -> None:
+    engine = Engine(parallel=3, context=1000, parking_bytes=5000)
+    talks = [chr(97 + number) * 200 for number in range(5)]
+    for number, talk in enumerate(talks):
+        engine.submit(number, f"{talk}⟦x⟧")
+        engine.drain()
+    assert engine.stats.num_parked >= 2
+    # One that goes on in its slot, one that is new, and one that is parked, all at once.
+    engine.submit(10, f"{talks[3]}⟦x⟧⟦go⟧")
+    engine.submit(11, "new" * 70 + "⟦new⟧")
+    engine.submit(12, f"{talks[0]}⟦back⟧")
+    engine.drain()
+    assert [engine.text[n] for n in (10, 11, 12)] == ["go", "new", "back"]
+    assert engine.finished[12].cached_tokens >= 200
+
+
+def test_aborts_one_after_another_do_not_stop_a_stream() -> None:
+    class Impatient(FakeBackend):
+        """Somebody aborts a prompt in the middle of every step."""
+
+        def decode(self, rows: "list[Row]") -> Decoded:  # type: ignore[override]
+            engine.interrupts.abort(number)
+            return super().decode(rows)
+
+    number = 100
+    engine = Engine(Impatient(EngineConfig(backend="fake")), parallel=4)
+    engine.submit(1, "⟦abcdefghij⟧")
+    engine.step()
+    for number in range(101, 141):
+        engine.submit(number, f"{number}" * 10 + "⟦⟧")
+        engine.step()
+        engine.loop.abort(Abort(number))
+        engine.interrupts.settle(number)
+    assert engine.text[1] == "abcdefghij"
+
+
+def test_guesses_never_cost_others_their_place() -> None:
+    preempted = {}
+    for mode in ("off", "on"):
+        engine = Engine(parallel=2, context=160, pool=320, speculate=mode)
+        for number in (1, 2):
+            engine.submit(number, f"{number}⟦ab⟧", sampling=ENDLESS, max_tokens=140)
+        engine.drain()
+        preempted[mode] = engine.stats.num_preempted
+        assert engine.text[1] == "ab" * 70
+    assert engine.stats.accepted_tokens > 0
+    assert preempted["on"] == preempted["off"]
+
+
+def test_a_request_that_is_refused_costs_nobody_a_prefix() -> None:
+    engine = Engine(parallel=1)
+    engine.submit(1, "a conversation that is cached ⟦x⟧")
+    engine.drain()
+    before = engine.stats
+    engine.submit(2, "something else", grammar=Grammar("json"))
+    engine.drain()
+    assert engine.failed[2].kind == "invalid_request"
+    assert engine.stats.prompt_tokens == before.prompt_tokens
+    engine.submit(3, "a conversation that is cached ⟦y⟧")
+    engine.drain()
+    assert engine.finished[3].cached_tokens > 20
+
+
+def test_what_is_lacking_is_taken_from_the_end_of_an_old_prefix() -> None:
+    engine = Engine(parallel=2, context=400, pool=500)
+    engine.submit(1, "x" * 350 + "⟦y⟧")
+    engine.drain()
+    engine.submit(2, "⟦" + "z" * 140 + "⟧")
+    engine.drain()
+    engine.submit(3, "x" * 350 + "⟦w⟧")
+    engine.drain()
+    assert 100 < engine.finished[3].cached_tokens < 350
+
+
 def test_a_newcomer_of_another_key_gets_a_place_in_a_full_queue() -> None:
     engine = Engine(parallel=1, queue=2)
     engine.submit(1, "⟦aaaa⟧", owner="much")
@@ -338,7 +441,7 @@ def test_a_step_that_shifts_is_not_interrupted() -> None:
     assert Seen(True, True, False) in backend.steps and Seen(False, True, True) in backend.steps
 
 
-COMMON = "abcabbacca" * 8
+COMMON = "abcabbacca" * 30
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -346,6 +449,7 @@ class EngineMachine(RuleBasedStateMachine):
     nobody who waits for ever."""
 
     config: ClassVar[dict[str, object]] = {}
+    longest: ClassVar[int] = 60
     requests = Bundle("requests")
 
     def __init__(self) -> None:
@@ -357,15 +461,18 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(
         target=requests,
-        shared=st.integers(0, 60),
+        share=st.integers(0, 10),
+        voice=st.sampled_from(["", "", "m", "n"]),
         lead=st.text(alphabet="ab", max_size=10),
         reply=st.text(alphabet="xyé", max_size=12),
         most=st.none() | st.integers(0, 15),
         owner=st.sampled_from(["ann", "bob"]),
     )
-    def submit(self, shared: int, lead: str, reply: str, most: int | None, owner: str) -> int:
+    def submit(
+        self, share: int, voice: str, lead: str, reply: str, most: int | None, owner: str
+    ) -> int:
         number = next(self.numbers)
-        prompt = f"{COMMON[:shared]}{lead}⟦{reply}⟧"
+        prompt = f"{voice}{COMMON[: self.longest * share // 10]}{lead}⟦{reply}⟧"
         self.engine.submit(number, prompt, max_tokens=most, owner=owner)
         self.expected[number] = (
             reply if most is None else reply.encode()[:most].decode(errors="replace")
@@ -383,7 +490,8 @@ class EngineMachine(RuleBasedStateMachine):
             shift=shift,
             num_keep=4,
         )
-        room = most if shift else min(most, 97 - lead - len("⟦.x⟧".encode()))
+        window = self.engine.backend.info.context
+        room = most if shift else min(most, window + 1 - lead - len("⟦.x⟧".encode()))
         self.expected[number] = (".x" * most)[:room]
         return number
 
@@ -420,7 +528,10 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 class ParkingMachine(EngineMachine):
-    config: ClassVar[dict[str, object]] = {"parallel": 2, "parking_bytes": 150}
+    """Conversations that are long enough to be parked, and more than there is room for."""
+
+    config: ClassVar[dict[str, object]] = {"context": 400, "parallel": 2, "parking_bytes": 500}
+    longest: ClassVar[int] = 300
 
 
 class SharedMemoryMachine(EngineMachine):
@@ -430,7 +541,13 @@ class SharedMemoryMachine(EngineMachine):
 
 
 class SharedMemoryParkingMachine(EngineMachine):
-    config: ClassVar[dict[str, object]] = {"pool": 130, "parallel": 4, "parking_bytes": 300}
+    config: ClassVar[dict[str, object]] = {
+        "context": 300,
+        "pool": 450,
+        "parallel": 4,
+        "parking_bytes": 500,
+    }
+    longest: ClassVar[int] = 250
 
 
 class SpeculatingMachine(EngineMachine):

@@ -74,6 +74,26 @@ def test_running_streams_come_first_and_prompts_share_the_budget() -> None:
     assert sizes(scheduler) == {1: 1, 2: 10, 3: 6}
 
 
+def test_a_short_prompt_does_not_wait_for_a_long_one_nor_the_other_way_round() -> None:
+    scheduler = make()
+    long, short = submit(scheduler, 1, 200), submit(scheduler, 2, 20)
+    admit_all(scheduler)
+    assert sizes(scheduler) == {1: 8, 2: 8}
+    scheduler.commit(long, 8)
+    scheduler.commit(short, 8)
+    assert sizes(scheduler) == {1: 8, 2: 8}
+    scheduler.commit(short, 8)
+    assert sizes(scheduler) == {1: 12, 2: 4}, "what one does not need is the other's"
+
+
+def test_the_shortest_comes_before_others_that_were_admitted_later() -> None:
+    scheduler = make()
+    for number, length in ((1, 100), (2, 90), (3, 6)):
+        submit(scheduler, number, length)
+    admit_all(scheduler)
+    assert sizes(scheduler) == {1: 8, 2: 2, 3: 6}
+
+
 def test_a_step_never_exceeds_the_batch() -> None:
     scheduler = make(slots=4, batch=4)
     for number in (1, 2, 3):
@@ -172,8 +192,9 @@ def test_who_begins_like_a_prompt_that_is_being_read_waits_and_copies_it() -> No
     leader = submit(scheduler, 1, [*common, 91])
     submit(scheduler, 2, [*common, 92])
     submit(scheduler, 3, 5)
-    submit(scheduler, 4, 5)
-    assert admit_all(scheduler) == [1, 3], "the third slot is kept for who waits for a copy"
+    submit(scheduler, 4, [*common, 94])
+    submit(scheduler, 5, 5)
+    assert admit_all(scheduler) == [1, 3], "one slot is kept for those who wait for a copy"
     scheduler.commit(leader, 20)
     assert admit_all(scheduler) == []
     scheduler.commit(leader, len(common) - 20)

@@ -8,8 +8,10 @@ from server.engine.cells import Cells
 from server.engine.parking import Parked, Parking
 from server.engine.prefix import common_prefix
 from server.engine.sequence import Sequence
-from server.engine.slots import MAX_LOST_TOKENS, Placement, Slots
+from server.engine.slots import MAX_LOST_TOKENS, MIN_SHARED_TOKENS, Placement, Slots
 from server.engine.types import Request
+
+HEAD = list(range(100, 100 + MIN_SHARED_TOKENS))
 
 
 def sequence(tokens: list[int], computed: int | None = None) -> Sequence:
@@ -74,21 +76,43 @@ def test_the_last_token_of_a_known_prompt_is_computed_again() -> None:
 
 def test_a_running_prefix_is_copied() -> None:
     slots = Slots(2)
+    occupy(slots, [*HEAD, 3, 4])
+    assert slots.place([*HEAD, 3, 9]) == Placement(slot=1, source=0, keep=len(HEAD) + 1)
+
+
+def test_a_beginning_as_short_as_a_model_s_first_token_is_not_copied() -> None:
+    slots = Slots(3)
     occupy(slots, [1, 2, 3, 4])
-    assert slots.place([1, 2, 3, 9]) == Placement(slot=1, source=0, keep=3)
+    assert slots.place([1, 2, 9]) == Placement(slot=1)
+    slots.release(occupy(slots, [1, 7] * 100))
+    # In the slot that it gets anyway, what is the same stays.
+    assert slots.place([1, 8]) == Placement(slot=1, source=1, keep=1)
+
+
+def test_what_cannot_be_cut_is_only_gone_on_from_its_end() -> None:
+    slots = Slots(2, parking=Parking(10_000), can_branch=False)
+    slots.release(occupy(slots, [*HEAD, 1, 2]))
+    assert slots.place([*HEAD, 1, 2, 3]) == Placement(slot=0, source=0, keep=len(HEAD) + 2)
+    assert slots.place([*HEAD, 1, 9]) == Placement(slot=1)
+    reading = occupy(slots, [*HEAD] * 20)
+    reading.num_computed = 3
+    assert slots.coming_prefix([*HEAD] * 20) == (None, 0)
+    slots.parking.add(parked([5] * 200))
+    assert slots.place([5] * 190 + [6]) == Placement(slot=0)
+    assert slots.place([5] * 200 + [6]).keep == 200  # type: ignore[union-attr]
 
 
 def test_only_what_a_running_sequence_has_computed_counts() -> None:
     slots = Slots(2)
-    occupy(slots, [1, 2, 3, 4]).num_computed = 2
-    assert slots.place([1, 2, 3, 9]) == Placement(slot=1, source=0, keep=2)
+    occupy(slots, [*HEAD, 3, 4]).num_computed = len(HEAD)
+    assert slots.place([*HEAD, 3, 9]) == Placement(slot=1, source=0, keep=len(HEAD))
 
 
 def test_a_long_idle_conversation_is_forked_and_stays_whole() -> None:
     slots = Slots(2)
-    long = [1, 2] + [7] * (MAX_LOST_TOKENS + 1)
+    long = HEAD + [7] * (MAX_LOST_TOKENS + 1)
     slots.release(occupy(slots, long))
-    assert slots.place([1, 2, 3]) == Placement(slot=1, source=0, keep=2)
+    assert slots.place([*HEAD, 3]) == Placement(slot=1, source=0, keep=len(HEAD))
 
 
 def test_a_long_idle_conversation_is_taken_over_when_nothing_else_is_free() -> None:
@@ -128,10 +152,10 @@ def test_what_is_being_read_is_coming() -> None:
     slots = Slots(2)
     owner = occupy(slots, [1, 2, 3, 4, 5])
     owner.num_computed = 2
-    assert slots.coming_prefix([1, 2, 3, 4, 9]) == 4
-    assert slots.coming_prefix([1, 2, 3]) == 2, "the last token is computed anyway"
+    assert slots.coming_prefix([1, 2, 3, 4, 9]) == (owner, 4)
+    assert slots.coming_prefix([1, 2, 3]) == (owner, 2), "the last token is computed anyway"
     owner.num_computed = 4  # generating: nothing comes but one token at a time
-    assert slots.coming_prefix([1, 2, 3, 4, 9]) == 0
+    assert slots.coming_prefix([1, 2, 3, 4, 9]) == (None, 0)
 
 
 def parked(tokens: list[int]) -> Parked:
@@ -144,7 +168,7 @@ def test_a_parked_conversation_comes_back_when_it_is_much_longer() -> None:
     assert slots.parking.add(long)
     slots.release(occupy(slots, [1, 2, 3]))
     placement = slots.place([*long.tokens, 9])
-    assert placement == Placement(slot=1, source=long, keep=len(long.tokens))
+    assert placement == Placement(slot=1, keep=len(long.tokens), parked=long)
     assert slots.place([1, 2, 7, 7, 9]) == Placement(slot=0, source=0, keep=2)
 
 
@@ -163,17 +187,17 @@ def test_only_what_nothing_else_holds_is_worth_parking() -> None:
 def test_a_fork_shares_cells_until_the_last_holder_lets_go() -> None:
     slots = Slots(3, cells=Cells(100, 3))
     assert slots.cells is not None
-    occupy(slots, [1, 2, 3, 4])
-    fork = occupy(slots, [1, 2, 3, 9, 9])
-    assert slots.cells.num_used == 4 + 2
-    assert slots.cells.is_shared(0) and slots.cells.is_shared(1)
-    assert slots.cells.num_held_by([1]) == 5
-    assert slots.cells.num_held_by([1], (0, 4)) == 6
+    occupy(slots, [*HEAD, 4])
+    fork = occupy(slots, [*HEAD, 9, 9])
+    assert slots.cells.num_used == len(HEAD) + 1 + 2
+    assert slots.cells.is_shared(0, 0) and not slots.cells.is_shared(1, len(HEAD))
+    assert slots.cells.num_held_by([1]) == len(HEAD) + 2
+    assert slots.cells.num_held_by([1], (0, len(HEAD) + 1)) == len(HEAD) + 3
     slots.release(fork)
     slots.check_integrity()
-    slots.forget(1)
-    assert slots.cells.num_used == 4
-    assert not slots.cells.is_shared(0)
+    slots.cut(1, 0)
+    assert slots.cells.num_used == len(HEAD) + 1
+    assert not slots.cells.is_shared(0, 0)
     slots.check_integrity()
 
 
@@ -195,13 +219,22 @@ def test_parking_keeps_to_its_limit_and_drops_the_oldest() -> None:
     parking.check_integrity()
 
 
+def test_among_equal_states_the_one_that_loses_least_is_taken() -> None:
+    parking = Parking(10_000)
+    long, short = parked([1] * 100 + [2] * 300), parked([1] * 100 + [3])
+    parking.add(long)
+    parking.add(short)
+    assert parking.longest([1] * 200, 199) == (short, 100)
+    assert not parking.add(parked([1] * 100)), "it is there already, and more"
+
+
 def test_parking_keeps_the_longest_of_one_conversation() -> None:
     parking = Parking(1000)
     parking.add(parked([1, 2, 3]))
     parking.add(parked([1, 2, 3, 4]))
     parking.add(parked([2]))
-    assert (len(parking), parking.num_bytes) == (2, 5)
-    parking.remove(parking.longest([1, 2, 3], 3)[0])  # type: ignore[arg-type]
+    assert (parking.num_parked, parking.num_bytes) == (2, 5)
+    parking.take(parking.longest([1, 2, 3], 3)[0])  # type: ignore[arg-type]
     assert parking.longest([1, 2, 3], 3)[1] == 0
 
 

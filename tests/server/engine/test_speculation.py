@@ -45,7 +45,7 @@ def test_reading_as_it_grows_guesses_as_reading_at_once(
 def test_a_shifted_window_is_read_anew() -> None:
     lookup = Lookup()
     lookup.guess([1, 2, 3, 4, 5, 6, 1, 2, 3], 2)
-    assert lookup.guess([7, 8, 1, 9, 7, 8, 1], 1) == [9]
+    assert lookup.guess([7, 8, 1, 9, 7, 8, 1, 5, 7, 8, 1], 1, num_shifted=3) == [5]
 
 
 def test_guesses_keep_to_the_batch_the_limit_and_the_window() -> None:
@@ -94,8 +94,42 @@ def test_guesses_that_are_wrong_pause_for_a_while() -> None:
         drafts(on, one)
         on.observe(one, 3, 0)
     assert not drafts(on, one)
-    one.tokens += [1, 2, 3, 4] * 20
+    for token in [1, 2, 3, 4] * 20:
+        one.append(token)
     assert drafts(on, one)
+
+
+def test_a_pause_ends_in_a_window_that_is_always_full() -> None:
+    on = Speculation("on", Pace(64))
+    one = sequence([1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3])
+    for _ in range(12):
+        drafts(on, one)
+        on.observe(one, 3, 0)
+    assert not drafts(on, one)
+    for _ in range(100):
+        one.append(one.tokens[-4])
+        one.drop(0, 1)
+    assert drafts(on, one)
+
+
+def test_a_hiccup_in_a_measurement_is_forgotten() -> None:
+    text = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 1, 2, 3]
+    pace = Pace(64)
+    costs(pace, 1000, 10)
+    for rows in range(2, 20):
+        for _ in range(20):
+            pace.observe(rows, 0, 10**9)
+    auto = Speculation("auto", pace)
+    assert not drafts(auto, sequence(text))
+    for _ in range(1100):
+        pace.observe(1, 0, 1000)
+    assert drafts(auto, sequence(text)), "it is measured again"
+
+
+def test_a_long_text_is_remembered_from_its_end() -> None:
+    text = [*range(20_000), *range(5)]
+    assert Lookup().guess(text, 4) == []
+    assert Lookup().guess([*text, *range(19_000, 19_003)], 2) == [19_003, 19_004]
 
 
 def test_the_loop_says_the_same_with_and_without_and_counts_what_it_guessed() -> None:
