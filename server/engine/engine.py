@@ -6,9 +6,7 @@ Nothing here imports llama.cpp. A runner that dies ends every request that it ha
 
 import asyncio
 import itertools
-import os
 import socket
-import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -22,7 +20,10 @@ from server.engine.messages import (
     FromRunner,
     Load,
     Loaded,
+    LoadProgress,
     LoadRefused,
+    Ping,
+    Pong,
     Refused,
     Step,
     Submit,
@@ -33,7 +34,9 @@ from server.engine.messages import (
     decode_from_runner,
     encode,
 )
+from server.engine.process import RunnerProcess
 from server.engine.types import EngineStats, Finish, ModelInfo, Piece, Request, Segment
+from server.engine.watchdog import Watchdog
 from server.errors import (
     ContextExceeded,
     EngineCrashed,
@@ -42,19 +45,6 @@ from server.errors import (
     Overloaded,
     ServerError,
 )
-
-# A runner that is told to go ends at once; one that hangs in C is killed after this.
-_GOODBYE_S = 2.0
-
-_RUNNER_ENVIRONMENT = {
-    # gdb would be started for a back trace on abort and take a second.
-    "GGML_NO_BACKTRACE": "1",
-    # How often a thread looks before it sleeps at one of the thousand barriers of a step.
-    # By default it looks for so long that two runners on the same cores take each other's
-    # time slices: a step of 8 streams took 1,200 ms instead of 64 (2 cores, 135M model).
-    # Alone it costs nothing that could be measured; 0 costs a factor of four.
-    "GOMP_SPINCOUNT": "500",
-}
 
 
 class _Stream:
@@ -96,8 +86,21 @@ def _error(failure: Failure) -> ServerError:
 class Runner(asyncio.Protocol):
     """A started runner. Made by `start`; usable until it dies or is stopped."""
 
-    def __init__(self, on_exit: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        on_exit: "Callable[[Runner], None]",
+        on_progress: Callable[[float], None],
+    ) -> None:
         self._on_exit = on_exit
+        self._on_progress = on_progress
+        self._watchdog = Watchdog(
+            ping_s=config.ping_s,
+            silence_s=config.silence_s,
+            step_timeout_s=config.step_timeout_s,
+        )
+        self._watching: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._frames = Frames()
         self._ids = itertools.count(1)
         self._streams: dict[int, _Stream] = {}
@@ -105,20 +108,29 @@ class Runner(asyncio.Protocol):
         self._loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
         self._closed = asyncio.Event()
         self._transport: asyncio.Transport | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: RunnerProcess | None = None
         self._info: ModelInfo | None = None
         self._is_stopping = False
+        self._resident_bytes = 0
         self.load_ns = 0
+        self._num_cut_off = 0
         self.stats = EngineStats()
 
     @classmethod
-    async def start(cls, path: Path, config: EngineConfig, on_exit: Callable[[], None]) -> "Runner":
+    async def start(
+        cls,
+        path: Path,
+        config: EngineConfig,
+        on_exit: "Callable[[Runner], None]",
+        on_progress: Callable[[float], None],
+    ) -> "Runner":
         """Start a process and load `path` in it.
 
         `on_exit` is called once if the process ends after it was ready and without
-        `stop`. Raises `LoadFailed`; then nothing is left running.
+        `stop`; `on_progress` with the part of the weights that is loaded, 0 to 1.
+        Raises `LoadFailed`; then nothing is left running.
         """
-        runner = cls(on_exit)
+        runner = cls(config, on_exit, on_progress)
         try:
             await runner._open(path, config)
             async with asyncio.timeout(config.load_timeout_s):
@@ -132,6 +144,7 @@ class Runner(asyncio.Protocol):
             await runner.stop()
             raise
         runner._info, runner.load_ns = loaded.info, loaded.load_ns
+        runner._watching = asyncio.create_task(runner._watch())
         return runner
 
     @property
@@ -144,6 +157,21 @@ class Runner(asyncio.Protocol):
     def pid(self) -> int | None:
         """The process id, for tests and diagnosis."""
         return self._process.pid if self._process else None
+
+    @property
+    def num_cut_off(self) -> int:
+        """How many requests its unexpected end has ended."""
+        return self._num_cut_off
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the process takes: as measured after the load, or more if it has grown."""
+        return max(self.info.memory_bytes, self.info.size_bytes, self._resident_bytes)
+
+    @property
+    def has_hung(self) -> bool:
+        """Whether it was ended because it hung."""
+        return self._process is not None and self._process.was_condemned
 
     @property
     def is_alive(self) -> bool:
@@ -177,19 +205,22 @@ class Runner(asyncio.Protocol):
             if self._streams.pop(request_id, None) is not None and self.is_alive:
                 self._send(Abort(request_id))
 
+    async def reason(self) -> str:
+        """Why the process ended, as what follows "the model runner"; waits for its end."""
+        return await self._process.reason() if self._process else "was not started"
+
     async def stop(self) -> None:
         """End the process and everything in it. May be called twice."""
         self._is_stopping = True
         if self._transport is not None:
             self._transport.abort()
-        if self._process is None:
-            return
-        try:
-            async with asyncio.timeout(_GOODBYE_S):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+        if self._process is not None:
+            await self._process.end()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        if self._telling is not None:
+            await self._telling
 
     # asyncio.Protocol
 
@@ -204,16 +235,28 @@ class Runner(asyncio.Protocol):
         was_ready = self.is_alive
         self._closed.set()
         if self._is_stopping:
-            error = EngineCrashed("the server is shutting down")
+            self._cut_off(EngineCrashed("the server is shutting down"))
         else:
-            error = EngineCrashed(
-                "the model runner ended unexpectedly",
-                hint="it is started again; send the request once more",
-            )
+            self._num_cut_off = len(self._streams) + len(self._answers)
+            self._telling = asyncio.create_task(self._tell_reason())
+        if was_ready:
+            self._on_exit(self)
+
+    # private
+
+    async def _tell_reason(self) -> None:
+        """Fail everything that was under way with why the process ended."""
+        reason = await self.reason()
+        hint = "it is started again; send the request once more"
+        if reason.endswith("SIGKILL"):
+            hint += " (the kernel kills what takes too much memory: see --memory, --context)"
+        self._cut_off(EngineCrashed(f"the model runner {reason}", hint=hint))
         if not self._loaded.done():
-            self._loaded.set_exception(LoadFailed("the model runner ended while loading"))
+            self._loaded.set_exception(LoadFailed(f"the model runner {reason} while loading"))
             # Nobody may be waiting any more, after a timeout.
             self._loaded.exception()
+
+    def _cut_off(self, error: EngineCrashed) -> None:
         for stream in self._streams.values():
             stream.put(error)
         self._streams.clear()
@@ -221,25 +264,25 @@ class Runner(asyncio.Protocol):
             if not answer.done():
                 answer.set_exception(error)
         self._answers.clear()
-        if was_ready:
-            self._on_exit()
 
-    # private
+    async def _watch(self) -> None:
+        """Kill the process once it hangs; what follows is what follows any other end."""
+        why = await self._watchdog.until_hung(self._ask_for_life)
+        if self._process is not None:
+            self._process.condemn(why)
+
+    def _ask_for_life(self) -> bool:
+        if not (self.is_alive and (self._streams or self._answers)):
+            return False
+        self._send(Ping())
+        return True
 
     async def _open(self, path: Path, config: EngineConfig) -> None:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 ours.setblocking(False)
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    "server.engine.runner",
-                    str(theirs.fileno()),
-                    pass_fds=[theirs.fileno()],
-                    stdin=asyncio.subprocess.DEVNULL,
-                    env={**_RUNNER_ENVIRONMENT, **os.environ},
-                )
+                self._process = await RunnerProcess.start(theirs)
             await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
         except BaseException:
             ours.close()
@@ -270,6 +313,11 @@ class Runner(asyncio.Protocol):
             case Refused():
                 if (answer := self._answers.get(message.id)) and not answer.done():
                     answer.set_exception(InvalidRequest(message.message))
+            case LoadProgress():
+                self._on_progress(message.fraction)
+            case Pong():
+                self._resident_bytes = message.memory_bytes
+                self._watchdog.heard(message)
             case Loaded():
                 if not self._loaded.done():
                     self._loaded.set_result(message)

@@ -11,13 +11,16 @@ import threading
 import time
 from collections.abc import Sequence
 
-from server.engine.backend import Decoded, RequestError, Row, Sampled
+from server.engine import progress
+from server.engine.backend import Decoded, LoadError, RequestError, Row, Sampled
 from server.engine.config import EngineConfig
+from server.engine.progress import Progress
 from server.engine.types import Logprob, ModelInfo, Request, Segment, TokenLogprob
 
 BOS, EOS, IM_START, IM_END = 256, 257, 258, 259
 _CONTROL = {BOS: "<s>", EOS: "</s>", IM_START: "<|im_start|>", IM_END: "<|im_end|>"}
 VOCAB_SIZE = 260
+_LOAD_PARTS = 100
 
 _TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
@@ -28,8 +31,8 @@ _TEMPLATE = (
 class FakeBackend:
     """Implements `server.engine.backend.Backend`."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        time.sleep(config.fake.load_s)
+    def __init__(self, config: EngineConfig, report: Progress = progress.ignore) -> None:
+        _pretend_to_load(config.fake.load_s, report)
         self._costs = config.fake
         self._interrupted = threading.Event()
         self._cells: list[list[int]] = [[] for _ in range(config.parallel)]
@@ -40,7 +43,7 @@ class FakeBackend:
             parallel=config.parallel,
             vocab_size=VOCAB_SIZE,
             size_bytes=VOCAB_SIZE,
-            memory_bytes=config.context * config.parallel,
+            memory_bytes=config.fake.memory_bytes or config.context * config.parallel,
             bos=_CONTROL[BOS],
             eos=_CONTROL[EOS],
             add_bos=False,
@@ -129,6 +132,13 @@ class FakeSampler:
             TokenLogprob(chr(b), bytes([b]), math.log(2.0 ** -(i + 1))) for i, b in enumerate(ids)
         )
         return Logprob(best[0], best[: self._top])
+
+
+def _pretend_to_load(load_s: float, report: Progress) -> None:
+    for part in range(_LOAD_PARTS if load_s else 0):
+        if not report(part / _LOAD_PARTS):
+            raise LoadError("the load was given up")
+        time.sleep(load_s / _LOAD_PARTS)
 
 
 def _specials(text: str) -> list[int]:

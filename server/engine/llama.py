@@ -17,10 +17,12 @@ import psutil
 from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
 
+from server.engine import progress
 from server.engine.backend import Decoded, LoadError, RequestError, Row
 from server.engine.config import EngineConfig
 from server.engine.cpu import default_threads
 from server.engine.grammar import Constraint
+from server.engine.progress import Progress
 from server.engine.sampler import LlamaSampler
 from server.engine.types import ModelInfo, Request, Segment
 
@@ -99,10 +101,10 @@ class _Batch:
 class LlamaBackend:
     """Implements `server.engine.backend.Backend`. Raises `LoadError`."""
 
-    def __init__(self, path: str, config: EngineConfig) -> None:
+    def __init__(self, path: str, config: EngineConfig, report: Progress = progress.ignore) -> None:
         self._log = _Log()
         llama_cpp.llama_backend_init()
-        self._model = self._load(path)
+        self._model = self._load(path, report)
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
         self._vocab_size = llama_cpp.llama_vocab_n_tokens(self._vocab)
         trained = llama_cpp.llama_model_n_ctx_train(self._model)
@@ -189,8 +191,11 @@ class LlamaBackend:
 
     # loading
 
-    def _load(self, path: str) -> int:
+    def _load(self, path: str, report: Progress) -> int:
         params = llama_cpp.llama_model_default_params()
+        # C calls it until the load is over, so it must not be collected before.
+        told = llama_cpp.llama_progress_callback(lambda fraction, _data: report(fraction))
+        params.progress_callback = told
         model: int | None = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not model:
             raise LoadError(f"llama.cpp cannot load this model: {self._log.reason()}")

@@ -16,8 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import NoReturn
+
+import psutil
 
 from server import logs
 from server.engine.backend import Backend, LoadError, RequestError
@@ -29,7 +32,10 @@ from server.engine.messages import (
     FromRunner,
     Load,
     Loaded,
+    LoadProgress,
     LoadRefused,
+    Ping,
+    Pong,
     Refused,
     Submit,
     Text,
@@ -39,6 +45,7 @@ from server.engine.messages import (
     decode_to_runner,
     encode,
 )
+from server.engine.progress import Progress, Reporter
 from server.engine.scheduler import Scheduler
 
 _RECEIVE_BYTES = 1 << 16
@@ -67,6 +74,24 @@ class _Channel:
         return []
 
 
+class _Stopwatch:
+    """How long the running step takes already; read by the thread that receives."""
+
+    def __init__(self) -> None:
+        self._begun_ns = 0
+
+    def begin(self) -> None:
+        self._begun_ns = time.monotonic_ns()
+
+    def end(self) -> None:
+        self._begun_ns = 0
+
+    def age_ns(self) -> int:
+        """0 if no step runs."""
+        begun_ns = self._begun_ns
+        return time.monotonic_ns() - begun_ns if begun_ns else 0
+
+
 class _Receiver:
     """Reads messages for the engine; `run` never returns."""
 
@@ -77,12 +102,15 @@ class _Receiver:
         loop: Loop,
         inbox: "SimpleQueue[Submit | Abort]",
         questions: "SimpleQueue[Tokenize | Detokenize]",
+        stopwatch: _Stopwatch,
     ) -> None:
         self._channel = channel
         self._backend = backend
         self._loop = loop
         self._inbox = inbox
         self._questions = questions
+        self._stopwatch = stopwatch
+        self._process = psutil.Process()
 
     def run(self) -> NoReturn:
         while messages := self._channel.receive():
@@ -101,6 +129,9 @@ class _Receiver:
                     self._backend.interrupt()
             case Tokenize() | Detokenize():
                 self._questions.put(message)
+            case Ping():
+                memory_bytes = self._process.memory_info().rss
+                self._channel.send(Pong(self._stopwatch.age_ns(), memory_bytes))
             case Load():
                 pass  # only the first message; a second one has nothing to say
 
@@ -145,18 +176,20 @@ def _start(name: str, run: Callable[[], NoReturn]) -> None:
     threading.Thread(target=guarded, name=name, daemon=True).start()
 
 
-def _open_backend(load: Load) -> Backend:
+def _open_backend(load: Load, report: Progress) -> Backend:
     if load.config.backend == "fake":
         from server.engine.fake import FakeBackend
 
-        return FakeBackend(load.config)
+        return FakeBackend(load.config, report)
     # Imported here so that the fake needs no llama.cpp.
     from server.engine.llama import LlamaBackend
 
-    return LlamaBackend(load.path, load.config)
+    return LlamaBackend(load.path, load.config, report)
 
 
-def _serve(loop: Loop, backend: Backend, inbox: "SimpleQueue[Submit | Abort]") -> None:
+def _serve(
+    loop: Loop, backend: Backend, inbox: "SimpleQueue[Submit | Abort]", stopwatch: _Stopwatch
+) -> None:
     """Step until the process ends."""
     while True:
         # Armed before the inbox is read: an abort that comes later interrupts the step.
@@ -169,7 +202,9 @@ def _serve(loop: Loop, backend: Backend, inbox: "SimpleQueue[Submit | Abort]") -
                 loop.submit(message)
             else:
                 loop.abort(message)
+        stopwatch.begin()
         loop.step()
+        stopwatch.end()
 
 
 def main(fd: int) -> int:
@@ -187,10 +222,12 @@ def main(fd: int) -> int:
         return 1
     load = first[0]
     started_ns = time.monotonic_ns()
+    report = Reporter(lambda part: channel.send(LoadProgress(part)), time.monotonic)
     try:
-        backend = _open_backend(load)
+        backend = _open_backend(load, report)
     except LoadError as error:
-        channel.send(LoadRefused(str(error)))
+        with suppress(OSError):  # it may be the reason: nobody waits for this load any more
+            channel.send(LoadRefused(str(error)))
         return 0
     scheduler = Scheduler(
         slots=load.config.parallel,
@@ -203,9 +240,10 @@ def main(fd: int) -> int:
     inbox: SimpleQueue[Submit | Abort] = SimpleQueue()
     questions: SimpleQueue[Tokenize | Detokenize] = SimpleQueue()
     _start("answerer", _Answerer(channel, backend, questions).run)
-    receiver = _Receiver(channel, backend, loop, inbox, questions)
+    stopwatch = _Stopwatch()
+    receiver = _Receiver(channel, backend, loop, inbox, questions, stopwatch)
     _start("receiver", receiver.run)
-    _serve(loop, backend, inbox)
+    _serve(loop, backend, inbox, stopwatch)
     return 0
 
 
