@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from server import logs
+from server.engine import memory
+from server.engine.budget import Budget
 from server.engine.config import EngineConfig
 from server.engine.supervisor import Supervisor
 from server.errors import ServerError
@@ -50,6 +52,12 @@ def engine_config(settings: Settings) -> EngineConfig:
         threads=settings.threads,
         queue=settings.max_queue,
     )
+
+
+def memory_budget(settings: Settings) -> Budget:
+    """What models may take together, as the settings say it."""
+    memory_bytes = settings.memory or memory.default_budget()
+    return Budget(memory_bytes=memory_bytes, max_loaded=settings.max_loaded)
 
 
 def serve(settings: Settings, config: EngineConfig) -> None:
@@ -105,7 +113,8 @@ def _check_models(settings: Settings, store: Store) -> bool:
 async def _serve(
     settings: Settings, config: EngineConfig, store: Store, listener: socket.socket, is_empty: bool
 ) -> None:
-    supervisor = Supervisor(config, keep_alive_s=settings.keep_alive)
+    budget = memory_budget(settings)
+    supervisor = Supervisor(config, keep_alive_s=settings.keep_alive, budget=budget)
     if not is_empty:
         for name in settings.preload:
             weights, _ = store.get(name).check()

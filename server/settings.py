@@ -15,6 +15,7 @@ import platformdirs
 
 from server.durations import FOREVER, lifetime
 from server.keys import KeyRing
+from server.sizes import parse_size
 
 EXIT_USAGE = 2
 EXIT_CONFIG = 3
@@ -36,7 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `context` is tokens per request, the memory pool is `context * parallel`.
     `threads` 0 leaves the number to the engine. `keep_alive` is how many seconds an
-    idle model stays loaded, `preload_keep_alive` the same for preloaded ones.
+    idle model stays loaded, `preload_keep_alive` the same for preloaded ones. `memory`
+    is how many bytes models may take together (None leaves it to the engine), `max_loaded`
+    how many may be loaded at once (0: as many as fit).
     """
 
     host: str
@@ -49,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     keep_alive: float
     preload_keep_alive: float
+    memory: int | None
+    max_loaded: int
     max_queue: int
     max_body_bytes: int
     origins: tuple[str, ...]
@@ -157,6 +162,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("engine", _engine, "llama-cpp", "what runs the models", "NAME"),
     Setting("threads", _whole(0, 1024), "0", "threads for computing; 0 chooses"),
     Setting("keep_alive", _lifetime, "", "how long an idle model stays loaded", "5m|forever"),
+    Setting(
+        "memory",
+        parse_size,
+        "",
+        "memory that models may take together (default: this machine's, less a reserve)",
+        "SIZE",
+    ),
+    Setting("max_loaded", _whole(0, 1024), "0", "models in memory at once; 0: as many as fit"),
     Setting("max_queue", _whole(0, 1 << 20), "512", "requests that may wait for a model"),
     Setting("max_body_bytes", _whole(1024, 1 << 31), "104857600", "largest request body"),
     Setting("origins", _words, "", "more web origins that may use the server", "URL,…"),

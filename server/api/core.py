@@ -18,6 +18,7 @@ from server.api.options import Options, Resolved, parse_ollama, resolve
 from server.api.prompt import Prompt, Window
 from server.chat.messages import Message, assemble
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
+from server.engine.tally import ModelCounts
 from server.engine.types import (
     Finish,
     FinishReason,
@@ -124,6 +125,7 @@ class Core:
         self._store = store
         self._supervisor = supervisor
         self._last_names: dict[Path, StoredModel] = {}
+        self._first_names: dict[Path, str] = {}
 
     async def find(self, name: str) -> StoredModel:
         """The stored model of that name. Raises `ModelNotFound`, `InvalidModelName`."""
@@ -149,6 +151,25 @@ class Core:
         """What the engine is doing with a model."""
         weights, _ = model.check()
         return self._supervisor.state(weights)
+
+    def progress(self, model: StoredModel) -> float:
+        """The part of a model's weights that is loaded, 0 to 1."""
+        weights, _ = model.check()
+        return self._supervisor.progress(weights)
+
+    def counts(self) -> Sequence[tuple[str, ModelCounts]]:
+        """What each model that was asked for has done, by the name it was first asked for
+        with: its counters keep their label when it is asked for by another."""
+        return [
+            (self._first_names[each.path], each)
+            for each in self._supervisor.counts()
+            if each.path in self._first_names
+        ]
+
+    @property
+    def memory_budget_bytes(self) -> int | None:
+        """What models may take together; None if nothing bounds it."""
+        return self._supervisor.budget.memory_bytes
 
     async def load(self, model: StoredModel, generation: Generation) -> None:
         """Load a model and wait for it."""
@@ -226,6 +247,7 @@ class Core:
     async def _use(self, model: StoredModel, generation: Generation) -> AsyncIterator[Lease]:
         weights, _ = model.check()
         self._last_names[weights] = model
+        self._first_names.setdefault(weights, model.name.display())
         async with self._supervisor.use(weights, keep_alive_s=generation.keep_alive_s) as lease:
             yield lease
 

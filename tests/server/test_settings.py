@@ -20,6 +20,7 @@ def test_defaults(akash_home: Path) -> None:
     )
     assert settings.models == akash_home / "models"
     assert (settings.parallel, settings.context, settings.engine) == (4, 2048, "llama-cpp")
+    assert settings.memory is None and settings.max_loaded == 0
     assert settings.preload == () and not settings.keys
     assert (settings.keep_alive, settings.preload_keep_alive) == (300.0, math.inf)
 
@@ -35,6 +36,8 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "engine": ("llama-cpp", "llama-cpp"),
         "threads": ("1", "2"),
         "keep_alive": ("1m", "forever"),
+        "memory": ("8GiB", "512 MB"),
+        "max_loaded": ("1", "2"),
         "max_queue": ("1", "2"),
         "max_body_bytes": ("1024", "2048"),
         "origins": ("https://a", "https://b,https://c"),
@@ -47,6 +50,7 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
     assert (one.host, one.port, one.models, one.preload) == ("::1", 1, Path("/a"), ("a", "b"))
     assert (one.url, one.keep_alive, one.preload_keep_alive) == ("http://[::1]:1", 60.0, 60.0)
     assert (other.host, other.port, other.preload) == ("localhost", 2, ("c",))
+    assert (one.memory, other.memory, one.max_loaded) == (8 << 30, 512_000_000, 1)
     assert other.keep_alive == math.inf and other.origins == ("https://b", "https://c")
 
 
@@ -66,6 +70,8 @@ def test_an_empty_variable_is_none() -> None:
         (["--parallel", "1e3"], {}, 2, "--parallel"),
         (["--engine", "vllm"], {}, 2, "--engine: expected one of llama-cpp"),
         (["--keep-alive", "5 parsecs"], {}, 2, "--keep-alive"),
+        (["--memory", "lots"], {}, 2, "--memory: expected a size such as 8GiB, got 'lots'"),
+        (["--max-loaded", "-1"], {}, 2, "--max-loaded"),
         (["--models", ""], {}, 2, "--models"),
         (["--host", "http://a"], {}, 2, "--host"),
         (["--nope"], {}, 2, "--nope"),
