@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from server import logs
@@ -114,7 +115,8 @@ async def _serve(
     settings: Settings, config: EngineConfig, store: Store, listener: socket.socket, is_empty: bool
 ) -> None:
     budget = memory_budget(settings)
-    supervisor = Supervisor(config, keep_alive_s=settings.keep_alive, budget=budget)
+    needed = partial(memory.needed, read=store.header)
+    supervisor = Supervisor(config, keep_alive_s=settings.keep_alive, budget=budget, needed=needed)
     if not is_empty:
         for name in settings.preload:
             weights, _ = store.get(name).check()

@@ -249,7 +249,7 @@ class Runner(asyncio.Protocol):
         reason = await self.reason()
         hint = "it is started again; send the request once more"
         if reason.endswith("SIGKILL"):
-            hint += " (the kernel kills what takes too much memory: see --memory, --context)"
+            hint += "; the kernel kills what takes too much memory: see --memory and --context"
         self._cut_off(EngineCrashed(f"the model runner {reason}", hint=hint))
         if not self._loaded.done():
             self._loaded.set_exception(LoadFailed(f"the model runner {reason} while loading"))
@@ -272,7 +272,9 @@ class Runner(asyncio.Protocol):
             self._process.condemn(why)
 
     def _ask_for_life(self) -> bool:
-        if not (self.is_alive and (self._streams or self._answers)):
+        # Also for a request that has been aborted: its step may be the one that hangs.
+        has_work = self._streams or self._answers or self.stats.num_running
+        if not (self.is_alive and has_work):
             return False
         self._send(Ping())
         return True

@@ -1,6 +1,7 @@
 """How much memory models may take here, and how much one will."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -8,7 +9,7 @@ import psutil
 from server.engine.config import EngineConfig
 from server.errors import ModelUnusable
 from server.models import footprint
-from server.models.gguf import read_header
+from server.models.gguf import GGUFHeader, read_header
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/memory.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -24,13 +25,15 @@ def default_budget() -> int:
     return granted - min(max(_LEAST_RESERVE_BYTES, granted // 10), granted // 2)
 
 
-def needed(path: Path, config: EngineConfig) -> int:
-    """Bytes that the model at `path` will take; reads the header of the file, so it blocks.
+def needed(
+    path: Path, config: EngineConfig, *, read: Callable[[Path], GGUFHeader] = read_header
+) -> int:
+    """Bytes that the model at `path` will take; `read` blocks, and may remember headers.
 
     0 for a file that cannot be read: loading it says what is wrong with it.
     """
     try:
-        header = read_header(path)
+        header = read(path)
     except ModelUnusable:
         return 0
     estimated = footprint.estimate(header, context=config.context, parallel=config.parallel)

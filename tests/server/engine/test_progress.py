@@ -3,9 +3,11 @@
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.engine.backend import LoadError
 from server.engine.config import EngineConfig
 from server.engine.llama import LlamaBackend
 from server.engine.progress import Reporter
@@ -43,3 +45,9 @@ def test_llama_cpp_tells_how_far_it_is(tmp_path: Path) -> None:
     path = write_tiny_llama(tmp_path / "tiny.gguf")
     LlamaBackend(str(path), EngineConfig(context=64, parallel=1, batch=64), report)
     assert told[-1] == 1.0 and told == sorted(told)
+
+
+def test_llama_cpp_gives_up_when_it_is_asked_to(tmp_path: Path) -> None:
+    path = write_tiny_llama(tmp_path / "tiny.gguf")
+    with pytest.raises(LoadError):
+        LlamaBackend(str(path), EngineConfig(context=64), lambda _part: False)

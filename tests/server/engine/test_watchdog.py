@@ -72,6 +72,17 @@ async def test_a_step_without_end(make: Make) -> None:
     assert hangs(supervisor) == (1, 1, 1)
 
 
+async def test_a_step_without_end_that_nobody_waits_for(make: Make) -> None:
+    """Its client has left, but the abort does not reach a process that stands still."""
+    supervisor = make(silence_s=0.5)
+    stream = await begin(supervisor)
+    await until(lambda: supervisor.loaded()[0].stats.num_running == 1)
+    psutil.Process(pid_of(supervisor)).suspend()
+    await stream.aclose()
+    await until(lambda: hangs(supervisor) == (1, 1, 0))
+    assert await reply(supervisor, "⟦again⟧") == "again"
+
+
 async def test_a_long_step_still_answers(make: Make) -> None:
     supervisor = make(step_s=1.5, silence_s=1)
     assert await reply(supervisor, "⟦a⟧") == "a"
