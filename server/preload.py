@@ -72,7 +72,8 @@ class Preloader:
         models = {name: self._state(name) for name in self._names}
         states = set(models.values()) | (set() if self._is_stocked else {LOADING})
         status = next((state for state in (FAILED, LOADING) if state in states), READY)
-        reason = "; ".join(f"{name}: {text}" for name, text in self._reasons.items())
+        reasons = {name: self._reason(name) for name in models if models[name] == FAILED}
+        reason = "; ".join(f"{name}: {text}" for name, text in reasons.items())
         percent = {name: self._percent(name) for name in models if models[name] == LOADING}
         return Readiness(status, models, percent, reason)
 
@@ -97,6 +98,9 @@ class Preloader:
             _log.error("preloading %s failed: %s", name, error.message)
         else:
             self._answered[name] = model
+
+    def _reason(self, name: str) -> str:
+        return self._reasons.get(name) or self._core.problem(self._answered[name])
 
     def _percent(self, name: str) -> int:
         found = self._found.get(name)

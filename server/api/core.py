@@ -157,6 +157,11 @@ class Core:
         weights, _ = model.check()
         return self._supervisor.progress(weights)
 
+    def problem(self, model: StoredModel) -> str:
+        """Why the engine has failed with a model; empty if it has not."""
+        weights, _ = model.check()
+        return self._supervisor.problem(weights)
+
     def counts(self) -> Sequence[tuple[str, ModelCounts]]:
         """What each model that was asked for has done, by the name it was first asked for
         with: its counters keep their label when it is asked for by another."""

@@ -120,6 +120,12 @@ class Supervisor:
             return 0.0
         return 1.0 if entry.is_alive else entry.progress
 
+    def problem(self, path: Path) -> str:
+        """Why the model at `path` has failed; empty if it has not."""
+        entry = self._entries.get(path)
+        has_failed = entry is not None and entry.state is State.FAILED
+        return entry.error.message if entry and entry.error and has_failed else ""
+
     def loaded(self) -> list[LoadedEntry]:
         """Every model in memory, the one that stays longest first."""
         entries = [
