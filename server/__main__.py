@@ -16,6 +16,7 @@ from server import logs
 from server.engine import memory
 from server.engine.budget import Budget
 from server.engine.config import EngineConfig
+from server.engine.requantizer import Requantizer
 from server.engine.supervisor import Supervisor
 from server.errors import ServerError
 from server.models.name import ModelName
@@ -50,8 +51,16 @@ def engine_config(settings: Settings) -> EngineConfig:
     return EngineConfig(
         context=settings.context,
         parallel=settings.parallel,
+        pool=settings.pool,
+        parking_bytes=settings.parking,
+        speculate=settings.speculate,
         threads=settings.threads,
+        batch_threads=settings.batch_threads,
+        batch=settings.batch,
+        micro_batch=settings.micro_batch,
         queue=settings.max_queue,
+        placement=settings.placement,
+        attention=settings.attention,
     )
 
 
@@ -114,17 +123,28 @@ def _check_models(settings: Settings, store: Store) -> bool:
 async def _serve(
     settings: Settings, config: EngineConfig, store: Store, listener: socket.socket, is_empty: bool
 ) -> None:
-    budget = memory_budget(settings)
-    needed = partial(memory.needed, read=store.header)
-    supervisor = Supervisor(config, keep_alive_s=settings.keep_alive, budget=budget, needed=needed)
+    requantizer = _requantizer(settings, store)
+    supervisor = Supervisor(
+        config,
+        keep_alive_s=settings.keep_alive,
+        requantizer=requantizer,
+        budget=memory_budget(settings),
+        needed=partial(memory.needed, read=store.header, requantizer=requantizer),
+    )
     if not is_empty:
         for name in settings.preload:
-            weights, _ = store.get(name).check()
-            supervisor.start_loading(weights, keep_alive_s=settings.preload_keep_alive)
+            files = store.get(name).files()
+            supervisor.start_loading(files, keep_alive_s=settings.preload_keep_alive)
     server = await asyncio.to_thread(_make_server, settings, store, supervisor, is_empty)
     ending = asyncio.create_task(_end_replies(server, supervisor))
     await server.serve(sockets=[listener])
     ending.cancel()
+
+
+def _requantizer(settings: Settings, store: Store) -> Requantizer | None:
+    if settings.requantize == "off":
+        return None
+    return Requantizer(store.requantized, settings.requantize, threads=settings.threads)
 
 
 async def _end_replies(server: Any, supervisor: Supervisor) -> None:

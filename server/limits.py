@@ -4,7 +4,7 @@ The size of a body is checked while it arrives (`Settings.max_body_bytes`); thes
 the limits inside it.
 """
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from typing import Any
 
 from server.errors import InvalidRequest, PayloadTooLarge
@@ -18,6 +18,8 @@ MAX_BIASES = 1024
 MAX_TOKEN_DIGITS = 9
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 64
+MAX_EMBED_INPUTS = 2048
+MAX_EMBED_TOKENS = 1 << 20
 # A prompt may be longer than the window and is cut, but all of it is tokenized first.
 MIN_PROMPT_LIMIT = 1 << 20
 PROMPT_CHARACTERS_PER_TOKEN = 32
@@ -34,6 +36,13 @@ def check_prompt(length: int, context: int) -> None:
     most = max(MIN_PROMPT_LIMIT, PROMPT_CHARACTERS_PER_TOKEN * context)
     if length > most:
         raise PayloadTooLarge(f"the prompt has {length} characters, at most {most} are read")
+
+
+def check_inputs(inputs: Sequence[Sized]) -> None:
+    """Raise `PayloadTooLarge` if the inputs of an embedding have too many tokens together."""
+    total = sum(len(tokens) for tokens in inputs)
+    if total > MAX_EMBED_TOKENS:
+        raise PayloadTooLarge(f"the inputs have {total} tokens, at most {MAX_EMBED_TOKENS}")
 
 
 def check_stop(stop: tuple[str, ...]) -> None:

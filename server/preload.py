@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from server.api.core import CompletionRequest, Core, Generation
+from server.api.core import CompletionRequest, Core, EmbedRequest, Events, Generation
 from server.api.options import Options
 from server.engine.supervisor import State
 from server.errors import ServerError
@@ -89,8 +89,7 @@ class Preloader:
         generation = Generation(options=options, keep_alive_s=self._keep_alive_s)
         try:
             model = self._found[name] = await self._core.find(name)
-            request = CompletionRequest(model=model, text=_PROBE, generation=generation)
-            async with aclosing(self._core.run(request)) as events:
+            async with aclosing(self._ask(model, generation)) as events:
                 async for _ in events:
                     pass
         except ServerError as error:
@@ -98,6 +97,15 @@ class Preloader:
             _log.error("preloading %s failed: %s", name, error.message)
         else:
             self._answered[name] = model
+
+    def _ask(self, model: StoredModel, generation: Generation) -> Events:
+        """The smallest thing that the model can do."""
+        if "completion" in model.capabilities:
+            request = CompletionRequest(model=model, text=_PROBE, generation=generation)
+            return self._core.run(request)
+        return self._core.run_embed(
+            EmbedRequest(model=model, texts=(_PROBE,), generation=generation)
+        )
 
     def _reason(self, name: str) -> str:
         return self._reasons.get(name) or self._core.problem(self._answered[name])

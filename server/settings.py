@@ -6,14 +6,23 @@ code 2, a variable or a combination that makes none with 3.
 
 import argparse
 import ipaddress
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn, get_args
 
 import msgspec
 import platformdirs
 
 from server.durations import FOREVER, lifetime
+from server.engine.config import (
+    Attention,
+    CacheType,
+    FlashAttention,
+    Placement,
+    SplitMode,
+    WeightType,
+)
 from server.keys import KeyRing
 from server.sizes import parse_size
 
@@ -35,11 +44,13 @@ class SettingsError(Exception):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a server does and for whom.
 
-    `context` is tokens per request, the memory pool is `context * parallel`.
+    `context` is tokens per request, the memory pool is `context * parallel` unless `pool`
+    says less. `parking` is bytes.
     `threads` 0 leaves the number to the engine. `keep_alive` is how many seconds an
     idle model stays loaded, `preload_keep_alive` the same for preloaded ones. `memory`
     is how many bytes models may take together (None leaves it to the engine), `max_loaded`
-    how many may be loaded at once (0: as many as fit).
+    how many may be loaded at once (0: as many as fit). The fields from `batch_threads` to
+    `requantize` are explained in `server.engine.config`.
     """
 
     host: str
@@ -49,7 +60,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int
     context: int
     engine: str
+    pool: int
+    parking: int
+    speculate: Literal["off", "auto", "on"]
     threads: int
+    batch_threads: int
+    batch: int
+    micro_batch: int
+    flash_attention: FlashAttention
+    cache_type_k: CacheType
+    cache_type_v: CacheType
+    gpu_layers: int
+    split_mode: SplitMode
+    main_gpu: int
+    tensor_split: tuple[float, ...]
+    mmap: bool
+    mlock: bool
+    requantize: WeightType | Literal["off"]
     keep_alive: float
     preload_keep_alive: float
     memory: int | None
@@ -58,6 +85,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int
     origins: tuple[str, ...]
     keys: KeyRing
+
+    @property
+    def placement(self) -> Placement:
+        """Where the weights of every model lie."""
+        return Placement(
+            gpu_layers=self.gpu_layers,
+            split_mode=self.split_mode,
+            main_gpu=self.main_gpu,
+            tensor_split=self.tensor_split,
+            mmap=self.mmap,
+            mlock=self.mlock,
+        )
+
+    @property
+    def attention(self) -> Attention:
+        """How every model computes attention."""
+        return Attention(
+            flash=self.flash_attention, keys=self.cache_type_k, values=self.cache_type_v
+        )
 
     @property
     def is_loopback(self) -> bool:
@@ -104,10 +150,38 @@ def _folder(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _engine(text: str) -> str:
-    if text not in ENGINES:
-        raise ValueError(f"expected one of {', '.join(ENGINES)}, got {text!r}")
-    return text
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}, got {text!r}")
+        return text
+
+    return parse
+
+
+def _size_or_none(text: str) -> int:
+    return 0 if text == "0" else parse_size(text)
+
+
+def _switch(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
+
+
+def _layers(text: str) -> int:
+    try:
+        return -1 if text == "all" else _whole(0, 1 << 16)(text)
+    except ValueError:
+        raise ValueError(f"expected all or a number of layers, got {text!r}") from None
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        shares = tuple(float(part) for part in _words(text))
+    except ValueError:
+        shares = (-1.0,)
+    if not all(math.isfinite(share) and share >= 0 for share in shares):
+        raise ValueError(f"expected shares such as 3,1, got {text!r}")
+    return shares
 
 
 def _host(text: str) -> str:
@@ -145,6 +219,8 @@ class Setting(NamedTuple):
         return "AKASH_LLM_" + self.name.upper()
 
 
+_CACHES = ", ".join(get_args(CacheType))
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("host", _host, "127.0.0.1", "address to listen on", "ADDRESS"),
     Setting("port", _whole(1, 65535), "11434", "port to listen on"),
@@ -159,8 +235,57 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("parallel", _whole(1, 256), "4", "requests that a model answers at once"),
     Setting("context", _whole(4, 1 << 24), "2048", "tokens per request"),
-    Setting("engine", _engine, "llama-cpp", "what runs the models", "NAME"),
+    Setting("engine", _one_of(*ENGINES), "llama-cpp", "what runs the models", "NAME"),
+    Setting(
+        "pool",
+        _whole(0, 1 << 30),
+        "0",
+        "tokens of memory that all requests of a model share; 0: context times parallel",
+    ),
+    Setting("parking", _size_or_none, "0", "memory of the host for idle conversations", "SIZE"),
+    Setting("speculate", _one_of("off", "auto", "on"), "off", "guess tokens ahead", "off|auto|on"),
     Setting("threads", _whole(0, 1024), "0", "threads for computing; 0 chooses"),
+    Setting(
+        "batch_threads", _whole(0, 1024), "0", "threads for prompts; 0 is as many as --threads"
+    ),
+    Setting("batch", _whole(1, 1 << 16), "2048", "most tokens of one decode step"),
+    Setting("micro_batch", _whole(1, 1 << 16), "512", "of these, computed at a time"),
+    Setting(
+        "flash_attention",
+        _one_of(*get_args(FlashAttention)),
+        "auto",
+        "compute attention without storing its matrix",
+        "|".join(get_args(FlashAttention)),
+    ),
+    Setting(
+        "cache_type_k", _one_of(*get_args(CacheType)), "f16", f"cached keys: {_CACHES}", "TYPE"
+    ),
+    Setting(
+        "cache_type_v",
+        _one_of(*get_args(CacheType)),
+        "f16",
+        "cached values, the same types; quantized ones need flash attention",
+        "TYPE",
+    ),
+    Setting("gpu_layers", _layers, "all", "layers on the GPU, if there is one", "N|all"),
+    Setting(
+        "split_mode",
+        _one_of(*get_args(SplitMode)),
+        "layer",
+        "how several GPUs share a model",
+        "|".join(get_args(SplitMode)),
+    ),
+    Setting("main_gpu", _whole(0, 255), "0", "the GPU that has all of it with --split-mode none"),
+    Setting("tensor_split", _shares, "", "shares of the GPUs, such as 3,1", "N,…"),
+    Setting("mmap", _switch, "on", "map weights from their file instead of reading it", "on|off"),
+    Setting("mlock", _switch, "off", "never page weights out of memory", "on|off"),
+    Setting(
+        "requantize",
+        _one_of("off", *get_args(WeightType)),
+        "off",
+        "rewrite weights once in a type that CPUs compute faster, and keep the copy",
+        "|".join(("off", *get_args(WeightType))),
+    ),
     Setting("keep_alive", _lifetime, "", "how long an idle model stays loaded", "5m|forever"),
     Setting(
         "memory",
@@ -193,6 +318,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         values["models"] = _home(environ) / "models"
     settings = Settings(**values, keys=_keys(environ))
     _check_exposure(settings)
+    _check_engine(settings)
     return settings
 
 
@@ -204,7 +330,7 @@ def _value(setting: Setting, flags: Mapping[str, Any], environ: Mapping[str, str
         source, code = setting.flag, EXIT_USAGE
     elif environ.get(setting.variable):
         texts, source, code = [environ[setting.variable]], setting.variable, EXIT_CONFIG
-    elif setting.default or setting.parse is _words:
+    elif setting.default or setting.parse in (_words, _shares):
         texts, source, code = [setting.default], setting.flag, EXIT_USAGE
     else:
         return None
@@ -233,6 +359,23 @@ def _check_exposure(settings: Settings) -> None:
         raise SettingsError(
             f"refusing to listen on {settings.host} without a key: anybody could use the server. "
             f"Set {KEYS_VARIABLE}=name:scope:sha256hex, or listen on 127.0.0.1"
+        )
+
+
+def _check_engine(settings: Settings) -> None:
+    if 0 < settings.pool < settings.context:
+        raise SettingsError(
+            f"a pool of {settings.pool} tokens holds no request of {settings.context}: "
+            "raise --pool or lower --context"
+        )
+    if problem := settings.attention.problem:
+        raise SettingsError(
+            f"{problem}: set --flash-attention auto, or --cache-type-v f16, f32 or bf16"
+        )
+    if settings.batch < settings.parallel:
+        raise SettingsError(
+            f"a --batch of {settings.batch} has no room for a token of each of "
+            f"--parallel {settings.parallel} requests"
         )
 
 

@@ -8,7 +8,6 @@ free_port       a function that gives a TCP port of loopback nobody listens on
 
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 import filelock
 import platformdirs
 import pytest
+
+from tests.support import ports
 
 SCRUBBED = ("AKASH_LLM_", "OLLAMA_", "OPENAI_", "ANTHROPIC_", "JUPYTER_")
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
@@ -76,10 +77,4 @@ def stocked_home(embedded_store: Path, akash_home: Path) -> Path:
 def free_port() -> Callable[[], int]:
     """A function; each call gives a port of 127.0.0.1 that was free a moment ago."""
 
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            return port
-
-    return find
+    return ports.free_port

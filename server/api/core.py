@@ -9,14 +9,15 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 
 import msgspec
 
+from server import limits
 from server.api import prompt
 from server.api.options import Options, Resolved, parse_ollama, resolve
 from server.api.prompt import Prompt, Window
 from server.chat.messages import Message, assemble
+from server.engine import types as engine
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
 from server.engine.tally import ModelCounts
 from server.engine.types import (
@@ -30,6 +31,7 @@ from server.engine.types import (
     Segment,
 )
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
+from server.models.model_files import ModelFiles
 from server.models.name import ModelName
 from server.models.store import Store
 from server.models.stored import StoredModel
@@ -71,6 +73,15 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     generation: Generation = Generation()
 
 
+class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A vector for each text. `dimensions`: only so many of its leading components."""
+
+    model: StoredModel
+    texts: tuple[str, ...]
+    dimensions: int | None = None
+    generation: Generation = Generation()
+
+
 class Started(msgspec.Struct, frozen=True, kw_only=True):
     """The first event: the prompt is made. `context` is the window in force,
     `asked_context` the one that was asked for, `has_template` False if a plain layout
@@ -107,15 +118,26 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     tokens: list[int]
 
 
-Event = Started | Delta | Done
+class Embedded(msgspec.Struct, frozen=True, kw_only=True):
+    """The last event of an embedding. `vectors` as in `engine.types.Embeddings`."""
+
+    vectors: tuple[bytes, ...]
+    prompt_tokens: int
+    truncated_tokens: int
+    total_ns: int
+    load_ns: int
+
+
+Event = Started | Delta | Done | Embedded
 Events = AsyncGenerator[Event, None]
 
 
 class Served(msgspec.Struct, frozen=True):
-    """A model in memory and what the engine says about it."""
+    """A model in memory and what the engine says about it; `requantized` as in `Core`."""
 
     model: StoredModel
     entry: LoadedEntry
+    requantized: str
 
 
 class Core:
@@ -124,8 +146,8 @@ class Core:
     def __init__(self, store: Store, supervisor: Supervisor) -> None:
         self._store = store
         self._supervisor = supervisor
-        self._last_names: dict[Path, StoredModel] = {}
-        self._first_names: dict[Path, str] = {}
+        self._last_names: dict[ModelFiles, StoredModel] = {}
+        self._first_names: dict[ModelFiles, str] = {}
 
     async def find(self, name: str) -> StoredModel:
         """The stored model of that name. Raises `ModelNotFound`, `InvalidModelName`."""
@@ -142,33 +164,35 @@ class Core:
     def loaded(self) -> Sequence[Served]:
         """The models in memory, the one that stays longest first."""
         return [
-            Served(self._last_names[entry.path], entry)
+            Served(model, entry, self.requantized(model))
             for entry in self._supervisor.loaded()
-            if entry.path in self._last_names
+            if (model := self._last_names.get(entry.files))
         ]
+
+    def requantized(self, model: StoredModel) -> str:
+        """The type that its weights are computed in here, such as "Q8_0"; empty if it is
+        the file's."""
+        return self._supervisor.requantized(model.header) if model.header else ""
 
     def state(self, model: StoredModel) -> State:
         """What the engine is doing with a model."""
-        weights, _ = model.check()
-        return self._supervisor.state(weights)
+        return self._supervisor.state(model.files())
 
     def progress(self, model: StoredModel) -> float:
         """The part of a model's weights that is loaded, 0 to 1."""
-        weights, _ = model.check()
-        return self._supervisor.progress(weights)
+        return self._supervisor.progress(model.files())
 
     def problem(self, model: StoredModel) -> str:
         """Why the engine has failed with a model; empty if it has not."""
-        weights, _ = model.check()
-        return self._supervisor.problem(weights)
+        return self._supervisor.problem(model.files())
 
     def counts(self) -> Sequence[tuple[str, ModelCounts]]:
         """What each model that was asked for has done, by the name it was first asked for
         with: its counters keep their label when it is asked for by another."""
         return [
-            (self._first_names[each.path], each)
+            (self._first_names[each.files], each)
             for each in self._supervisor.counts()
-            if each.path in self._first_names
+            if each.files in self._first_names
         ]
 
     @property
@@ -184,8 +208,7 @@ class Core:
 
     async def unload(self, model: StoredModel) -> None:
         """End a model once nobody uses it; nothing if it is not loaded."""
-        weights, _ = model.check()
-        await self._supervisor.unload(weights)
+        await self._supervisor.unload(model.files())
 
     async def render(self, request: ChatRequest | CompletionRequest) -> str:
         """The text of a prompt as the template makes it, without generating anything."""
@@ -219,6 +242,35 @@ class Core:
 
         return self._run(request.model, request.generation, make)
 
+    async def run_embed(self, request: EmbedRequest) -> Events:
+        """`Started` and `Embedded`. Closing the iterator cancels the work. Any model embeds;
+        one text that fails fails all. Raises `ServerError`s."""
+        begun_ns = time.monotonic_ns()
+        limits.check_count("inputs", request.texts, limits.MAX_EMBED_INPUTS)
+        generation = request.generation
+        options = _options(request.model, generation)
+        async with self._use(request.model, generation) as lease:
+            window = _window(lease.model.info, options, generation)
+            made = await prompt.from_texts(
+                lease.model, request.texts, window.context, may_cut=generation.truncate
+            )
+            yield Started(
+                prompt_tokens=sum(len(tokens) for tokens in made.tokens),
+                truncated_tokens=made.truncated,
+                context=window.context,
+                asked_context=options.num_ctx,
+            )
+            result = await lease.model.embed(
+                engine.EmbedRequest(inputs=made.tokens, dimensions=request.dimensions)
+            )
+            yield Embedded(
+                vectors=result.vectors,
+                prompt_tokens=result.prompt_tokens,
+                truncated_tokens=made.truncated,
+                total_ns=max(1, time.monotonic_ns() - begun_ns),
+                load_ns=max(1, lease.load_ns + result.queue_ns),
+            )
+
     async def _run(
         self,
         stored: StoredModel,
@@ -250,10 +302,10 @@ class Core:
 
     @asynccontextmanager
     async def _use(self, model: StoredModel, generation: Generation) -> AsyncIterator[Lease]:
-        weights, _ = model.check()
-        self._last_names[weights] = model
-        self._first_names.setdefault(weights, model.name.display())
-        async with self._supervisor.use(weights, keep_alive_s=generation.keep_alive_s) as lease:
+        files = model.files()
+        self._last_names[files] = model
+        self._first_names.setdefault(files, model.name.display())
+        async with self._supervisor.use(files, keep_alive_s=generation.keep_alive_s) as lease:
             yield lease
 
 

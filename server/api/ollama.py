@@ -1,7 +1,6 @@
 """Ollama's API: decode, ask the core, encode. What it all means is decided in the core."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +10,13 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from server import limits
-from server.api import gojson, ollama_fields
+from server.api import gojson, ollama_embed, ollama_fields
 from server.api import ollama_types as wire
 from server.api.body import read_body
 from server.api.core import ChatRequest, CompletionRequest, Core, Generation, require
 from server.api.dialect import Dialect
 from server.api.ollama_inventory import running, shown, tag
 from server.api.ollama_replies import ChatEncoder, GenerateEncoder, encode_error
-from server.api.options import parse_ollama
 from server.api.stream import reply, reply_with_events
 from server.auth import owner_of
 from server.chat.messages import SYSTEM, USER, Message
@@ -29,10 +27,6 @@ from server.models.stored import StoredModel
 
 # The Ollama release whose API this is: clients gate features on it.
 VERSION = "0.32.15"
-
-_log = logging.getLogger("akash_llm.ollama")
-_LOGGED_NAMES = 8
-_LOGGED_LENGTH = 64
 
 
 def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
@@ -66,7 +60,9 @@ def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         if not name:
             raise InvalidRequest("model is required")
         model = await core.find(name)
-        return reply(gojson.encode(await asyncio.to_thread(shown, model, body)))
+        return reply(
+            gojson.encode(await asyncio.to_thread(shown, model, body, core.requantized(model)))
+        )
 
     return [index, version, tags, ps, show]
 
@@ -82,7 +78,17 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         body = gojson.decode(await read_body(request), wire.ChatRequest)
         return await _chat(core, body, owner_of(request.scope))
 
-    return [generate, chat]
+    @post("/api/embed", opt={"scope": Scope.INFERENCE}, status_code=200)
+    async def embed(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = gojson.decode(await read_body(request), wire.EmbedRequest)
+        return await ollama_embed.embed(core, body, owner_of(request.scope))
+
+    @post("/api/embeddings", opt={"scope": Scope.INFERENCE}, status_code=200)
+    async def embeddings(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = gojson.decode(await read_body(request), wire.EmbeddingRequest)
+        return await ollama_embed.embed_prompt(core, body, owner_of(request.scope))
+
+    return [generate, chat, embed, embeddings]
 
 
 async def _generate(core: Core, body: wire.GenerateRequest, owner: str) -> ASGIApp:
@@ -140,12 +146,8 @@ class _Ask:
 
     def generation(self, body: wire.GenerationRequest, owner: str) -> Generation:
         """What the core wants to know. Raises `InvalidRequest`."""
-        options, unknown = parse_ollama(body.options)
-        if unknown:
-            shown_names = [repr(name[:_LOGGED_LENGTH]) for name in unknown[:_LOGGED_NAMES]]
-            _log.warning("invalid option provided: %s", ", ".join(shown_names))
         return Generation(
-            options=options,
+            options=ollama_fields.options(body.options),
             format=ollama_fields.output_format(body.format),
             keep_alive_s=self.keep_alive_s,
             truncate=body.truncate,

@@ -3,10 +3,12 @@ in its words."""
 
 import base64
 import binascii
+import logging
 from typing import Any
 
 from server import limits
 from server.api import gojson
+from server.api.options import Options, parse_ollama
 from server.api.schemas import closed
 from server.durations import lifetime
 from server.engine.types import Grammar
@@ -15,6 +17,9 @@ from server.errors import InvalidRequest
 THINK_LEVELS = ("high", "medium", "low", "max")
 MAX_TOP_LOGPROBS = 20
 
+_log = logging.getLogger("akash_llm.ollama")
+_LOGGED_NAMES = 8
+_LOGGED_LENGTH = 64
 _GO_KINDS = {bool: "bool", list: "[]interface {}", dict: "map[string]interface {}"}
 
 
@@ -28,6 +33,15 @@ def keep_alive(value: Any) -> float | None:
         return lifetime(value)
     except (ValueError, OverflowError) as error:
         raise InvalidRequest(str(error)) from None
+
+
+def options(values: dict[str, Any]) -> Options:
+    """The options that are known; of the others the log tells. Raises `InvalidRequest`."""
+    known, unknown = parse_ollama(values)
+    if unknown:
+        names = [repr(name[:_LOGGED_LENGTH]) for name in unknown[:_LOGGED_NAMES]]
+        _log.warning("invalid option provided: %s", ", ".join(names))
+    return known
 
 
 def think(value: Any) -> bool:

@@ -37,12 +37,14 @@ def running(served: Served) -> wire.Running:
         num_running=entry.stats.num_running,
         num_waiting=entry.stats.num_waiting,
         parallel=entry.info.parallel,
+        requantized=served.requantized,
     )
 
 
-def shown(model: StoredModel, body: wire.ShowRequest) -> wire.Shown:
+def shown(model: StoredModel, body: wire.ShowRequest, requantized: str) -> wire.Shown:
     """The reply of /api/show; reads the file again if `verbose`, so it blocks.
 
+    `requantized` is the type that the weights are computed in, if it is not the file's.
     `system` in the request is shown as if it were the model's, as in Ollama.
     """
     if body.system:
@@ -59,4 +61,5 @@ def shown(model: StoredModel, body: wire.ShowRequest) -> wire.Shown:
         tensors=model.tensors() if body.verbose else [],
         capabilities=list(model.capabilities),
         modified_at=model.modified_text,
+        requantized=requantized,
     )

@@ -58,6 +58,26 @@ class ChatRequest(GenerationRequest, kw_only=True):
     tools: list[Any] = []
 
 
+class EmbedRequest(msgspec.Struct, kw_only=True):
+    """POST /api/embed"""
+
+    model: str = ""
+    input: Any = None
+    keep_alive: Any = None
+    truncate: bool = True
+    dimensions: int = 0
+    options: dict[str, Any] = {}
+
+
+class EmbeddingRequest(msgspec.Struct, kw_only=True):
+    """POST /api/embeddings, the older route for one text"""
+
+    model: str = ""
+    prompt: str = ""
+    keep_alive: Any = None
+    options: dict[str, Any] = {}
+
+
 class ShowRequest(msgspec.Struct, kw_only=True):
     """POST /api/show"""
 
@@ -141,6 +161,23 @@ class Chatted(msgspec.Struct, kw_only=True, omit_defaults=True):
     shifted: int = 0
 
 
+class Embedded(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The reply of /api/embed; `truncated` as above."""
+
+    model: str
+    embeddings: list[list[float]]
+    total_duration: int = 0
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+    truncated: int = 0
+
+
+class Embedding(msgspec.Struct, kw_only=True):
+    """The reply of /api/embeddings."""
+
+    embedding: list[float]
+
+
 class TagDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
     """`details` of a model. The first six are always there."""
 
@@ -173,8 +210,8 @@ class Tag(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Running(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An item of /api/ps. The last three are ours: requests that are being answered, that
-    wait, and that can be answered at once."""
+    """An item of /api/ps. The last four are ours: requests that are being answered, that
+    wait, and that can be answered at once; the type of the weights if it is not the file's."""
 
     name: str
     model: str
@@ -187,10 +224,12 @@ class Running(msgspec.Struct, kw_only=True, omit_defaults=True):
     num_running: int
     num_waiting: int
     parallel: int
+    requantized: str = ""
 
 
 class Shown(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The reply of /api/show."""
+    """The reply of /api/show. `requantized` is ours: the type that the weights are computed
+    in, if it is not the file's."""
 
     license: str = ""
     modelfile: str = ""
@@ -203,3 +242,4 @@ class Shown(msgspec.Struct, kw_only=True, omit_defaults=True):
     tensors: list[dict[str, Any]] = []
     capabilities: list[str] = []
     modified_at: str
+    requantized: str = ""

@@ -4,6 +4,7 @@ What does not fit is cut as Ollama cuts it, but never silently: `Prompt.truncate
 says how many tokens are gone.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -19,6 +20,9 @@ TOO_LONG = (
     "the prompt is longer than the context length currently available to the model; "
     "shorten the prompt, or let it be truncated"
 )
+
+
+INPUT_TOO_LONG = "the input length exceeds the context length"
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +44,34 @@ class Prompt(msgspec.Struct, frozen=True):
     tokens: list[int]
     truncated: int = 0
     num_bos: int = 0
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """Texts to embed, as tokens; `truncated` were cut off their ends, all together."""
+
+    tokens: list[list[int]]
+    truncated: int = 0
+
+
+async def from_texts(
+    model: LoadedModel, texts: Sequence[str], context: int, *, may_cut: bool
+) -> Inputs:
+    """Texts with what the vocabulary puts around each, at most `context` tokens of each.
+
+    An empty one that gets nothing around it becomes the token that begins a text.
+    Raises `ContextExceeded` if one is longer and may not be cut.
+    """
+    for text in texts:
+        limits.check_prompt(len(text), model.info.context)
+    found = await asyncio.gather(*(_bare_tokens(model, text) for text in texts))
+    start, end = model.info.text_start, model.info.text_end
+    room = max(0, context - len(start) - len(end))
+    truncated = sum(max(0, len(tokens) - room) for tokens in found)
+    if truncated and not may_cut:
+        raise ContextExceeded(INPUT_TOO_LONG)
+    inputs = [[*start, *tokens[:room], *end] for tokens in found]
+    limits.check_inputs(inputs)
+    return Inputs(inputs, truncated)
 
 
 async def from_chat(
@@ -94,6 +126,14 @@ def gap_segments(info: ModelInfo, before: str, after: str) -> list[Segment]:
 async def _tokens(model: LoadedModel, segments: Sequence[Segment]) -> list[int]:
     limits.check_prompt(sum(len(segment.text) for segment in segments), model.info.context)
     return await model.tokenize(segments, add_bos=True)
+
+
+async def _bare_tokens(model: LoadedModel, text: str) -> list[int]:
+    info = model.info
+    tokens = await model.tokenize([Segment(text, special=False)], add_bos=False)
+    if tokens or info.text_start or info.text_end:
+        return tokens
+    return await model.tokenize([Segment(info.bos or info.eos)], add_bos=False)
 
 
 def _count_bos(info: ModelInfo) -> int:

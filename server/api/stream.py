@@ -7,7 +7,7 @@ the events are closed, which cancels the generation, streaming or not.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -20,7 +20,17 @@ JSON = "application/json; charset=utf-8"
 _log = logging.getLogger("akash_llm.api")
 
 
-class Encoder(Protocol):
+class WholeEncoder(Protocol):
+    """How a dialect writes a reply in one piece."""
+
+    def whole(self, events: list[Event]) -> bytes:
+        """The reply as one body."""
+
+    def error(self, error: ServerError) -> bytes:
+        """The body of an error instead of a reply."""
+
+
+class Encoder(WholeEncoder, Protocol):
     """How a dialect writes a reply. Made for one request, fed with its events in order."""
 
     stream_type: str
@@ -28,14 +38,8 @@ class Encoder(Protocol):
     def frame(self, event: Event) -> bytes:
         """What goes into the stream for an event; may be nothing."""
 
-    def whole(self, events: list[Event]) -> bytes:
-        """The reply as one body."""
-
     def failure(self, error: ServerError) -> bytes:
         """What ends a stream that has begun and cannot go on."""
-
-    def error(self, error: ServerError) -> bytes:
-        """The body of an error instead of a reply."""
 
 
 def reply(body: bytes, *, status: int = 200, media_type: str = JSON) -> ASGIApp:
@@ -49,12 +53,21 @@ def reply(body: bytes, *, status: int = 200, media_type: str = JSON) -> ASGIApp:
 
 def reply_with_events(events: Events, encoder: Encoder, *, stream: bool) -> ASGIApp:
     """A reply made of events, in one piece or as a stream."""
-    deliver = _deliver_stream if stream else _deliver_whole
+    if stream:
+        return _reply(events, lambda send: _deliver_stream(events, encoder, send))
+    return reply_with_whole(events, encoder)
 
+
+def reply_with_whole(events: Events, encoder: WholeEncoder) -> ASGIApp:
+    """A reply made of events in one piece."""
+    return _reply(events, lambda send: _deliver_whole(events, encoder, send))
+
+
+def _reply(events: Events, deliver: Callable[[Send], Coroutine[Any, Any, None]]) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         async def work() -> None:
             async with aclosing(events):
-                await deliver(events, encoder, send)
+                await deliver(send)
 
         await _while_connected(receive, work())
 
@@ -86,7 +99,7 @@ async def send_error(send: Send, error: ServerError, body: bytes) -> None:
     await _send_whole(send, body, error.status, error_headers(error))
 
 
-async def _deliver_whole(events: Events, encoder: Encoder, send: Send) -> None:
+async def _deliver_whole(events: Events, encoder: WholeEncoder, send: Send) -> None:
     try:
         seen = [event async for event in events]
         body = encoder.whole(seen)

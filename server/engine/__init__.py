@@ -1,6 +1,8 @@
 """The inference engine: pure scheduling above one C boundary.
 
-`types`, `sequence`, `slots`, `scheduler` and `detokenizer` are values and policy;
-`backend` is the seam; `llama` and `sampler` are the only ctypes users; `loop` and
-`runner` live in the child process; `engine` and `supervisor` in the HTTP process.
+In reading order: `types` and `backend` (the seam) say what there is; `sequence`, `cells`,
+`parking`, `slots`, `waiting`, `scheduler`, `pace`, `speculation`, `embedder` and
+`detokenizer` are values and policy; `llama` with its parts `llama_batch`, `llama_embed`,
+`sampler`, `params` and `quantize` alone use llama.cpp; `loop`, `outbox` and `runner` live in
+the child process; `engine`, `supervisor` and `requantizer` in the HTTP process.
 """

@@ -3,9 +3,12 @@
 One thread owns a backend. Only `interrupt` may be called from another one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from enum import Enum
 from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from server.engine.types import Logprob, ModelInfo, Request, Segment
 
@@ -46,6 +49,34 @@ class Sampled(NamedTuple):
     logprob: Logprob | None
 
 
+class EmbedShape(NamedTuple):
+    """What a batch of `embed` holds: `rows` tokens of `lanes` inputs.
+
+    Where an input cannot be split over several batches, one alone may fill a whole
+    context.
+    """
+
+    rows: int
+    lanes: int
+    can_split: bool
+
+
+class Part(NamedTuple):
+    """Tokens of one input, from position `start` on; they end it if `is_last`.
+
+    Whoever reads on in an input uses the same lane in the very next batch.
+    """
+
+    lane: int
+    start: int
+    tokens: Sequence[int]
+    is_last: bool
+
+
+class EmbedError(Exception):
+    """No vectors: there is no room for a context, or llama.cpp refused the batch."""
+
+
 class Sampler(Protocol):
     """Chooses the tokens of one request; keeps penalties, grammar and random state."""
 
@@ -60,10 +91,23 @@ class Sampler(Protocol):
 
 
 class Backend(Protocol):
-    """A loaded model with `info.parallel` slots of `info.context` cells each."""
+    """A loaded model with `num_slots` slots.
+
+    Each has `info.context` cells of its own, or all share `num_cells` if that is not None.
+    """
 
     @property
     def info(self) -> ModelInfo: ...
+
+    @property
+    def num_slots(self) -> int: ...
+
+    @property
+    def num_cells(self) -> int | None: ...
+
+    @property
+    def can_rewind(self) -> bool:
+        """Whether `trim` can take back the last few tokens of a slot."""
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
         """Token ids of the segments; BOS in front once if the model wants it."""
@@ -80,8 +124,17 @@ class Backend(Protocol):
     def decode(self, rows: Sequence[Row]) -> Decoded:
         """Compute a batch; rows of a slot are contiguous and in order of position."""
 
-    def fork(self, source: int, target: int) -> None:
-        """Replace the cells of slot `target` by a copy of those of `source`."""
+    def fork(self, source: int, target: int, length: int) -> None:
+        """Let slot `target` hold a copy of what `source` holds, of at least `length` tokens.
+
+        With shared cells of just so many, without copying them.
+        """
+
+    def save(self, slot: int) -> Sized | None:
+        """The state of a slot as bytes of the host; None if it cannot be had now."""
+
+    def restore(self, slot: int, state: Sized) -> bool:
+        """Replace what a slot holds by what was saved. False: the slot is empty now."""
 
     def trim(self, slot: int, length: int) -> bool:
         """Keep the first `length` positions of a slot. False: the memory cannot do that,
@@ -90,8 +143,18 @@ class Backend(Protocol):
     def shift(self, slot: int, keep: int, discard: int) -> None:
         """Drop `discard` positions behind the first `keep` and close the gap."""
 
+    def embed_shape(self) -> EmbedShape:
+        """What `embed` takes. The first call makes ready for it. Raises `EmbedError`."""
+
+    def embed(self, parts: Sequence[Part]) -> list[NDArray[np.float32]] | None:
+        """Compute a batch; the pooled outputs of the inputs that end in it, in its order.
+
+        None: it was interrupted, and every input in it has to start over. Raises
+        `EmbedError`.
+        """
+
     def interrupt(self) -> None:
-        """End a running `decode` soon with INTERRUPTED. Thread-safe; sticky until `arm`."""
+        """End a running `decode` or `embed` soon. Thread-safe; sticky until `arm`."""
 
     def arm(self) -> None:
         """Take back an `interrupt`."""

@@ -4,6 +4,13 @@ from typing import Literal
 
 import msgspec
 
+# llama.cpp's own limit of sequences in one context.
+MOST_SLOTS = 256
+FlashAttention = Literal["auto", "on", "off"]
+SplitMode = Literal["none", "layer", "row"]
+CacheType = Literal["f16", "f32", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+WeightType = Literal["q8_0", "q4_0"]
+
 
 class FakeCosts(msgspec.Struct, frozen=True, kw_only=True):
     """What a step of the fake backend takes: seconds per step and per row in it; and what
@@ -15,13 +22,47 @@ class FakeCosts(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
 
 
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the weights lie.
+
+    `gpu_layers` -1 means all, 0 none. `split_mode` says how several GPUs share them,
+    `tensor_split` in which proportion, `main_gpu` which one has all if they do not.
+    Without `mmap` the file is read into memory, with `mlock` the memory is never paged out.
+    """
+
+    gpu_layers: int = -1
+    split_mode: SplitMode = "layer"
+    main_gpu: int = 0
+    tensor_split: tuple[float, ...] = ()
+    mmap: bool = True
+    mlock: bool = False
+
+
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
+    """How attention is computed, and in which types its cache keeps keys and values."""
+
+    flash: FlashAttention = "auto"
+    keys: CacheType = "f16"
+    values: CacheType = "f16"
+
+    @property
+    def problem(self) -> str | None:
+        """Why this cannot be; None if it can."""
+        if self.flash == "off" and self.values not in ("f16", "f32", "bf16"):
+            return f"a cache of values in {self.values} needs flash attention, which is off"
+        return None
+
+
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One set of load-time choices, the same for every model of a server.
 
-    `context` is tokens per request; the memory pool is `context * parallel`.
-    `threads` 0 means the physical cores this process may use. `batch` is the most
-    rows of one decode step, `prompt_budget` the most prompt rows beside running
-    streams. `queue` bounds the requests that wait for a slot.
+    `context` is tokens per request. `pool` 0 gives each of `parallel` requests memory of
+    its own for that; a number of tokens below `context * parallel` is one memory that all
+    share. `parking_bytes` of the host's memory keep idle conversations.
+    `threads` 0 means the physical cores this process may use, `batch_threads` (for more
+    than one row at once) 0 the same as `threads`. `batch` is the most rows of one decode
+    step, `micro_batch` how many of them are computed at a time. `queue` bounds the requests
+    that wait for a slot.
 
     A load may take `load_timeout_s`, and wait `room_timeout_s` before for other models to
     become idle. A runner with work is asked every `ping_s` whether it lives; it has hung
@@ -31,13 +72,29 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     backend: Literal["llama", "fake"] = "llama"
     context: int = 2048
     parallel: int = 4
+    pool: int = 0
+    parking_bytes: int = 0
+    speculate: Literal["off", "auto", "on"] = "off"
     threads: int = 0
+    batch_threads: int = 0
     batch: int = 2048
-    prompt_budget: int = 512
+    micro_batch: int = 512
     queue: int = 512
     load_timeout_s: float = 300.0
     room_timeout_s: float = 120.0
     ping_s: float = 5.0
     silence_s: float = 30.0
     step_timeout_s: float = 120.0
+    placement: Placement = Placement()
+    attention: Attention = Attention()
     fake: FakeCosts = FakeCosts()
+
+    @property
+    def num_cells(self) -> int | None:
+        """Tokens of the memory that all requests share; None if each has its own."""
+        return self.pool if 0 < self.pool < self.context * self.parallel else None
+
+    @property
+    def num_slots(self) -> int:
+        """Sequence ids. Where they share memory, more of them keep more prefixes."""
+        return self.parallel if self.num_cells is None else min(MOST_SLOTS, 2 * self.parallel)

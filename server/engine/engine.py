@@ -8,13 +8,14 @@ import asyncio
 import itertools
 import socket
 from collections.abc import AsyncGenerator, Callable, Sequence
-from pathlib import Path
 from typing import cast
 
 from server.engine.config import EngineConfig
 from server.engine.messages import (
     Abort,
     Detokenize,
+    Embed,
+    Embedded,
     Failure,
     Frames,
     FromRunner,
@@ -22,6 +23,7 @@ from server.engine.messages import (
     Loaded,
     LoadProgress,
     LoadRefused,
+    NotEmbedded,
     Ping,
     Pong,
     Refused,
@@ -35,7 +37,16 @@ from server.engine.messages import (
     encode,
 )
 from server.engine.process import RunnerProcess
-from server.engine.types import EngineStats, Finish, ModelInfo, Piece, Request, Segment
+from server.engine.types import (
+    Embeddings,
+    EmbedRequest,
+    EngineStats,
+    Finish,
+    ModelInfo,
+    Piece,
+    Request,
+    Segment,
+)
 from server.engine.watchdog import Watchdog
 from server.errors import (
     ContextExceeded,
@@ -45,6 +56,9 @@ from server.errors import (
     Overloaded,
     ServerError,
 )
+from server.models.model_files import ModelFiles
+
+_Answer = Tokens | Text | Embedded
 
 
 class _Stream:
@@ -104,14 +118,19 @@ class Runner(asyncio.Protocol):
         self._frames = Frames()
         self._ids = itertools.count(1)
         self._streams: dict[int, _Stream] = {}
-        self._answers: dict[int, asyncio.Future[Tokens | Text]] = {}
+        self._answers: dict[int, asyncio.Future[_Answer]] = {}
         self._loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
         self._closed = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self._process: RunnerProcess | None = None
         self._info: ModelInfo | None = None
         self._is_stopping = False
+        self._parking_bytes = config.parking_bytes
         self._resident_bytes = 0
+        self._has_served = False
+        # Texts were embedded: their batch may go on for nobody, and the first one takes memory
+        # that stays. Neither is in the counters, so the runner is asked once more.
+        self._is_unsettled = False
         self.load_ns = 0
         self._num_cut_off = 0
         self.stats = EngineStats()
@@ -119,12 +138,12 @@ class Runner(asyncio.Protocol):
     @classmethod
     async def start(
         cls,
-        path: Path,
+        files: ModelFiles,
         config: EngineConfig,
         on_exit: "Callable[[Runner], None]",
         on_progress: Callable[[float], None],
     ) -> "Runner":
-        """Start a process and load `path` in it.
+        """Start a process and load `files` in it.
 
         `on_exit` is called once if the process ends after it was ready and without
         `stop`; `on_progress` with the part of the weights that is loaded, 0 to 1.
@@ -132,7 +151,7 @@ class Runner(asyncio.Protocol):
         """
         runner = cls(config, on_exit, on_progress)
         try:
-            await runner._open(path, config)
+            await runner._open(files, config)
             async with asyncio.timeout(config.load_timeout_s):
                 loaded = await runner._loaded
         except TimeoutError:
@@ -167,6 +186,16 @@ class Runner(asyncio.Protocol):
     def memory_bytes(self) -> int:
         """What the process takes: as measured after the load, or more if it has grown."""
         return max(self.info.memory_bytes, self.info.size_bytes, self._resident_bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the process takes, and what it may still take to park conversations."""
+        return self.memory_bytes + max(0, self._parking_bytes - self.stats.parked_bytes)
+
+    @property
+    def has_served(self) -> bool:
+        """Whether it has brought a request to its end."""
+        return self._has_served
 
     @property
     def has_hung(self) -> bool:
@@ -204,6 +233,21 @@ class Runner(asyncio.Protocol):
             # Still registered: the runner works on it and nobody reads it any more.
             if self._streams.pop(request_id, None) is not None and self.is_alive:
                 self._send(Abort(request_id))
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """See `server.engine.types.LoadedModel.embed`."""
+        message = Embed(next(self._ids), request)
+        try:
+            answer = await self._ask(message)
+        except asyncio.CancelledError:
+            if self.is_alive:
+                self._send(Abort(message.id))
+            raise
+        finally:
+            self._is_unsettled = True
+        if not isinstance(answer, Embedded):
+            raise EngineCrashed("the model runner answered another question")
+        return answer.embeddings
 
     async def reason(self) -> str:
         """Why the process ended, as what follows "the model runner"; waits for its end."""
@@ -252,7 +296,13 @@ class Runner(asyncio.Protocol):
             hint += "; the kernel kills what takes too much memory: see --memory and --context"
         self._cut_off(EngineCrashed(f"the model runner {reason}", hint=hint))
         if not self._loaded.done():
-            self._loaded.set_exception(LoadFailed(f"the model runner {reason} while loading"))
+            self._loaded.set_exception(
+                LoadFailed(
+                    f"the model runner {reason} while loading",
+                    hint="memory may have run out: ask for less with --context or --parallel, "
+                    "or see the server's log",
+                )
+            )
             # Nobody may be waiting any more, after a timeout.
             self._loaded.exception()
 
@@ -273,13 +323,14 @@ class Runner(asyncio.Protocol):
 
     def _ask_for_life(self) -> bool:
         # Also for a request that has been aborted: its step may be the one that hangs.
-        has_work = self._streams or self._answers or self.stats.num_running
+        is_awaited = self._streams or self._answers
+        has_work = is_awaited or self.stats.num_running or self._is_unsettled
         if not (self.is_alive and has_work):
             return False
         self._send(Ping())
         return True
 
-    async def _open(self, path: Path, config: EngineConfig) -> None:
+    async def _open(self, files: ModelFiles, config: EngineConfig) -> None:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -289,15 +340,16 @@ class Runner(asyncio.Protocol):
         except BaseException:
             ours.close()
             raise
-        self._send(Load(str(path), config))
+        adapters = tuple((str(one.path), one.scale) for one in files.adapters)
+        self._send(Load(str(files.weights), config, adapters))
 
     def _send(self, message: ToRunner) -> None:
         if self._transport is None or self._closed.is_set() or self._is_stopping:
             raise EngineCrashed("the model runner is gone", hint="send the request once more")
         self._transport.write(encode(message))
 
-    async def _ask(self, message: Tokenize | Detokenize) -> Tokens | Text:
-        answer: asyncio.Future[Tokens | Text] = asyncio.get_running_loop().create_future()
+    async def _ask(self, message: Tokenize | Detokenize | Embed) -> _Answer:
+        answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._send(message)
         self._answers[message.id] = answer
         try:
@@ -309,16 +361,17 @@ class Runner(asyncio.Protocol):
         match message:
             case Step():
                 self._handle_step(message)
-            case Tokens() | Text():
-                if (answer := self._answers.get(message.id)) and not answer.done():
-                    answer.set_result(message)
+            case Tokens() | Text() | Embedded():
+                self._answer(message.id, message)
             case Refused():
-                if (answer := self._answers.get(message.id)) and not answer.done():
-                    answer.set_exception(InvalidRequest(message.message))
+                self._answer(message.id, InvalidRequest(message.message))
+            case NotEmbedded():
+                self._answer(message.id, _error(message.failure))
             case LoadProgress():
                 self._on_progress(message.fraction)
             case Pong():
                 self._resident_bytes = message.memory_bytes
+                self._is_unsettled &= message.step_ns > 0
                 self._watchdog.heard(message)
             case Loaded():
                 if not self._loaded.done():
@@ -327,8 +380,19 @@ class Runner(asyncio.Protocol):
                 if not self._loaded.done():
                     self._loaded.set_exception(LoadFailed(message.message))
 
+    def _answer(self, question_id: int, outcome: _Answer | ServerError) -> None:
+        answer = self._answers.get(question_id)
+        if answer is None or answer.done():
+            return
+        if isinstance(outcome, ServerError):
+            answer.set_exception(outcome)
+            return
+        self._has_served |= isinstance(outcome, Embedded)
+        answer.set_result(outcome)
+
     def _handle_step(self, step: Step) -> None:
         self.stats = step.stats
+        self._has_served |= bool(step.finished)
         for request_id, piece in step.pieces:
             if stream := self._streams.get(request_id):
                 stream.put(piece)

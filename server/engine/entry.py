@@ -12,6 +12,7 @@ from server.engine.restarts import Crashes
 from server.engine.tally import Tally
 from server.engine.types import EngineStats, LoadedModel, ModelInfo
 from server.errors import ServerError
+from server.models.model_files import ModelFiles
 
 # Ollama shows "for ever" as now plus the largest int64 of nanoseconds.
 _FOREVER = timedelta(microseconds=(2**63 - 1) // 1000)
@@ -38,7 +39,7 @@ class Lease:
 class LoadedEntry:
     """A model in memory, for inventories."""
 
-    path: Path
+    files: ModelFiles
     info: ModelInfo
     memory_bytes: int
     expires_at: datetime
@@ -46,13 +47,18 @@ class LoadedEntry:
     num_restarts: int
     pid: int | None
 
+    @property
+    def path(self) -> Path:
+        """Where its weights lie, as they were asked for."""
+        return self.files.weights
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
     """A model that is loaded, loads, or has failed. `busy` counts the requests that use it
     or wait for it; `reserved_bytes` are set aside for it while it loads."""
 
-    path: Path
+    files: ModelFiles
     keep_alive_s: float
     crashes: Crashes
     tally: Tally
@@ -68,6 +74,11 @@ class Entry:
     unload_timer: asyncio.TimerHandle | None = None
     retry_timer: asyncio.TimerHandle | None = None
     idle_since: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return self.files.weights.name
 
     @property
     def is_alive(self) -> bool:
@@ -94,7 +105,7 @@ class Entry:
     @property
     def held_bytes(self) -> int | None:
         """Memory that it takes or that is set aside for it; None if it takes none."""
-        return self.runner.memory_bytes if self.runner is not None else self.reserved_bytes
+        return self.runner.held_bytes if self.runner is not None else self.reserved_bytes
 
     @property
     def rank(self) -> tuple[bool, int]:

@@ -3,16 +3,31 @@
 Its vocabulary is the 256 bytes and a few control tokens. The reply to a prompt is the
 text between the last `⟦` and `⟧` in it, or else the last line of the prompt, said
 again. It checks what a real backend would only compute wrongly: every row must extend
-its slot without a gap, and every cell must hold the token that the engine believes.
+its slot without a gap, every cell must hold the token that the engine believes, and a row
+is sampled from only behind the token that was said last.
+The embedding of a text depends on all of it; that of `⟦NaN⟧` is none.
 """
 
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Sized
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from server.engine import progress
-from server.engine.backend import Decoded, LoadError, RequestError, Row, Sampled
+from server.engine.backend import (
+    Decoded,
+    EmbedError,
+    EmbedShape,
+    LoadError,
+    Part,
+    RequestError,
+    Row,
+    Sampled,
+)
 from server.engine.config import EngineConfig
 from server.engine.progress import Progress
 from server.engine.types import Logprob, ModelInfo, Request, Segment, TokenLogprob
@@ -20,7 +35,10 @@ from server.engine.types import Logprob, ModelInfo, Request, Segment, TokenLogpr
 BOS, EOS, IM_START, IM_END = 256, 257, 258, 259
 _CONTROL = {BOS: "<s>", EOS: "</s>", IM_START: "<|im_start|>", IM_END: "<|im_end|>"}
 VOCAB_SIZE = 260
+EMBED_WIDTH = 16
+EMBED_SHAPE = EmbedShape(rows=256, lanes=8, can_split=True)
 _LOAD_PARTS = 100
+_NOT_A_NUMBER = "⟦NaN⟧".encode()
 
 _TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
@@ -35,7 +53,11 @@ class FakeBackend:
         _pretend_to_load(config.fake.load_s, report)
         self._costs = config.fake
         self._interrupted = threading.Event()
-        self._cells: list[list[int]] = [[] for _ in range(config.parallel)]
+        self.num_slots, self.num_cells = config.num_slots, config.num_cells
+        self.can_rewind = True
+        self._cells: list[list[_Cell]] = [[] for _ in range(config.num_slots)]
+        self._rows: Sequence[Row] = ()
+        self._read: dict[int, list[int]] = {}
         self.info = ModelInfo(
             architecture="fake",
             context=config.context,
@@ -51,6 +73,7 @@ class FakeBackend:
             control_tokens=tuple(_CONTROL.values()),
             fim=None,
             can_shift=True,
+            text_end=(EOS,),
         )
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
@@ -72,31 +95,72 @@ class FakeBackend:
     def sampler(self, request: Request) -> "FakeSampler":
         if request.grammar is not None:
             raise RequestError("the fake backend knows no grammars")
-        return FakeSampler(self.detokenize(request.tokens), request)
+        return FakeSampler(self.detokenize(request.tokens), request, self._token_of)
 
     def decode(self, rows: Sequence[Row]) -> Decoded:
+        if self.num_cells is not None and self.num_used + len(rows) > self.num_cells:
+            return Decoded.NO_SPACE
         for row in rows:
             cells = self._cells[row.slot]
             if row.position != len(cells) or len(cells) >= self.info.context:
                 return Decoded.REFUSED
-            cells.append(row.token)
+            cells.append(_Cell(row.token))
+        self._rows = rows
         if self._interrupted.wait(self._costs.step_s + self._costs.row_s * len(rows)):
             return Decoded.INTERRUPTED
         return Decoded.OK
 
-    def fork(self, source: int, target: int) -> None:
-        self._cells[target] = list(self._cells[source])
+    def fork(self, source: int, target: int, length: int) -> None:
+        cells = self._cells[source]
+        if self.num_cells is None:
+            self._cells[target] = [_Cell(cell.token) for cell in cells]
+        else:
+            self._cells[target] = cells[:length]
+
+    def save(self, slot: int) -> list[int]:
+        return self.cells(slot)
+
+    def restore(self, slot: int, state: Sized) -> bool:
+        self._cells[slot] = []
+        if self.num_cells is not None and self.num_used + len(state) > self.num_cells:
+            return False
+        self._cells[slot] = [_Cell(token) for token in cast(list[int], state)]
+        return True
 
     def trim(self, slot: int, length: int) -> bool:
         del self._cells[slot][length:]
         return True
 
     def shift(self, slot: int, keep: int, discard: int) -> None:
+        if any(cell in other for other in self._others(slot) for cell in self._cells[slot]):
+            raise RuntimeError("shared cells would be shifted for others, too")
         del self._cells[slot][keep : keep + discard]
+
+    def embed_shape(self) -> EmbedShape:
+        return EMBED_SHAPE
+
+    def embed(self, parts: Sequence[Part]) -> list[NDArray[np.float32]] | None:
+        rows = sum(len(part.tokens) for part in parts)
+        if rows > EMBED_SHAPE.rows or len({part.lane for part in parts}) < len(parts):
+            raise EmbedError(f"a batch of {rows} rows in {len(parts)} lanes")
+        before, self._read = self._read, {}
+        for part in parts:
+            known = before.get(part.lane, []) if part.start else []
+            if len(known) != part.start:
+                raise EmbedError(f"lane {part.lane} holds {len(known)} tokens, not {part.start}")
+            self._read[part.lane] = [*known, *part.tokens]
+        if self._interrupted.wait(self._costs.step_s + self._costs.row_s * rows):
+            return None
+        return [vector_of(self._read.pop(part.lane)) for part in parts if part.is_last]
 
     def cells(self, slot: int) -> list[int]:
         """What the slot holds, for tests to compare with what the engine believes."""
-        return self._cells[slot]
+        return [cell.token for cell in self._cells[slot]]
+
+    @property
+    def num_used(self) -> int:
+        """Cells that some slot refers to."""
+        return len({cell for cells in self._cells for cell in cells})
 
     def interrupt(self) -> None:
         self._interrupted.set()
@@ -104,21 +168,43 @@ class FakeBackend:
     def arm(self) -> None:
         self._interrupted.clear()
 
+    def _others(self, slot: int) -> list[set["_Cell"]]:
+        return [set(cells) for number, cells in enumerate(self._cells) if number != slot]
+
+    def _token_of(self, row: int) -> int:
+        """The token of a row of the last batch that is sampled from."""
+        found = self._rows[row]
+        if not found.wants_logits:
+            raise RuntimeError(f"row {row} has no logits")
+        return found.token
+
+
+class _Cell:
+    """One cell; two slots that share it refer to the same one."""
+
+    def __init__(self, token: int) -> None:
+        self.token = token
+
 
 class FakeSampler:
     """Says its reply byte by byte, then ends; `ignore_eos` starts over instead."""
 
-    def __init__(self, prompt: str, request: Request) -> None:
+    def __init__(self, prompt: str, request: Request, token_of: Callable[[int], int]) -> None:
         self._reply = _reply_to(prompt).encode()
+        self._token_of = token_of
+        self._last = request.tokens[-1]
         self._again = request.sampling.ignore_eos
         self._top = request.top_logprobs
         self._said = 0
 
     def sample(self, row: int) -> Sampled:
+        if self._token_of(row) != self._last:
+            raise RuntimeError("the row is not that of the last token")
         if self._said >= len(self._reply) and not self._again:
             return Sampled(EOS, b"", is_end=True, logprob=None)
         byte = self._reply[self._said % len(self._reply)] if self._reply else ord(".")
         self._said += 1
+        self._last = byte
         return Sampled(byte, bytes([byte]), is_end=False, logprob=self._logprob(byte))
 
     def close(self) -> None:
@@ -132,6 +218,14 @@ class FakeSampler:
             TokenLogprob(chr(b), bytes([b]), math.log(2.0 ** -(i + 1))) for i, b in enumerate(ids)
         )
         return Logprob(best[0], best[: self._top])
+
+
+def vector_of(tokens: Sequence[int]) -> NDArray[np.float32]:
+    """The embedding of a text before it is scaled, for tests to compare with."""
+    raw = bytes(token for token in tokens if token < BOS)
+    value = math.nan if raw == _NOT_A_NUMBER else 1.0
+    random = np.random.default_rng([len(tokens), *tokens])
+    return (random.standard_normal(EMBED_WIDTH) * value).astype(np.float32)
 
 
 def _pretend_to_load(load_s: float, report: Progress) -> None:

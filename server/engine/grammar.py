@@ -15,6 +15,9 @@ from server.engine.types import Grammar
 # Any JSON object: what Ollama's "json" format promises.
 _ANY_OBJECT = {"type": "object"}
 
+# What llguidance says of a grammar that allows nothing more, not even to end.
+_DEAD_END = "NoExtensionBias"
+
 _NAMES = {
     "json": "JSON schema",
     "schema": "JSON schema",
@@ -75,8 +78,12 @@ class Constraint:
         self._raise_on_error()
 
     def _raise_on_error(self) -> None:
-        if self._matcher.is_error():
-            raise RequestError(f"format cannot be used: {_first_line(self._matcher.get_error())}")
+        if not self._matcher.is_error():
+            return
+        complaint = _first_line(self._matcher.get_error())
+        if complaint == _DEAD_END:
+            raise RequestError("the format leaves no token to go on with")
+        raise RequestError(f"format cannot be used: {complaint}")
 
 
 def _first_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""llama.cpp through its C API: the only place, with `sampler`, that touches it.
+"""llama.cpp through its C API: what a loaded model can do.
 
 Everything here is called by one thread, but for `tokenize`, `detokenize`,
 `check_tokens` and `interrupt`, which may be called by another.
@@ -8,7 +8,9 @@ import ctypes
 import functools
 import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Sized
+from typing import Any, cast
 
 import llama_cpp
 import llguidance
@@ -18,18 +20,27 @@ from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
 
 from server.engine import progress
-from server.engine.backend import Decoded, LoadError, RequestError, Row
-from server.engine.config import EngineConfig
-from server.engine.cpu import default_threads
+from server.engine.backend import (
+    Decoded,
+    EmbedError,
+    EmbedShape,
+    LoadError,
+    Part,
+    RequestError,
+    Row,
+)
+from server.engine.config import EngineConfig, Placement
 from server.engine.grammar import Constraint
+from server.engine.llama_batch import LlamaBatch
+from server.engine.llama_embed import MAX_LANES, LlamaEmbedding
+from server.engine.params import context_params, model_params, set_computing, without_effect
 from server.engine.progress import Progress
 from server.engine.sampler import LlamaSampler
 from server.engine.types import ModelInfo, Request, Segment
 
 _log = logging.getLogger("akash_llm.llama")
 
-_UBATCH = 512
-_ERROR_LEVEL = 4
+_WARNING_LEVEL, _ERROR_LEVEL = 3, 4
 _DECODED = {0: Decoded.OK, 1: Decoded.NO_SPACE, 2: Decoded.INTERRUPTED}
 
 
@@ -48,72 +59,65 @@ class _Log:
         for line in self.errors:
             if "error loading model" in line:
                 return line.partition("error loading model")[2].lstrip(": ")
-        return self.errors[0] if self.errors else "llama.cpp gave no reason"
+        if not self.errors:
+            return "llama.cpp gave no reason"
+        return re.sub(r"^\w+: ", "", self.errors[0])
 
     def _receive(self, level: int, text: bytes, _data: object) -> None:
         if self.is_quiet:
             return
-        if level == _ERROR_LEVEL and (line := text.decode(errors="replace").strip()):
+        line = text.decode(errors="replace").strip()
+        if level == _ERROR_LEVEL and line:
             self.errors = [*self.errors[-20:], line]
             _log.error("%s", line)
-
-
-class _Batch:
-    """A llama_batch over numpy arrays, filled without a C call per row."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._tokens = np.zeros(size, dtype=np.int32)
-        self._positions = np.zeros(size, dtype=np.int32)
-        self._counts = np.ones(size, dtype=np.int32)
-        self._slots = np.zeros(size, dtype=np.int32)
-        self._slot_pointers = (ctypes.POINTER(ctypes.c_int32) * size)(
-            *(
-                ctypes.cast(self._slots.ctypes.data + 4 * i, ctypes.POINTER(ctypes.c_int32))
-                for i in range(size)
-            )
-        )
-        self._wants = np.zeros(size, dtype=np.int8)
-        int32 = ctypes.POINTER(ctypes.c_int32)
-        self.struct = llama_cpp.llama_batch(
-            n_tokens=0,
-            token=self._tokens.ctypes.data_as(int32),
-            embd=None,
-            pos=self._positions.ctypes.data_as(int32),
-            n_seq_id=self._counts.ctypes.data_as(int32),
-            seq_id=self._slot_pointers,
-            logits=self._wants.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
-        )
-
-    def fill(self, rows: Sequence[Row]) -> None:
-        """Take over the rows; at most `size` of them, or llama.cpp aborts the process."""
-        count = len(rows)
-        if count > self.size:
-            raise ValueError(f"{count} rows in a batch of {self.size}")
-        table = np.array(rows, dtype=np.int32)
-        self._slots[:count] = table[:, 0]
-        self._positions[:count] = table[:, 1]
-        self._tokens[:count] = table[:, 2]
-        self._wants[:count] = table[:, 3]
-        self.struct.n_tokens = count
+        elif level == _WARNING_LEVEL and "mlock" in line:
+            # It goes on without; of what was asked for, nothing else is dropped like that.
+            _log.warning("%s", line.partition("\n")[0])
 
 
 class LlamaBackend:
     """Implements `server.engine.backend.Backend`. Raises `LoadError`."""
 
-    def __init__(self, path: str, config: EngineConfig, report: Progress = progress.ignore) -> None:
+    def __init__(
+        self,
+        path: str,
+        config: EngineConfig,
+        adapters: Sequence[tuple[str, float]] = (),
+        report: Progress = progress.ignore,
+    ) -> None:
         self._log = _Log()
         llama_cpp.llama_backend_init()
-        self._model = self._load(path, report)
+        self._model = self._load(path, config.placement, report)
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
         self._vocab_size = llama_cpp.llama_vocab_n_tokens(self._vocab)
         trained = llama_cpp.llama_model_n_ctx_train(self._model)
         context = min(config.context, trained) if trained > 0 else config.context
         self._flag = ctypes.create_string_buffer(2)
-        self._context = self._open_context(context, config)
-        self._memory = llama_cpp.llama_get_memory(self._context)
-        self._batch = _Batch(config.batch)
-        self._warm_up()
+        self._abort: Any = _abort_callback()
+        self._adapters = [(self._open_adapter(path), scale) for path, scale in adapters]
+        self.num_slots, self.num_cells = config.num_slots, config.num_cells
+        # Recurrent memory has one state per sequence and no way back to an earlier one.
+        self.can_rewind = not self._is_recurrent()
+        # Split memory: copies that the next decode makes, as (source, target).
+        self._pending_copies: list[tuple[int, int]] = []
+        self._can_generate = not self._only_embeds()
+        self._embedding = LlamaEmbedding(
+            self._model,
+            context=context,
+            # A recurrent model has a state for each, whether it is in use or not.
+            lanes=MAX_LANES if self.can_rewind else min(config.parallel, MAX_LANES),
+            set_up=lambda params: self._set_up(params, config),
+            adapt=self._adapt,
+        )
+        if self._can_generate:
+            self._context = self._open_context(context, config)
+            self._memory = llama_cpp.llama_get_memory(self._context)
+            self._batch = LlamaBatch(config.batch)
+            self._warm_up()
+        else:
+            # NULL, which the C functions take for the memory of a model that has none.
+            self._context = self._memory = 0
+            self._warm_up_embedding()
         self.info = self._describe(context, trained, config.parallel)
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
@@ -144,6 +148,8 @@ class LlamaBackend:
                 )
 
     def sampler(self, request: Request) -> LlamaSampler:
+        if not self._can_generate:
+            raise RequestError("this model gives embeddings and generates no text")
         self.check_tokens([token for token, _ in request.sampling.logit_bias])
         constraint = None
         if request.grammar is not None:
@@ -164,12 +170,38 @@ class LlamaBackend:
     def decode(self, rows: Sequence[Row]) -> Decoded:
         self._batch.fill(rows)
         code = llama_cpp.llama_decode(self._context, self._batch.struct)
+        # On a GPU it returns before the work is done.
+        llama_cpp.llama_synchronize(self._context)
+        self._pending_copies.clear()
         return _DECODED.get(code, Decoded.REFUSED)
 
-    def fork(self, source: int, target: int) -> None:
-        # With split memory only a copy of the whole range is allowed; the caller trims.
+    def fork(self, source: int, target: int, length: int) -> None:
         llama_cpp.llama_memory_seq_rm(self._memory, target, -1, -1)
+        if self.num_cells is not None:
+            llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, length)
+            return
+        # With split memory only a copy of the whole range is allowed; the caller trims.
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        self._pending_copies.append((source, target))
+
+    def save(self, slot: int) -> NDArray[np.uint8] | None:
+        if any(target == slot for _, target in self._pending_copies):
+            return None  # its cells are not there yet
+        size = llama_cpp.llama_state_seq_get_size(self._context, slot)
+        state = np.empty(size, dtype=np.uint8)
+        written = llama_cpp.llama_state_seq_get_data(self._context, _bytes(state), size, slot)
+        return state if 0 < written == size else None
+
+    def restore(self, slot: int, state: Sized) -> bool:
+        llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        if any(source == slot for source, _ in self._pending_copies):
+            return False  # what is written now would be copied instead
+        saved = cast(NDArray[np.uint8], state)
+        read = llama_cpp.llama_state_seq_set_data(self._context, _bytes(saved), saved.size, slot)
+        if read != saved.size:
+            llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
+            return False
+        return True
 
     def trim(self, slot: int, length: int) -> bool:
         if length and llama_cpp.llama_memory_seq_rm(self._memory, slot, length, -1):
@@ -181,6 +213,12 @@ class LlamaBackend:
         llama_cpp.llama_memory_seq_rm(self._memory, slot, keep, keep + discard)
         llama_cpp.llama_memory_seq_add(self._memory, slot, keep + discard, -1, -discard)
 
+    def embed_shape(self) -> EmbedShape:
+        return self._embedding.shape
+
+    def embed(self, parts: Sequence[Part]) -> list[NDArray[np.float32]] | None:
+        return self._embedding.embed(parts)
+
     def interrupt(self) -> None:
         self._log.is_quiet = True
         self._flag[0] = b"\x01"
@@ -191,8 +229,10 @@ class LlamaBackend:
 
     # loading
 
-    def _load(self, path: str, report: Progress) -> int:
-        params = llama_cpp.llama_model_default_params()
+    def _load(self, path: str, placement: Placement, report: Progress) -> int:
+        if names := without_effect(placement):
+            _log.warning("no GPU can be used here, so these do nothing: %s", ", ".join(names))
+        params = model_params(placement)
         # C calls it until the load is over, so it must not be collected before.
         told = llama_cpp.llama_progress_callback(lambda fraction, _data: report(fraction))
         params.progress_callback = told
@@ -202,22 +242,61 @@ class LlamaBackend:
         return model
 
     def _open_context(self, context: int, config: EngineConfig) -> int:
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = context * config.parallel
-        params.n_seq_max = config.parallel
-        params.n_batch = config.batch
-        params.n_ubatch = min(_UBATCH, config.batch)
-        params.n_threads = params.n_threads_batch = config.threads or default_threads()
-        self._abort = _abort_callback()
-        params.abort_callback = self._abort
-        params.abort_callback_data = ctypes.cast(self._flag, ctypes.c_void_p)
+        params = context_params(config, context)
+        self._set_up(params, config)
         pointer: int | None = llama_cpp.llama_init_from_model(self._model, params)
         if not pointer:
             raise LoadError(
                 f"llama.cpp cannot make a context of {config.parallel} × {context} tokens: "
-                f"{self._log.reason()}; ask for less with --context or --parallel"
+                f"{self._log.reason()}; change --context, --parallel or the types of the cache"
             )
+        self._adapt(pointer)
         return pointer
+
+    def _set_up(self, params: llama_cpp.llama_context_params, config: EngineConfig) -> None:
+        """What the contexts of a model have in common."""
+        set_computing(params, config)
+        params.abort_callback = self._abort
+        params.abort_callback_data = ctypes.cast(self._flag, ctypes.c_void_p)
+
+    def _adapt(self, context: int) -> None:
+        """Apply the LoRA adapters to everything that this context computes from now on."""
+        count = len(self._adapters)
+        pointers = (llama_cpp.llama_adapter_lora_p_ctypes * count)()
+        scales = (ctypes.c_float * count)()
+        for i, (pointer, scale) in enumerate(self._adapters):
+            pointers[i], scales[i] = pointer, scale
+        llama_cpp.llama_set_adapters_lora(context, pointers, count, scales)
+
+    def _open_adapter(self, path: str) -> Any:
+        pointer = llama_cpp.llama_adapter_lora_init(self._model, os.fsencode(path))
+        if not pointer:
+            raise LoadError(f"llama.cpp cannot apply this LoRA adapter: {self._log.reason()}")
+        if llama_cpp.llama_adapter_get_alora_n_invocation_tokens(pointer):
+            raise LoadError("a LoRA adapter that begins at certain tokens cannot be applied here")
+        return pointer
+
+    def _only_embeds(self) -> bool:
+        """The rule of `server.models.gguf`, for a model that is loaded."""
+        architecture = self._metadata("general.architecture")
+        return (
+            self._metadata(f"{architecture}.pooling_type") != ""
+            or self._metadata(f"{architecture}.attention.causal") == "false"
+            or not llama_cpp.llama_model_has_decoder(self._model)
+        )
+
+    def _is_recurrent(self) -> bool:
+        recurrent = llama_cpp.llama_model_is_recurrent(self._model)
+        return bool(recurrent or llama_cpp.llama_model_is_hybrid(self._model))
+
+    def _warm_up_embedding(self) -> None:
+        """Open the context of a model that only embeds, and see whether it does."""
+        token = max(0, llama_cpp.llama_vocab_bos(self._vocab))
+        try:
+            self._embedding.embed([Part(0, 0, [token], is_last=True)])
+        except EmbedError as error:
+            reason = f": {self._log.reason()}" if self._log.errors else ""
+            raise LoadError(f"{error}{reason}") from None
 
     def _warm_up(self) -> None:
         """Compute one token, so that the first request does not pay for lazy set-up."""
@@ -237,6 +316,7 @@ class LlamaBackend:
             )
         )
         template = llama_cpp.llama_model_chat_template(self._model, None)
+        text_start, text_end = self._around_text()
         return ModelInfo(
             architecture=self._metadata("general.architecture"),
             context=context,
@@ -254,6 +334,9 @@ class LlamaBackend:
             if all(token >= 0 for token in fim)
             else None,
             can_shift=bool(llama_cpp.llama_memory_can_shift(self._memory)),
+            text_start=text_start,
+            text_end=text_end,
+            can_generate=self._can_generate,
         )
 
     def _metadata(self, key: str) -> str:
@@ -272,13 +355,22 @@ class LlamaBackend:
 
     # vocabulary
 
-    def _tokenize(self, segment: Segment) -> list[int]:
+    def _around_text(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The tokens that llama.cpp puts in front of and behind a text, such as BERT's."""
+        bare = self._tokenize(Segment("a"))
+        whole = self._tokenize(Segment("a"), add_special=True)
+        for at in range(len(whole) - len(bare) + 1):
+            if whole[at : at + len(bare)] == bare:
+                return tuple(whole[:at]), tuple(whole[at + len(bare) :])
+        return (), ()
+
+    def _tokenize(self, segment: Segment, *, add_special: bool = False) -> list[int]:
         raw = segment.text.encode(errors="replace")
         room = len(raw) + 16
         while True:
             ids = (ctypes.c_int32 * room)()
             n = llama_cpp.llama_tokenize(
-                self._vocab, raw, len(raw), ids, room, False, segment.special
+                self._vocab, raw, len(raw), ids, room, add_special, segment.special
             )
             if n >= 0:
                 return ids[:n]
@@ -319,6 +411,11 @@ class LlamaBackend:
         if not pointer:
             raise RequestError("the model gave no logits for this token")
         return np.ctypeslib.as_array(pointer, (self._vocab_size,))
+
+
+def _bytes(array: NDArray[np.uint8]) -> Any:
+    """The memory of an array as C sees it."""
+    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
 def _abort_callback() -> object:

@@ -5,14 +5,15 @@ import logging
 import math
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 
 from server.engine.config import EngineConfig
 from server.engine.engine import Runner
 from server.engine.entry import Entry
+from server.engine.requantizer import Requantizer
 from server.engine.restarts import RestartPolicy
 from server.engine.room import Room
 from server.errors import EngineCrashed, Overloaded, ServerError
+from server.models.model_files import ModelFiles
 
 _log = logging.getLogger("akash_llm.supervisor")
 
@@ -22,8 +23,9 @@ _LOGGED_PARTS = 4  # a load is logged each time so many equal parts of it are do
 class Loader:
     """Loads entries, each in a task of its own that requests may wait for.
 
-    `needed` says how many bytes a model will take and may block, `rest` is told of an
-    entry that is ready and that nobody uses, `spawn` runs what outlives a cancelled load.
+    `needed` says how many bytes a model will take and may block, a `requantizer` rewrites
+    the weights that are loaded, `rest` is told of an entry that is ready and that nobody
+    uses, `spawn` runs what outlives a cancelled load.
     """
 
     def __init__(
@@ -31,7 +33,8 @@ class Loader:
         config: EngineConfig,
         room: Room[Entry],
         *,
-        needed: Callable[[Path, EngineConfig], int],
+        needed: Callable[[ModelFiles, EngineConfig], int],
+        requantizer: Requantizer | None,
         restarts: RestartPolicy,
         rest: Callable[[Entry], None],
         spawn: Callable[[Coroutine[None, None, None]], object],
@@ -39,6 +42,7 @@ class Loader:
         self._config = config
         self._room = room
         self._needed = needed
+        self._requantizer = requantizer
         self._restarts = restarts
         self._rest = rest
         self._spawn = spawn
@@ -57,7 +61,7 @@ class Loader:
                 entry.tally.num_restarts += 1
             return await self._load(entry)
         except Overloaded as error:  # no fault of the model
-            _log.warning("%s was not loaded: %s", entry.path.name, error.message)
+            _log.warning("%s was not loaded: %s", entry.name, error.message)
             raise
         except ServerError as error:
             entry.error = error
@@ -72,8 +76,11 @@ class Loader:
     async def _load(self, entry: Entry) -> Runner:
         await self._take_room(entry)
         try:
+            files = entry.files
+            if self._requantizer is not None:
+                files = await self._requantizer.prepare(files)
             runner = await Runner.start(
-                entry.path,
+                files,
                 self._config,
                 lambda runner: self._on_exit(entry, runner),
                 lambda part: _note_progress(entry, part),
@@ -85,7 +92,7 @@ class Loader:
         entry.crashes.started(time.monotonic())
         entry.tally.num_loads += 1
         entry.tally.load_ns += runner.load_ns
-        _log.info("%s loaded in %.2f s", entry.path.name, runner.load_ns / 1e9)
+        _log.info("%s loaded in %.2f s", entry.name, runner.load_ns / 1e9)
         self._room.settle()
         # A runner that died idle keeps the rest of its time.
         if entry.busy == 0 and entry.unload_timer is None:
@@ -95,7 +102,7 @@ class Loader:
     async def _take_room(self, entry: Entry) -> None:
         entry.waits_for_room = True
         try:
-            need_bytes = await asyncio.to_thread(self._needed, entry.path, self._config)
+            need_bytes = await asyncio.to_thread(self._needed, entry.files, self._config)
             await self._room.take(
                 need_bytes,
                 is_wanted=lambda: entry.busy > 0,
@@ -116,7 +123,7 @@ class Loader:
         """Seconds until the model is started again. Raises `EngineCrashed` if it crashed so
         often in a row that nobody should wait for it."""
         reason = await dead.reason()
-        delay_s = entry.crashes.crashed(time.monotonic())
+        delay_s = entry.crashes.crashed(time.monotonic(), has_served=dead.has_served)
         if delay_s is not None:
             _log.error("the model runner %s; it is started again in %g s", reason, delay_s)
             return delay_s
@@ -138,7 +145,7 @@ class Loader:
 def _note_progress(entry: Entry, part: float) -> None:
     before, entry.progress = entry.progress, part
     if int(before * _LOGGED_PARTS) < int(part * _LOGGED_PARTS) < _LOGGED_PARTS:
-        _log.info("%s is loaded to %.0f%%", entry.path.name, 100 * part)
+        _log.info("%s is loaded to %.0f%%", entry.name, 100 * part)
 
 
 def _retrieve(task: "asyncio.Task[Runner]") -> None:

@@ -2,14 +2,24 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from server.engine.backend import Backend, Decoded, RequestError, Row, Sampled, Sampler
+from server.engine.cells import Cells
+from server.engine.config import EngineConfig
 from server.engine.detokenizer import Detokenizer, Text
-from server.engine.messages import Abort, Failure, FailureKind, Step, Submit
-from server.engine.scheduler import Admission, Chunk, QueueFull, Scheduler, shift_for
+from server.engine.messages import Abort, FailureKind, Step, Submit
+from server.engine.outbox import Outbox
+from server.engine.pace import Pace
+from server.engine.parking import Parked, Parking
+from server.engine.scheduler import Admission, Chunk, Scheduler, shift_for
 from server.engine.sequence import Sequence
-from server.engine.types import EngineStats, Finish, FinishReason, Logprob, Piece, Request
+from server.engine.slots import Slots
+from server.engine.speculation import Speculate, Speculation
+from server.engine.types import EngineStats, FinishReason, Request
+from server.engine.waiting import QueueFull
 
 _log = logging.getLogger("akash_llm.engine")
 
@@ -18,10 +28,25 @@ _BUSY = "server busy, please try again.  maximum pending requests exceeded"
 
 @dataclass(slots=True)
 class _Writer:
-    """What turns the tokens of one running request into text."""
+    """What turns the tokens of one request into text, from its first slot to its end."""
 
     sampler: Sampler
     detokenizer: Detokenizer
+
+
+class _Counts(msgspec.Struct):
+    """What has been done since the start: the last fields of `EngineStats`, in its order."""
+
+    num_steps: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    shifted_tokens: int = 0
+    num_preempted: int = 0
+    num_parked: int = 0
+    num_restored: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class Loop:
@@ -36,16 +61,20 @@ class Loop:
         scheduler: Scheduler,
         publish: Callable[[Step], None],
         clock_ns: Callable[[], int],
+        *,
+        batch: int,
+        speculate: Speculate = "off",
     ) -> None:
         self._backend = backend
         self._scheduler = scheduler
-        self._publish = publish
+        self._slots = scheduler.slots
+        self._outbox = Outbox(publish)
         self._clock_ns = clock_ns
+        self._batch = batch
+        self._pace = Pace(batch)
+        self._speculation = Speculation(speculate if backend.can_rewind else "off", self._pace)
         self._writers: dict[int, _Writer] = {}
-        self._pieces: list[tuple[int, Piece]] = []
-        self._finished: list[tuple[int, Finish]] = []
-        self._failed: list[tuple[int, Failure]] = []
-        self._has_news = False
+        self._counts = _Counts()
         # Ids whose prompt is in the running decode: worth interrupting it for (read by
         # the thread that receives aborts).
         self.prompting: frozenset[int] = frozenset()
@@ -61,17 +90,20 @@ class Loop:
         limit = min(request.context or self._backend.info.context, self._backend.info.context)
         if len(request.tokens) > limit:
             text = f"the prompt has {len(request.tokens)} tokens, the context {limit}"
-            self._report_failure(message.id, "context_exceeded", text)
+            self._outbox.failure(message.id, "context_exceeded", text)
             return
         try:
             self._check(request)
-            self._scheduler.submit(
+            displaced = self._scheduler.submit(
                 Sequence(message.id, request, limit=limit, submitted_ns=self._clock_ns())
             )
         except RequestError as error:
-            self._report_failure(message.id, "invalid_request", str(error))
+            self._outbox.failure(message.id, "invalid_request", str(error))
         except QueueFull:
-            self._report_failure(message.id, "overloaded", _BUSY)
+            self._outbox.failure(message.id, "overloaded", _BUSY)
+        else:
+            if displaced is not None:
+                self._outbox.failure(displaced.id, "overloaded", _BUSY)
 
     def abort(self, message: Abort) -> None:
         """Forget a request, waiting or running; its slot is free at once."""
@@ -80,42 +112,154 @@ class Loop:
     def step(self) -> None:
         """One step, and reports if there is news."""
         self._admit()
+        self._close_gaps()
         # Said before a long prompt is computed: who looks at the load sees it run.
         self._flush()
         has_shifted = self._make_room()
-        chunks = self._scheduler.schedule()
+        chunks = self._plan()
         if chunks:
             self._decode(chunks, may_interrupt=not has_shifted)
         self._flush()
+
+    def computed(self) -> dict[int, list[int]]:
+        """The tokens whose cells each slot should hold, for tests to compare."""
+        return self._slots.computed()
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError if the books contradict each other."""
+        self._scheduler.check_integrity()
+        if set(self._writers) < {s.id for s in self._scheduler.running}:
+            raise AssertionError("a sequence runs without a sampler")
+        if self._scheduler.is_idle and self._writers:
+            raise AssertionError(f"samplers of {set(self._writers)} have leaked")
 
     def _check(self, request: Request) -> None:
         if not request.tokens:
             raise RequestError("the prompt is empty")
         self._backend.check_tokens(request.tokens)
 
-    def _admit(self) -> None:
-        while (admission := self._scheduler.admit()) is not None:
-            sequence = admission.sequence
-            sequence.admitted_ns = self._clock_ns()
-            self._has_news = True
-            self._place(admission)
-            try:
-                sampler = self._backend.sampler(sequence.request)
-            except RequestError as error:
-                self._fail(sequence, "invalid_request", str(error))
-                continue
-            detokenizer = Detokenizer(sequence.request.stop)
-            self._writers[sequence.id] = _Writer(sampler, detokenizer)
+    # admission
 
-    def _place(self, admission: Admission) -> None:
-        sequence, placement = admission.sequence, admission.placement
-        if placement.keep and placement.source != placement.slot:
-            self._backend.fork(placement.source, placement.slot)
-        if not self._backend.trim(placement.slot, placement.keep):
-            sequence.num_computed = sequence.num_cached = 0
+    def _admit(self) -> None:
+        while (admission := self._scheduler.next()) is not None:
+            kept = self._place(admission)
+            self._scheduler.start(admission, kept)
+            self._outbox.has_news = True
+            if admission.sequence.id not in self._writers:
+                self._begin(admission.sequence, kept)
+
+    def _begin(self, sequence: Sequence, kept: int) -> None:
+        """A request runs for the first time."""
+        sequence.admitted_ns = self._clock_ns()
+        sequence.num_cached = kept
+        self._counts.cached_tokens += kept
+        self._counts.prompt_tokens += sequence.num_prompt
+        try:
+            sampler = self._backend.sampler(sequence.request)
+        except RequestError as error:
+            self._fail(sequence, "invalid_request", str(error))
+            return
+        self._writers[sequence.id] = _Writer(sampler, Detokenizer(sequence.request.stop))
+
+    def _place(self, admission: Admission) -> int:
+        """Move the cells for a sequence; how many of its tokens its slot holds then."""
+        placement = admission.placement
+        target, source, keep = placement.slot, placement.source, placement.keep
+        if source == target:
+            self._park_if_worth(target, keep)
+        else:
+            self._bring_to_safety(target, source)
+        if isinstance(source, Parked):
+            keep = keep if self._restore(target, source) else 0
+        elif source is not None and source != target:
+            self._backend.fork(source, target, keep)
+        return keep if self._backend.trim(target, keep) else 0
+
+    def _restore(self, slot: int, parked: Parked) -> bool:
+        self._slots.parking.remove(parked)
+        cells = self._slots.cells
+        while cells is not None and cells.num_free < len(parked.tokens):
+            if not self._evict():
+                return False
+        if not self._backend.restore(slot, parked.state):
+            return False
+        self._counts.num_restored += 1
+        return True
+
+    # space
+
+    def _plan(self) -> list[Chunk]:
+        """The chunks of the next step, when there is space for all of them."""
+        while True:
+            num_decoding = self._scheduler.num_decoding
+            chunks = self._scheduler.schedule(self._pace.prompt_rows(num_decoding))
+            if self._speculation.is_on and len(chunks) == num_decoding:
+                chunks = self._with_drafts(chunks)
+            if not self._scheduler.num_missing_cells(chunks) or not self._reclaim():
+                return chunks
+
+    def _with_drafts(self, chunks: list[Chunk]) -> list[Chunk]:
+        drafts = self._speculation.drafts([c.sequence for c in chunks], self._batch - len(chunks))
+        return [replace(c, draft=drafts.get(c.sequence.id, [])) for c in chunks]
+
+    def _reclaim(self) -> bool:
+        """Free some cells: of cached prefixes first, then of who runs shortest. False if
+        there is nothing to free."""
+        if self._evict():
+            return True
+        slot = self._scheduler.preempt()
+        if slot is None:
+            return False
+        self._vacate(slot)
+        self._counts.num_preempted += 1
+        self._outbox.has_news = True
+        return True
+
+    def _evict(self) -> bool:
+        """Drop the cached prefix that was used longest ago; False if there is none."""
+        slot = self._slots.least_recent()
+        if slot is None:
+            return False
+        self._park_if_worth(slot.id, 0)
+        self._backend.trim(slot.id, 0)
+        self._slots.forget(slot.id)
+        return True
+
+    def _close_gaps(self) -> None:
+        """Bring running sequences side by side, where the memory asks for it."""
+        while (move := self._slots.next_move()) is not None:
+            source, target = move
+            self._bring_to_safety(target)
+            sequence = self._slots.move_owner(source, target)
+            self._backend.fork(source, target, sequence.num_computed)
+            self._backend.trim(target, sequence.num_computed)
+            self._backend.trim(source, 0)
+
+    def _bring_to_safety(self, slot: int, source: int | Parked | None = None) -> None:
+        """Keep what an idle slot has cached, before it is lost: in a slot whose prefix was used
+        longer ago (not the `source` of what comes), or else in host memory."""
+        if isinstance(source, Parked):
+            # What is restored cannot be put where a copy is still to be made from.
+            self._park_if_worth(slot, 0)
+            return
+        spare = self._slots.spare_for(slot, source)
+        self._park_if_worth(slot if spare is None else spare, 0)
+        if spare is not None:
+            length = len(self._slots[slot].cached)
+            self._backend.fork(slot, spare, length)
+            self._backend.trim(spare, length)
+            self._slots.move_cached(slot, spare)
+
+    def _park_if_worth(self, slot: int, keep: int) -> None:
+        """Park what an idle slot has cached if much of it is lost when `keep` tokens stay."""
+        if not self._slots.is_worth_parking(slot, keep):
+            return
+        state = self._backend.save(slot)
+        if state is not None and self._slots.parking.add(Parked(self._slots[slot].cached, state)):
+            self._counts.num_parked += 1
 
     def _make_room(self) -> bool:
-        """Shift or end the sequences whose window is full; whether one was shifted."""
+        """Shift or end the sequences whose window is full; whether one was shifted in place."""
         has_shifted = False
         for sequence in self._scheduler.running:
             if not sequence.is_over_limit:
@@ -124,72 +268,121 @@ class Loop:
                 self._finish(sequence, FinishReason.LENGTH)
                 continue
             keep, discard = shift_for(sequence)
-            self._backend.shift(sequence.slot, keep, discard)
-            sequence.shift(keep, discard)
-            has_shifted = True
+            self._counts.shifted_tokens += discard
+            has_shifted |= self._shift(sequence, keep, discard)
         return has_shifted
 
+    def _shift(self, sequence: Sequence, keep: int, discard: int) -> bool:
+        cells = self._slots.cells
+        if cells is not None and cells.is_shared(sequence.slot):
+            # Moving shared cells would move them for the others, too: computed again instead.
+            self._rewind(sequence, min(keep, sequence.num_computed))
+            sequence.drop(keep, discard)
+            return False
+        self._backend.shift(sequence.slot, keep, discard)
+        self._scheduler.shift(sequence, keep, discard)
+        return True
+
+    def _rewind(self, sequence: Sequence, length: int) -> None:
+        """Take back what is computed beyond `length`, or all if the memory cannot do that."""
+        kept = self._backend.trim(sequence.slot, length)
+        self._scheduler.rewind(sequence, length if kept else 0)
+
+    # decoding
+
     def _decode(self, chunks: list[Chunk], *, may_interrupt: bool) -> None:
-        rows = [
-            Row(c.sequence.slot, at, c.sequence.tokens[at], c.is_last and at == c.stop - 1)
-            for c in chunks
-            for at in range(c.start, c.stop)
-        ]
+        rows = [row for chunk in chunks for row in _rows(chunk)]
+        num_decoding = sum(c.num_rows for c in chunks if c.sequence.is_decoding)
         # llama.cpp rotates shifted keys at the start of the next decode, and an interrupt there
         # would leave them as they were.
         prompts = (c.sequence.id for c in chunks if not c.sequence.is_decoding)
         self.prompting = frozenset(prompts if may_interrupt else ())
+        begun_ns = self._clock_ns()
         result = self._backend.decode(rows)
         self.prompting = frozenset()
-        if result is Decoded.OK:
-            self._scheduler.commit(chunks)
-            self._sample(chunks)
-        else:
+        if result is not Decoded.OK:
             self._recover(chunks, result)
+            return
+        now_ns = self._clock_ns()
+        self._pace.observe(num_decoding, len(rows) - num_decoding, now_ns - begun_ns)
+        self._counts.num_steps += 1
+        self._sample(chunks, now_ns)
 
     def _recover(self, chunks: list[Chunk], result: Decoded) -> None:
         """Bring the slots of a batch that was not computed back to what they held."""
         for chunk in chunks:
-            sequence = chunk.sequence
-            if not self._backend.trim(sequence.slot, sequence.num_computed):
-                sequence.num_computed = 0
+            self._rewind(chunk.sequence, chunk.sequence.num_computed)
         if result is Decoded.INTERRUPTED:
+            return
+        if result is Decoded.NO_SPACE and self._reclaim():
             return
         _log.error("decode of %d chunks ended with %s", len(chunks), result.value)
         for chunk in chunks:
             self._fail(chunk.sequence, "engine_crashed", "the model could not compute this batch")
 
-    def _sample(self, chunks: list[Chunk]) -> None:
+    def _sample(self, chunks: list[Chunk], now_ns: int) -> None:
         row = -1
-        now_ns = self._clock_ns()
         for chunk in chunks:
+            sequence, is_last = chunk.sequence, chunk.is_last
             row += chunk.stop - chunk.start
-            if not chunk.is_last:
-                continue
-            sequence = chunk.sequence
-            sequence.first_ns = sequence.first_ns or now_ns
-            if sequence.max_tokens == 0:
-                self._finish(sequence, FinishReason.LENGTH)
-                continue
-            try:
-                sampled = self._writers[sequence.id].sampler.sample(row)
-            except RequestError as error:
-                self._fail(sequence, "invalid_request", str(error))
-                continue
-            self._accept(sequence, sampled)
+            self._scheduler.commit(sequence, chunk.stop - chunk.start)
+            if is_last:
+                sequence.first_ns = sequence.first_ns or now_ns
+                self._sample_from(chunk, row)
+            row += len(chunk.draft)
 
-    def _accept(self, sequence: Sequence, sampled: Sampled) -> None:
+    def _sample_from(self, chunk: Chunk, row: int) -> None:
+        """Choose the next token, and the ones after it for as long as they were guessed."""
+        num_right = 0
+        for guess in (*chunk.draft, None):
+            token = self._choose(chunk.sequence, row + num_right)
+            if token is None or token != guess:
+                break
+            self._scheduler.commit(chunk.sequence, 1)
+            num_right += 1
+        if chunk.draft:
+            self._settle(chunk, num_right)
+
+    def _settle(self, chunk: Chunk, num_right: int) -> None:
+        """Take back the guesses that were wrong."""
+        sequence = chunk.sequence
+        self._counts.drafted_tokens += len(chunk.draft)
+        self._counts.accepted_tokens += num_right
+        if sequence.id in self._writers:
+            self._speculation.observe(sequence, len(chunk.draft), num_right)
+            self._rewind(sequence, sequence.num_computed)
+
+    def _choose(self, sequence: Sequence, row: int) -> int | None:
+        """The next token from a row of logits, published; None if the sequence has ended."""
+        if sequence.max_tokens == 0:
+            self._finish(sequence, FinishReason.LENGTH)
+            return None
+        try:
+            sampled = self._writers[sequence.id].sampler.sample(row)
+        except RequestError as error:
+            self._fail(sequence, "invalid_request", str(error))
+            return None
+        return sampled.token if self._accept(sequence, sampled) else None
+
+    def _accept(self, sequence: Sequence, sampled: Sampled) -> bool:
+        """Take a token over and publish its text; whether the sequence goes on."""
         sequence.append(sampled.token)
+        self._counts.output_tokens += 1
         if sampled.is_end:
             self._finish(sequence, FinishReason.EOS)
-            return
+            return False
         text = self._writers[sequence.id].detokenizer.feed(sampled.raw)
         logprobs = (sampled.logprob,) if sampled.logprob else ()
-        self._report_piece(sequence, text.text, (sampled.token,), logprobs)
+        self._outbox.piece(sequence.id, text.text, (sampled.token,), logprobs)
         if text.stop is not None:
             self._finish(sequence, FinishReason.STOP_STRING, text)
         elif sequence.num_output >= sequence.max_tokens:
             self._finish(sequence, FinishReason.LENGTH)
+        else:
+            return True
+        return False
+
+    # ends
 
     def _finish(
         self, sequence: Sequence, reason: FinishReason, stopped: Text | None = None
@@ -197,50 +390,72 @@ class Loop:
         if stopped is None:
             rest = self._writers[sequence.id].detokenizer.flush()
             if rest.text:
-                self._report_piece(sequence, rest.text, ())
+                self._outbox.piece(sequence.id, rest.text, ())
             if rest.stop is not None:
                 reason, stopped = FinishReason.STOP_STRING, rest
         stop_string = stopped.stop if stopped else None
-        finish = sequence.finish(reason, self._clock_ns(), stop_string)
-        self._finished.append((sequence.id, finish))
+        self._outbox.finish(sequence.id, sequence.finish(reason, self._clock_ns(), stop_string))
         self._close(sequence.id)
 
     def _fail(self, sequence: Sequence, kind: FailureKind, message: str) -> None:
-        self._report_failure(sequence.id, kind, message)
+        self._outbox.failure(sequence.id, kind, message)
         self._close(sequence.id)
 
     def _close(self, sequence_id: int) -> None:
-        self._has_news |= self._scheduler.remove(sequence_id) is not None
         writer = self._writers.pop(sequence_id, None)
         if writer is not None:
             writer.sampler.close()
+        self._speculation.forget(sequence_id)
+        sequence = self._scheduler.remove(sequence_id)
+        if sequence is None:
+            return
+        self._outbox.has_news = True
+        if sequence.slot >= 0:
+            self._vacate(sequence.slot)
 
-    def _report_piece(
-        self,
-        sequence: Sequence,
-        text: str,
-        tokens: tuple[int, ...],
-        logprobs: tuple[Logprob, ...] = (),
-    ) -> None:
-        self._pieces.append((sequence.id, Piece(text, tokens, logprobs)))
+    def _vacate(self, slot: int) -> None:
+        """Leave only what others may use in a slot that has lost its owner."""
+        if not self._backend.trim(slot, len(self._slots[slot].cached)):
+            self._slots.forget(slot)
 
-    def _report_failure(self, sequence_id: int, kind: FailureKind, message: str) -> None:
-        self._failed.append((sequence_id, Failure(kind, message)))
+    def _flush(self) -> None:
+        self._outbox.flush(self._stats)
 
     def _stats(self) -> EngineStats:
         return EngineStats(
-            num_running=self._scheduler.num_running, num_waiting=self._scheduler.num_waiting
+            self._scheduler.num_running,
+            self._scheduler.num_waiting,
+            self._slots.num_cells_used,
+            self._backend.num_cells or len(self._slots) * self._backend.info.context,
+            self._slots.parking.num_bytes,
+            *msgspec.structs.astuple(self._counts),
         )
 
-    def _flush(self) -> None:
-        if not (self._has_news or self._pieces or self._failed):
-            return
-        step = Step(
-            self._pieces,
-            self._finished,
-            self._failed,
-            self._stats(),
-        )
-        self._pieces, self._finished, self._failed = [], [], []
-        self._has_news = False
-        self._publish(step)
+
+def make_loop(
+    backend: Backend,
+    config: EngineConfig,
+    publish: Callable[[Step], None],
+    clock_ns: Callable[[], int],
+) -> Loop:
+    """A loop over a backend that was loaded with this configuration."""
+    num_slots, num_cells = backend.num_slots, backend.num_cells
+    slots = Slots(
+        num_slots,
+        cells=None if num_cells is None else Cells(num_cells, num_slots),
+        parking=Parking(config.parking_bytes),
+    )
+    scheduler = Scheduler(slots, parallel=config.parallel, batch=config.batch, queue=config.queue)
+    return Loop(
+        backend, scheduler, publish, clock_ns, batch=config.batch, speculate=config.speculate
+    )
+
+
+def _rows(chunk: Chunk) -> list[Row]:
+    """The rows of a chunk; only those that are sampled from want logits."""
+    slot, tokens, last = chunk.sequence.slot, chunk.sequence.tokens, chunk.stop - 1
+    rows = [
+        Row(slot, at, tokens[at], chunk.is_last and at == last)
+        for at in range(chunk.start, chunk.stop)
+    ]
+    return rows + [Row(slot, chunk.stop + n, token, True) for n, token in enumerate(chunk.draft)]

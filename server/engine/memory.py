@@ -7,9 +7,11 @@ from pathlib import Path
 import psutil
 
 from server.engine.config import EngineConfig
+from server.engine.requantizer import Requantizer
 from server.errors import ModelUnusable
 from server.models import footprint
 from server.models.gguf import GGUFHeader, read_header
+from server.models.model_files import ModelFiles
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/memory.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -26,18 +28,35 @@ def default_budget() -> int:
 
 
 def needed(
-    path: Path, config: EngineConfig, *, read: Callable[[Path], GGUFHeader] = read_header
+    files: ModelFiles,
+    config: EngineConfig,
+    *,
+    read: Callable[[Path], GGUFHeader] = read_header,
+    requantizer: Requantizer | None = None,
 ) -> int:
-    """Bytes that the model at `path` will take; `read` blocks, and may remember headers.
+    """Bytes that a model will take, with the conversations that it may park. Blocks.
 
-    0 for a file that cannot be read: loading it says what is wrong with it.
+    `read` may remember headers, `requantizer` is the one that will rewrite the weights. 0 for
+    files that cannot be read: loading them says what is wrong with them.
     """
+    weights = files.weights
     try:
-        header = read(path)
-    except ModelUnusable:
+        header = read(weights)
+        size = requantizer.size(weights, header) if requantizer else header.file_size
+        size += sum(adapter.path.stat().st_size for adapter in files.adapters)
+    except (ModelUnusable, OSError):
         return 0
-    estimated = footprint.estimate(header, context=config.context, parallel=config.parallel)
-    return estimated.total_bytes
+    estimated = footprint.estimate(
+        header,
+        context=config.context,
+        parallel=config.parallel,
+        pool=config.num_cells,
+        rows=min(config.micro_batch, config.batch),
+        keys=config.attention.keys,
+        values=config.attention.values,
+        weights_bytes=size,
+    )
+    return estimated.total_bytes + config.parking_bytes
 
 
 def _read(path: Path) -> float:

@@ -10,7 +10,16 @@ from typing import Literal
 import msgspec
 
 from server.engine.config import EngineConfig
-from server.engine.types import EngineStats, Finish, ModelInfo, Piece, Request, Segment
+from server.engine.types import (
+    Embeddings,
+    EmbedRequest,
+    EngineStats,
+    Finish,
+    ModelInfo,
+    Piece,
+    Request,
+    Segment,
+)
 
 MAX_FRAME = 256 * 1024 * 1024
 _LENGTH = struct.Struct("!I")
@@ -19,10 +28,12 @@ FailureKind = Literal["invalid_request", "context_exceeded", "overloaded", "engi
 
 
 class Load(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The first message: which file to load, and how."""
+    """The first message: which file to load, how, and with which LoRA adapters
+    (path, scale)."""
 
     path: str
     config: EngineConfig
+    adapters: tuple[tuple[str, float], ...] = ()
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -36,6 +47,13 @@ class Abort(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Nobody waits for this request any more. Unknown ids are ignored."""
 
     id: int
+
+
+class Embed(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Answered by `Embedded` or `NotEmbedded`, unless it is aborted."""
+
+    id: int
+    request: EmbedRequest
 
 
 class Tokenize(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -57,7 +75,7 @@ class Ping(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Answered by `Pong`, also while a step runs, once the model is loaded."""
 
 
-ToRunner = Load | Submit | Abort | Tokenize | Detokenize | Ping
+ToRunner = Load | Submit | Abort | Embed | Tokenize | Detokenize | Ping
 
 
 class LoadProgress(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -110,6 +128,18 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     message: str
 
 
+class Embedded(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    id: int
+    embeddings: Embeddings
+
+
+class NotEmbedded(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """An `Embed` that failed as a whole."""
+
+    id: int
+    failure: Failure
+
+
 class Step(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The news of one step, per request id, and the counters after it."""
 
@@ -119,7 +149,18 @@ class Step(msgspec.Struct, frozen=True, tag=True, array_like=True):
     stats: EngineStats
 
 
-FromRunner = LoadProgress | Loaded | LoadRefused | Tokens | Text | Refused | Pong | Step
+FromRunner = (
+    LoadProgress
+    | Loaded
+    | LoadRefused
+    | Tokens
+    | Text
+    | Refused
+    | Embedded
+    | NotEmbedded
+    | Pong
+    | Step
+)
 
 _encoder = msgspec.msgpack.Encoder()
 decode_to_runner = msgspec.msgpack.Decoder(ToRunner).decode

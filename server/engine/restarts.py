@@ -8,8 +8,8 @@ import msgspec
 class RestartPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """At once the first time, then after `first_s`, twice that and so on up to `longest_s`.
 
-    One that ran for `proven_s` has proven itself. After `most` crashes in a row without that
-    the model has failed; it is tried again after `longest_s`.
+    One that has served a request, or ran for `proven_s`, has proven itself. After `most`
+    crashes in a row without that the model has failed; it is tried again after `longest_s`.
     """
 
     first_s: float = 1.0
@@ -30,9 +30,9 @@ class Crashes:
         """A runner is ready."""
         self._started_s = now_s
 
-    def crashed(self, now_s: float) -> float | None:
+    def crashed(self, now_s: float, *, has_served: bool) -> float | None:
         """It died: after how many seconds to start it again, or None for a failed model."""
-        if now_s - self._started_s > self.policy.proven_s:
+        if has_served or now_s - self._started_s > self.policy.proven_s:
             self.count = 0
         self.count += 1
         if self.count >= self.policy.most:

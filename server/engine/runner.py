@@ -24,10 +24,12 @@ import psutil
 
 from server import logs
 from server.engine.backend import Backend, LoadError, RequestError
-from server.engine.loop import Loop
+from server.engine.embedder import Embedder
+from server.engine.loop import Loop, make_loop
 from server.engine.messages import (
     Abort,
     Detokenize,
+    Embed,
     Frames,
     FromRunner,
     Load,
@@ -46,7 +48,6 @@ from server.engine.messages import (
     encode,
 )
 from server.engine.progress import Progress, Reporter
-from server.engine.scheduler import Scheduler
 
 _RECEIVE_BYTES = 1 << 16
 
@@ -81,6 +82,7 @@ class _Stopwatch:
         self._begun_ns = 0
 
     def begin(self) -> None:
+        """A step begins, and the one before is over."""
         self._begun_ns = time.monotonic_ns()
 
     def end(self) -> None:
@@ -100,13 +102,15 @@ class _Receiver:
         channel: _Channel,
         backend: Backend,
         loop: Loop,
-        inbox: "SimpleQueue[Submit | Abort]",
+        embedder: Embedder,
+        inbox: "SimpleQueue[Submit | Embed | Abort]",
         questions: "SimpleQueue[Tokenize | Detokenize]",
         stopwatch: _Stopwatch,
     ) -> None:
         self._channel = channel
         self._backend = backend
         self._loop = loop
+        self._embedder = embedder
         self._inbox = inbox
         self._questions = questions
         self._stopwatch = stopwatch
@@ -121,11 +125,11 @@ class _Receiver:
 
     def _handle(self, message: ToRunner) -> None:
         match message:
-            case Submit():
+            case Submit() | Embed():
                 self._inbox.put(message)
             case Abort():
                 self._inbox.put(message)
-                if message.id in self._loop.prompting:
+                if message.id in self._loop.prompting | self._embedder.computing:
                     self._backend.interrupt()
             case Tokenize() | Detokenize():
                 self._questions.put(message)
@@ -184,26 +188,40 @@ def _open_backend(load: Load, report: Progress) -> Backend:
     # Imported here so that the fake needs no llama.cpp.
     from server.engine.llama import LlamaBackend
 
-    return LlamaBackend(load.path, load.config, report)
+    return LlamaBackend(load.path, load.config, load.adapters, report)
 
 
 def _serve(
-    loop: Loop, backend: Backend, inbox: "SimpleQueue[Submit | Abort]", stopwatch: _Stopwatch
+    loop: Loop,
+    embedder: Embedder,
+    backend: Backend,
+    inbox: "SimpleQueue[Submit | Embed | Abort]",
+    stopwatch: _Stopwatch,
 ) -> None:
-    """Step until the process ends."""
+    """Step until the process ends, in turns where there is both to generate and to embed."""
     while True:
         # Armed before the inbox is read: an abort that comes later interrupts the step.
         backend.arm()
-        pending = [inbox.get()] if loop.is_idle else []
+        pending = []
+        if loop.is_idle and embedder.is_idle:
+            # Books that contradict each other end the process, before a wrong answer does harm.
+            loop.check_integrity()
+            pending.append(inbox.get())
         while not inbox.empty():
             pending.append(inbox.get_nowait())
         for message in pending:
-            if isinstance(message, Submit):
-                loop.submit(message)
-            else:
-                loop.abort(message)
+            match message:
+                case Submit():
+                    loop.submit(message)
+                case Embed():
+                    embedder.submit(message)
+                case Abort():
+                    loop.abort(message)
+                    embedder.abort(message)
         stopwatch.begin()
         loop.step()
+        stopwatch.begin()
+        embedder.step(beside_streams=not loop.is_idle)
         stopwatch.end()
 
 
@@ -229,21 +247,16 @@ def main(fd: int) -> int:
         with suppress(OSError):  # it may be the reason: nobody waits for this load any more
             channel.send(LoadRefused(str(error)))
         return 0
-    scheduler = Scheduler(
-        slots=load.config.parallel,
-        batch=load.config.batch,
-        prompt_budget=load.config.prompt_budget,
-        queue=load.config.queue,
-    )
-    loop = Loop(backend, scheduler, channel.send, time.monotonic_ns)
+    loop = make_loop(backend, load.config, channel.send, time.monotonic_ns)
+    embedder = Embedder(backend, channel.send, time.monotonic_ns, queue=load.config.queue)
     channel.send(Loaded(backend.info, time.monotonic_ns() - started_ns))
-    inbox: SimpleQueue[Submit | Abort] = SimpleQueue()
+    inbox: SimpleQueue[Submit | Embed | Abort] = SimpleQueue()
     questions: SimpleQueue[Tokenize | Detokenize] = SimpleQueue()
     _start("answerer", _Answerer(channel, backend, questions).run)
     stopwatch = _Stopwatch()
-    receiver = _Receiver(channel, backend, loop, inbox, questions, stopwatch)
+    receiver = _Receiver(channel, backend, loop, embedder, inbox, questions, stopwatch)
     _start("receiver", receiver.run)
-    _serve(loop, backend, inbox, stopwatch)
+    _serve(loop, embedder, backend, inbox, stopwatch)
     return 0
 
 

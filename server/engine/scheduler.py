@@ -1,24 +1,30 @@
-"""Which tokens are computed in the next step. Values in, values out: no clock, no C.
+"""Which requests run, and which of their tokens the next step computes. Values in, values
+out: no clock, no C.
 
-A step takes one token of every generating sequence first, then prompt chunks in the
-order of arrival, as many as the budget allows, so that streams keep flowing while a
-long prompt is read.
+A step takes one token of every generating sequence first, then prompt chunks in the order
+of admission, as many rows as it is allowed, so that streams keep flowing while a long
+prompt is read. A request whose beginning is just being computed for another one waits
+for that and then starts with a copy.
 """
 
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from server.engine.sequence import Sequence
 from server.engine.slots import Placement, Slots
+from server.engine.waiting import Waiting
 
+# A beginning that is this much longer than what is there already is worth waiting for.
+MIN_COMING_TOKENS = 32
 
-class QueueFull(Exception):
-    """As many requests wait as may wait."""
+# Unified memory: room that is left for each running sequence when another one is admitted,
+# so that it is not preempted again at once.
+HEADROOM_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A sequence that got a slot, and what the loop has to do for it."""
+    """The next sequence to run, and where it goes."""
 
     sequence: Sequence
     placement: Placement
@@ -26,26 +32,36 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tokens `start` to `stop` of a sequence; the last one is sampled from if `is_last`."""
+    """Tokens `start` to `stop` of a sequence, then guesses at those that follow.
+
+    The last token is sampled from if `is_last`, and then each guess that was right.
+    """
 
     sequence: Sequence
     start: int
     stop: int
+    draft: list[int] = field(default_factory=list)
 
     @property
     def is_last(self) -> bool:
         return self.stop == len(self.sequence.tokens)
 
+    @property
+    def num_rows(self) -> int:
+        return self.stop - self.start + len(self.draft)
+
 
 class Scheduler:
     """Owns the queue and the slots; knows every sequence that is not finished."""
 
-    def __init__(self, *, slots: int, batch: int, prompt_budget: int, queue: int) -> None:
-        self.slots = Slots(slots)
+    def __init__(self, slots: Slots, *, parallel: int, batch: int, queue: int) -> None:
+        """At most `parallel` sequences run, a step has at most `batch` rows, and at most
+        `queue` requests wait besides those that a free slot waits for."""
+        self.slots = slots
+        self._parallel = parallel
         self._batch = batch
-        self._prompt_budget = min(prompt_budget, batch)
         self._queue = queue
-        self._waiting: deque[Sequence] = deque()
+        self._waiting = Waiting()
         self._running: dict[int, Sequence] = {}
 
     @property
@@ -65,58 +81,111 @@ class Scheduler:
         """Sequences that hold a slot, in the order in which they got it."""
         return list(self._running.values())
 
-    def submit(self, sequence: Sequence) -> None:
-        """Queue a sequence. Raises `QueueFull`; one that a free slot waits for always passes."""
-        if len(self._waiting) >= self._queue + self.slots.num_free:
-            raise QueueFull
-        self._waiting.append(sequence)
+    @property
+    def num_decoding(self) -> int:
+        """How many sequences take one token of the next step."""
+        return sum(s.is_decoding for s in self._running.values())
 
-    def admit(self) -> Admission | None:
-        """Give a free slot to the request that waits longest; None if either is missing.
+    def submit(self, sequence: Sequence) -> Sequence | None:
+        """Queue a sequence. Raises `QueueFull`; one that a free slot waits for always passes.
 
-        One at a time, because the next one may want to copy what this one brings.
+        Returns a request of another owner that has to make room, if one has.
         """
-        if not self._waiting:
-            return None
-        placement = self.slots.place(self._waiting[0].tokens)
-        if placement is None:
-            return None
-        sequence = self._waiting.popleft()
-        self.slots.take(placement, sequence)
-        self._running[sequence.id] = sequence
-        return Admission(sequence, placement)
+        num_free = self._parallel - len(self._running)
+        return self._waiting.push(sequence, self._queue + num_free)
 
-    def schedule(self) -> list[Chunk]:
-        """The chunks of the next step, by slot id; empty when nothing runs."""
-        # One that has to be computed again is read like a prompt, in chunks.
-        decoding = {s for s in self._running.values() if s.is_decoding and s.num_pending == 1}
-        chunks = [Chunk(s, s.num_computed, len(s.tokens)) for s in decoding]
-        room = self._batch - len(chunks)
-        budget = min(self._prompt_budget if chunks else self._batch, room)
+    def next(self) -> Admission | None:
+        """Who gets a free slot now; None if nobody waits or nothing is free.
+
+        One at a time, because the next one may want to copy what this one brings. The
+        caller moves the cells and calls `start`.
+        """
+        num_free = self._parallel - len(self._running)
+        if not num_free or not self._waiting:
+            return None
+        running = Counter(s.request.owner for s in self._running.values())
+        for sequence in self._waiting.in_order(running):
+            placement = self.slots.place(sequence.tokens)
+            if num_free == 0 or placement is None or not self._fits(sequence, placement):
+                return None
+            if self.slots.coming_prefix(sequence.tokens) < placement.keep + MIN_COMING_TOKENS:
+                return Admission(sequence, placement)
+            # Its slot stays free for it.
+            num_free -= 1
+        return None
+
+    def start(self, admission: Admission, kept: int) -> None:
+        """A sequence runs from now; its slot holds its first `kept` tokens."""
+        sequence = admission.sequence
+        self._waiting.take(sequence)
+        self.slots.take(admission.placement, kept, sequence)
+        self._running[sequence.id] = sequence
+
+    def schedule(self, prompt_rows: int) -> list[Chunk]:
+        """The chunks of the next step, by slot id; empty when nothing runs.
+
+        At most `prompt_rows` rows are of prompts.
+        """
+        chunks = [
+            Chunk(s, s.num_computed, len(s.tokens)) for s in self._running.values() if s.is_decoding
+        ]
+        left = min(prompt_rows, self._batch - len(chunks))
         for sequence in self._running.values():
-            if sequence in decoding or budget <= 0:
+            if sequence.is_decoding or left <= 0:
                 continue
-            stop = min(len(sequence.tokens), sequence.num_computed + budget)
-            budget -= stop - sequence.num_computed
+            stop = min(len(sequence.tokens), sequence.num_computed + left)
+            left -= stop - sequence.num_computed
             chunks.append(Chunk(sequence, sequence.num_computed, stop))
         return sorted(chunks, key=lambda chunk: chunk.sequence.slot)
 
-    def commit(self, chunks: list[Chunk]) -> None:
-        """The chunks have been computed."""
-        for chunk in chunks:
-            chunk.sequence.num_computed = chunk.stop
+    def num_missing_cells(self, chunks: list[Chunk]) -> int:
+        """Cells that a step lacks; never any in split memory."""
+        if self.slots.cells is None:
+            return 0
+        return max(0, sum(c.num_rows for c in chunks) - self.slots.cells.num_free)
+
+    def commit(self, sequence: Sequence, num_tokens: int) -> None:
+        """So many more tokens of a running sequence are computed."""
+        sequence.num_computed += num_tokens
+        if self.slots.cells is not None:
+            self.slots.cells.extend(sequence.slot, num_tokens)
+
+    def rewind(self, sequence: Sequence, length: int) -> None:
+        """Only the first `length` tokens of a running sequence are computed still."""
+        sequence.num_computed = length
+        if self.slots.cells is not None:
+            self.slots.cells.cut(sequence.slot, length)
+
+    def shift(self, sequence: Sequence, keep: int, discard: int) -> None:
+        """The cells of `discard` tokens behind the first `keep` are gone."""
+        sequence.drop(keep, discard)
+        sequence.num_computed -= discard
+        if self.slots.cells is not None:
+            self.slots.cells.cut(sequence.slot, keep, keep + discard)
+
+    def preempt(self) -> int | None:
+        """Take the slot of the sequence that got one last, unless it is the only one; which
+        slot that is.
+
+        It goes on later with all of its tokens; its prefix stays cached.
+        """
+        if len(self._running) < 2:
+            return None
+        sequence = self._running.popitem()[1]
+        slot = sequence.slot
+        self.slots.release(sequence)
+        sequence.slot, sequence.num_computed = -1, 0
+        self._waiting.push_back(sequence)
+        return slot
 
     def remove(self, sequence_id: int) -> Sequence | None:
-        """Forget a sequence, wherever it is, and free its slot. None if not known."""
+        """Forget a sequence, wherever it is, and free its slot (`slot` still tells which).
+        None if not known."""
         sequence = self._running.pop(sequence_id, None)
-        if sequence is not None:
-            self.slots.release(sequence)
-            return sequence
-        for waiting in self._waiting:
-            if waiting.id == sequence_id:
-                self._waiting.remove(waiting)
-                return waiting
-        return None
+        if sequence is None:
+            return self._waiting.remove(sequence_id)
+        self.slots.release(sequence)
+        return sequence
 
     def check_integrity(self) -> None:
         """Raise AssertionError if a slot has leaked or a sequence is lost."""
@@ -124,6 +193,19 @@ class Scheduler:
         owners = {s.id for s in self.slots.owners}
         if owners != set(self._running):
             raise AssertionError(f"owners {owners}, running {set(self._running)}")
+        if owners & set(self._waiting.ids()):
+            raise AssertionError("a sequence runs and waits")
+
+    def _fits(self, sequence: Sequence, placement: Placement) -> bool:
+        """Whether the memory holds this sequence beside all that run, cached prefixes aside."""
+        cells = self.slots.cells
+        if cells is None or not self._running:
+            return True
+        running = self._running.values()
+        shared = (placement.source, placement.keep) if isinstance(placement.source, int) else (0, 0)
+        held = cells.num_held_by((s.slot for s in running), shared)
+        known = held + sum(s.num_pending for s in running) + len(sequence.tokens) - shared[1]
+        return known + HEADROOM_TOKENS * (len(running) + 1) <= cells.total
 
 
 def shift_for(sequence: Sequence) -> tuple[int, int]:

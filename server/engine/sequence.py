@@ -15,7 +15,8 @@ class Sequence:
 
     `tokens` holds the prompt and what was generated, less what a context shift
     dropped. The first `num_computed` of them have their keys and values in `slot`.
-    A new token is appended when it is sampled and computed in the next step.
+    A new token is appended when it is sampled and computed in the next step. Who was
+    preempted has no slot, and all of its tokens are computed again.
     """
 
     id: int
@@ -46,8 +47,11 @@ class Sequence:
 
     @property
     def is_decoding(self) -> bool:
-        """Whether the first token has been sampled."""
-        return self.first_ns > 0
+        """Whether its next step computes one token that it generated itself.
+
+        Not so before its first token, and while it is read again after it was preempted.
+        """
+        return self.first_ns > 0 and self.num_pending == 1
 
     @property
     def max_tokens(self) -> int:
@@ -61,15 +65,19 @@ class Sequence:
         """Whether the last token has no position left in the window."""
         return len(self.tokens) > self.limit
 
+    @property
+    def num_left(self) -> int:
+        """Tokens that it may still generate before a limit or its window ends or shifts it."""
+        return min(self.max_tokens - self.num_output, self.limit - len(self.tokens))
+
     def append(self, token: int) -> None:
         """Take over a sampled token."""
         self.tokens.append(token)
         self.num_output += 1
 
-    def shift(self, keep: int, discard: int) -> None:
-        """Drop `discard` tokens behind the first `keep`."""
+    def drop(self, keep: int, discard: int) -> None:
+        """Drop `discard` tokens behind the first `keep`; the window has been full."""
         del self.tokens[keep : keep + discard]
-        self.num_computed -= discard
         self.num_shifted += discard
 
     def finish(self, reason: FinishReason, now_ns: int, stop_string: str | None = None) -> Finish:

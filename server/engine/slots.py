@@ -1,31 +1,25 @@
-"""The slots of a context and the prefixes that stay in them after use.
+"""The slots of a context, and the prefixes that stay in them after use.
 
-A slot is one sequence id of the C context with `context` cells of its own. When its
-request ends, its tokens stay as a cached prefix until the slot is needed.
+A slot is one sequence id of the C context. Split memory gives each slot `context` cells of
+its own; in unified memory all slots share one pool, whose books `cells` keeps. When the
+request of a slot ends, its tokens stay as a cached prefix until the slot or the space is
+needed, and may be parked in host memory then.
+
+With split memory llama.cpp computes the rows of a step in one piece only where the sequence
+ids have no gap, and reads all weights again for each further piece. So running sequences
+are kept side by side.
 """
 
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
 
+from server.engine.cells import Cells
+from server.engine.parking import Parked, Parking
+from server.engine.prefix import common_prefix
 from server.engine.sequence import Sequence
 
-_BLOCK = 128
-
-# An idle slot is taken over in place when that loses no more than this many cached
-# tokens; otherwise its prefix is copied to another idle slot and it stays whole.
+# So many tokens are computed about as fast as a slot is copied, so they may be lost.
 MAX_LOST_TOKENS = 64
-
-
-def common_prefix(a: Tokens[int], b: Tokens[int]) -> int:
-    """How many leading tokens two sequences share."""
-    end = min(len(a), len(b))
-    at = 0
-    while at < end and a[at : at + _BLOCK] == b[at : at + _BLOCK]:
-        at += _BLOCK
-    at = min(at, end)
-    while at < end and a[at] == b[at]:
-        at += 1
-    return at
 
 
 @dataclass(slots=True)
@@ -38,33 +32,51 @@ class Slot:
     last_used: int = 0
 
     @property
-    def computed(self) -> list[int]:
-        """The tokens whose keys and values lie in this slot, as far as others may use them.
+    def tokens(self) -> list[int]:
+        """What others may find here: tokens, of which the first `num_usable` are computed."""
+        return self.cached if self.owner is None else self.owner.tokens
 
-        After a context shift they still carry what was dropped, so nobody else may.
+    @property
+    def num_usable(self) -> int:
+        """How many tokens of this slot others may use now.
+
+        After a context shift its keys and values still carry what was dropped, so none.
         """
         if self.owner is None:
-            return self.cached
-        if self.owner.num_shifted:
-            return []
-        return self.owner.tokens[: self.owner.num_computed]
+            return len(self.cached)
+        return 0 if self.owner.num_shifted else self.owner.num_computed
+
+    @property
+    def num_coming(self) -> int:
+        """How many tokens others may use when the prompt that is being read here is read."""
+        if self.owner is None or self.owner.num_shifted or self.owner.num_pending <= 1:
+            return 0
+        return len(self.owner.tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a sequence goes: `slot`, with the first `keep` tokens of `source`."""
+    """Where a sequence goes: `slot`, with the first `keep` tokens of `source`.
+
+    The source is a slot (perhaps the same one), a parked state, or nothing.
+    """
 
     slot: int
-    source: int
-    keep: int
+    source: int | Parked | None = None
+    keep: int = 0
 
 
 class Slots:
     """All slots of one context. Pure bookkeeping: the loop moves the cells."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(
+        self, count: int, *, cells: Cells | None = None, parking: Parking | None = None
+    ) -> None:
+        """`cells` for a unified memory, None for a split one."""
         self._slots = [Slot(i) for i in range(count)]
         self._clock = 0
+        self.cells = cells
+        self.parking = Parking(0) if parking is None else parking
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -78,9 +90,18 @@ class Slots:
         return [s.owner for s in self._slots if s.owner is not None]
 
     @property
-    def num_free(self) -> int:
-        """Slots without an owner."""
-        return sum(s.owner is None for s in self._slots)
+    def num_cells_used(self) -> int:
+        """Cells that hold a token, running or cached."""
+        if self.cells is not None:
+            return self.cells.num_used
+        return sum(s.owner.num_computed if s.owner else len(s.cached) for s in self._slots)
+
+    def computed(self) -> dict[int, list[int]]:
+        """The tokens whose cells each slot holds."""
+        return {
+            s.id: s.owner.tokens[: s.owner.num_computed] if s.owner else s.cached
+            for s in self._slots
+        }
 
     def place(self, tokens: Tokens[int]) -> Placement | None:
         """The slot for a prompt, and the longest prefix it can start with.
@@ -92,54 +113,160 @@ class Slots:
         if not idle:
             return None
         best, keep = self._longest_prefix(tokens)
+        parked, length = self.parking.longest(tokens, len(tokens) - 1)
+        if parked is not None and length > keep + MAX_LOST_TOKENS:
+            return Placement(self._least_used(idle).id, parked, length)
         if keep == 0:
-            return Placement(slot=self._least_used(idle).id, source=-1, keep=0)
+            return Placement(self._beside_running(idle).id)
         others = [s for s in idle if s is not best]
         in_place = best.owner is None and (not others or len(best.cached) - keep <= MAX_LOST_TOKENS)
-        target = best if in_place else self._least_used(others)
-        return Placement(slot=target.id, source=best.id, keep=keep)
+        target = best if in_place else self._beside_running(others)
+        return Placement(target.id, best.id, keep)
 
-    def take(self, placement: Placement, sequence: Sequence) -> None:
-        """Give a slot to a sequence; `placement` comes from `place`."""
+    def spare_for(self, slot: int, source: int | None = None) -> int | None:
+        """An idle slot, not `source`, that holds what was used longer ago than what this idle
+        one holds: the place to copy that to. None if it is not worth a copy."""
+        mine = self._slots[slot]
+        if self.cells is not None or len(mine.cached) <= MAX_LOST_TOKENS:
+            return None
+        others = [s for s in self._slots if s.owner is None and s.id not in (slot, source)]
+        spare = self._least_used([mine, *others])
+        return None if spare is mine else spare.id
+
+    def move_cached(self, slot: int, spare: int) -> None:
+        """What `slot` had cached is in `spare` now."""
+        old, new = self._slots[slot], self._slots[spare]
+        new.cached, new.last_used = old.cached, old.last_used
+        old.cached = []
+
+    def next_move(self) -> tuple[int, int] | None:
+        """Split memory: a running sequence's slot and the idle one it should go to, so that the
+        running ones come side by side; None if they are."""
+        if self.cells is not None:
+            return None
+        running = [s.id for s in self._slots if s.owner is not None]
+        count = len(running)
+        if count < 2 or running[-1] - running[0] == count - 1:
+            return None
+        starts = range(len(self._slots) - count + 1)
+        start = max(starts, key=lambda at: sum(at <= slot < at + count for slot in running))
+        place = range(start, start + count)
+        source = next(slot for slot in reversed(running) if slot not in place)
+        return source, next(slot for slot in place if slot not in running)
+
+    def move_owner(self, slot: int, target: int) -> Sequence:
+        """Who runs in `slot` runs in the idle `target` from now; who that is."""
+        old, new = self._slots[slot], self._slots[target]
+        if old.owner is None or new.owner is not None:
+            raise AssertionError(f"nobody can move from slot {slot} to {target}")
+        new.owner, new.cached, old.owner = old.owner, [], None
+        new.owner.slot = target
+        return new.owner
+
+    def coming_prefix(self, tokens: Tokens[int]) -> int:
+        """How much of this prompt will be there once the prompts that are being read are."""
+        most = len(tokens) - 1
+        return max(
+            (
+                common_prefix(s.tokens, tokens, min(most, s.num_coming))
+                for s in self._slots
+                if s.num_coming
+            ),
+            default=0,
+        )
+
+    def is_worth_parking(self, slot: int, keep: int) -> bool:
+        """Whether much would be lost if only `keep` tokens of this idle slot stayed."""
+        cached = self._slots[slot].cached
+        least = len(cached) - MAX_LOST_TOKENS
+        if not self.parking.is_open or keep >= least:
+            return False
+        return not any(
+            common_prefix(s.tokens, cached, s.num_usable) >= least
+            for s in self._slots
+            if s.id != slot and s.num_usable >= least
+        )
+
+    def take(self, placement: Placement, kept: int, sequence: Sequence) -> None:
+        """Give a slot to a sequence. The loop has moved the cells, `kept` tokens are there."""
         slot = self._slots[placement.slot]
+        self._book(placement, kept)
         slot.owner, slot.cached = sequence, []
         sequence.slot = slot.id
-        sequence.num_computed = sequence.num_cached = placement.keep
+        sequence.num_computed = kept
 
     def release(self, sequence: Sequence) -> None:
-        """Take the slot back; what was computed stays as a cached prefix."""
+        """Take the slot back; what others may use of it stays as a cached prefix."""
         slot = self._slots[sequence.slot]
-        slot.cached = slot.computed
-        slot.owner = None
-        sequence.slot = -1
+        cached = sequence.tokens[: slot.num_usable]
+        slot.owner, slot.cached = None, cached
+        if self.cells is not None:
+            self.cells.cut(slot.id, len(cached))
         self._clock += 1
         slot.last_used = self._clock
 
+    def least_recent(self) -> Slot | None:
+        """The cached prefix that was used longest ago."""
+        cached = [s for s in self._slots if s.owner is None and s.cached]
+        return min(cached, key=lambda s: s.last_used, default=None)
+
     def forget(self, slot: int) -> None:
-        """The cells of an idle slot are gone."""
+        """The cells of an idle slot are empty now."""
         self._slots[slot].cached = []
+        if self.cells is not None:
+            self.cells.cut(slot, 0)
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the books contradict each other."""
+        self.parking.check_integrity()
         for slot in self._slots:
-            owner = slot.owner
-            if owner is None:
-                continue
-            if owner.slot != slot.id:
-                raise AssertionError(f"slot {slot.id} and its owner disagree")
-            if slot.cached:
-                raise AssertionError(f"slot {slot.id} is owned and cached")
-            if not 0 <= owner.num_computed <= len(owner.tokens):
-                raise AssertionError(f"slot {slot.id} over-computed")
+            if slot.owner is not None:
+                _check_owner(slot, slot.owner)
+        if self.cells is None:
+            return
+        self.cells.check_integrity()
+        for slot in self._slots:
+            held = slot.owner.num_computed if slot.owner else len(slot.cached)
+            if self.cells.length(slot.id) != held:
+                raise AssertionError(f"slot {slot.id} holds {held} tokens, the books say otherwise")
+
+    def _book(self, placement: Placement, kept: int) -> None:
+        if self.cells is None:
+            return
+        slot, source = placement.slot, placement.source
+        if source == slot:
+            self.cells.cut(slot, kept)
+            return
+        self.cells.cut(slot, 0)
+        if isinstance(source, int):
+            self.cells.share(source, slot, kept)
+        else:
+            self.cells.extend(slot, kept)
 
     def _longest_prefix(self, tokens: Tokens[int]) -> tuple[Slot, int]:
         most = len(tokens) - 1
-        found = ((s, min(common_prefix(s.computed, tokens), most)) for s in self._slots)
+        found = ((s, common_prefix(s.tokens, tokens, min(most, s.num_usable))) for s in self._slots)
         # Among equals an idle slot is better (no copy), then the shorter one (less lost).
-        return max(found, key=lambda pair: (pair[1], pair[0].owner is None, -len(pair[0].computed)))
+        return max(found, key=lambda pair: (pair[1], pair[0].owner is None, -pair[0].num_usable))
+
+    def _beside_running(self, idle: list[Slot]) -> Slot:
+        """The idle slot that leaves the fewest gaps between running ones."""
+        if self.cells is not None:
+            return self._least_used(idle)
+        running = {s.id for s in self._slots if s.owner is not None}
+        neighbours = {s.id: len(running & {s.id - 1, s.id + 1}) for s in idle}
+        most = max(neighbours.values())
+        return self._least_used([s for s in idle if neighbours[s.id] == most])
 
     @staticmethod
     def _least_used(idle: list[Slot]) -> Slot:
-        # Empty slots first and the lowest of them: a batch whose rows have contiguous
-        # sequence ids is decoded in one piece.
         return min(idle, key=lambda s: (bool(s.cached), s.last_used, s.id))
+
+
+def _check_owner(slot: Slot, owner: Sequence) -> None:
+    if owner.slot != slot.id:
+        raise AssertionError(f"slot {slot.id} and its owner disagree")
+    if slot.cached:
+        raise AssertionError(f"slot {slot.id} is owned and cached")
+    if not 0 <= owner.num_computed <= len(owner.tokens):
+        raise AssertionError(f"slot {slot.id} over-computed")

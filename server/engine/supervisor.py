@@ -23,10 +23,13 @@ from server.engine.config import EngineConfig
 from server.engine.engine import Runner
 from server.engine.entry import Entry, Lease, LoadedEntry, State
 from server.engine.loader import Loader
+from server.engine.requantizer import Requantizer
 from server.engine.restarts import Crashes, RestartPolicy
 from server.engine.room import Room
 from server.engine.tally import ModelCounts, Tally
 from server.errors import EngineCrashed, Overloaded
+from server.models.gguf import GGUFHeader
+from server.models.model_files import ModelFiles
 
 __all__ = ["DEFAULT_KEEP_ALIVE_S", "Lease", "LoadedEntry", "State", "Supervisor"]
 
@@ -36,20 +39,26 @@ DEFAULT_KEEP_ALIVE_S = 300.0
 
 
 class Supervisor:
-    """Owner of all runner processes of a server."""
+    """Owner of all runner processes of a server.
+
+    What is loaded is named by its files; a plain path means weights without adapters. A
+    `requantizer` rewrites the weights before they are loaded.
+    """
 
     def __init__(
         self,
         config: EngineConfig,
         *,
         keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
+        requantizer: Requantizer | None = None,
         budget: Budget = Budget(),  # noqa: B008 (frozen)
-        needed: Callable[[Path, EngineConfig], int] = memory.needed,
+        needed: Callable[[ModelFiles, EngineConfig], int] = memory.needed,
         restarts: RestartPolicy = RestartPolicy(),  # noqa: B008 (frozen)
     ) -> None:
         """`needed` says how many bytes a model will take; it may block."""
         self._config = config
         self._keep_alive_s = keep_alive_s
+        self._requantizer = requantizer
         self._restarts = restarts
         self._room: Room[Entry] = Room(
             budget,
@@ -61,14 +70,15 @@ class Supervisor:
             config,
             self._room,
             needed=needed,
+            requantizer=requantizer,
             restarts=restarts,
             rest=self._rest,
             spawn=self._spawn,
         )
         self._uses = itertools.count(1)
-        self._entries: dict[Path, Entry] = {}
+        self._entries: dict[ModelFiles, Entry] = {}
         self._leaving: set[Entry] = set()
-        self._tallies: dict[Path, Tally] = {}
+        self._tallies: dict[ModelFiles, Tally] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._closing: asyncio.Task[None] | None = None
@@ -81,16 +91,22 @@ class Supervisor:
     def budget(self) -> Budget:
         return self._room.budget
 
+    def requantized(self, header: GGUFHeader) -> str:
+        """The type that weights with this header are loaded in; empty if it is the file's."""
+        return self._requantizer.type_for(header) if self._requantizer else ""
+
     @asynccontextmanager
-    async def use(self, path: Path, *, keep_alive_s: float | None = None) -> AsyncIterator[Lease]:
-        """The model whose weights lie at `path`, loaded if it is not.
+    async def use(
+        self, files: ModelFiles | Path, *, keep_alive_s: float | None = None
+    ) -> AsyncIterator[Lease]:
+        """The model of these files, loaded if it is not.
 
         While the context is open it is not unloaded. `keep_alive_s` (0: unload after
         this, inf: never) stays in force for later requests that bring none, as in
         Ollama. Raises `LoadFailed`, `Overloaded` if there is no room for it.
         """
         started_ns = time.monotonic_ns()
-        entry = self._entry(path, keep_alive_s)
+        entry = self._entry(_files(files), keep_alive_s)
         entry.busy += 1
         self._stop_timer(entry)
         try:
@@ -102,27 +118,27 @@ class Supervisor:
             if entry.busy == 0:
                 self._rest(entry)
 
-    def start_loading(self, path: Path, *, keep_alive_s: float) -> None:
+    def start_loading(self, files: ModelFiles | Path, *, keep_alive_s: float) -> None:
         """Begin to load without waiting, if there is room; `state` tells how it goes."""
-        entry = self._entry(path, keep_alive_s)
+        entry = self._entry(_files(files), keep_alive_s)
         if not entry.is_alive and entry.loading is None:
             self._loader.begin(entry)
 
-    def state(self, path: Path) -> State:
-        """What the model at `path` is doing."""
-        entry = self._entries.get(path)
+    def state(self, files: ModelFiles | Path) -> State:
+        """What the model of these files is doing."""
+        entry = self._entries.get(_files(files))
         return entry.state if entry else State.ABSENT
 
-    def progress(self, path: Path) -> float:
+    def progress(self, files: ModelFiles | Path) -> float:
         """The part of the model's weights that is loaded, 0 to 1."""
-        entry = self._entries.get(path)
+        entry = self._entries.get(_files(files))
         if entry is None:
             return 0.0
         return 1.0 if entry.is_alive else entry.progress
 
-    def problem(self, path: Path) -> str:
-        """Why the model at `path` has failed; empty if it has not."""
-        entry = self._entries.get(path)
+    def problem(self, files: ModelFiles | Path) -> str:
+        """Why the model of these files has failed; empty if it has not."""
+        entry = self._entries.get(_files(files))
         has_failed = entry is not None and entry.state is State.FAILED
         return entry.error.message if entry and entry.error and has_failed else ""
 
@@ -130,7 +146,7 @@ class Supervisor:
         """Every model in memory, the one that stays longest first."""
         entries = [
             LoadedEntry(
-                path=entry.path,
+                files=entry.files,
                 info=entry.runner.info,
                 memory_bytes=entry.runner.memory_bytes,
                 expires_at=entry.expires_at(),
@@ -146,13 +162,13 @@ class Supervisor:
     def counts(self) -> list[ModelCounts]:
         """What every model that was ever asked for has done, for metrics."""
         return [
-            tally.counts(path, entry.runner if (entry := self._entries.get(path)) else None)
-            for path, tally in self._tallies.items()
+            tally.counts(files, entry.runner if (entry := self._entries.get(files)) else None)
+            for files, tally in self._tallies.items()
         ]
 
-    async def unload(self, path: Path) -> None:
+    async def unload(self, files: ModelFiles | Path) -> None:
         """End the runner once nobody uses it; nothing if it is not loaded."""
-        entry = self._entries.get(path)
+        entry = self._entries.get(_files(files))
         if entry is None:
             return
         entry.keep_alive_s = 0.0
@@ -168,14 +184,14 @@ class Supervisor:
 
     # entries
 
-    def _entry(self, path: Path, keep_alive_s: float | None) -> Entry:
+    def _entry(self, files: ModelFiles, keep_alive_s: float | None) -> Entry:
         if self._is_closed:
             raise EngineCrashed("the server is shutting down")
-        entry = self._entries.get(path)
+        entry = self._entries.get(files)
         if entry is None:
-            tally = self._tallies.setdefault(path, Tally())
-            entry = Entry(path, self._keep_alive_s, Crashes(self._restarts), tally)
-            self._entries[path] = entry
+            tally = self._tallies.setdefault(files, Tally())
+            entry = Entry(files, self._keep_alive_s, Crashes(self._restarts), tally)
+            self._entries[files] = entry
         if keep_alive_s is not None:
             entry.keep_alive_s = keep_alive_s
         return entry
@@ -242,7 +258,7 @@ class Supervisor:
         ]
 
     def _displace(self, entry: Entry) -> None:
-        _log.info("%s is unloaded: another model needs its memory", entry.path.name)
+        _log.info("%s is unloaded: another model needs its memory", entry.name)
         entry.tally.num_evictions += 1
         self._dismiss(entry)
 
@@ -250,7 +266,7 @@ class Supervisor:
         """Begin to end an entry; a request that comes now loads its model anew."""
         entry.is_dismissed = True
         entry.stop_timers()
-        del self._entries[entry.path]
+        del self._entries[entry.files]
         self._leaving.add(entry)
         if entry.runner is not None:
             entry.tally.retire(entry.runner.stats)
@@ -277,3 +293,7 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _files(what: ModelFiles | Path) -> ModelFiles:
+    return what if isinstance(what, ModelFiles) else ModelFiles(what)

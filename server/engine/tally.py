@@ -1,12 +1,12 @@
 """What one model has done since the server began, over all of its runners."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 
 from server.engine.engine import Runner
 from server.engine.types import EngineStats
+from server.models.model_files import ModelFiles
 
 # The fields of `EngineStats` that say how it is now; all others only grow.
 GAUGES = frozenset({"num_running", "num_waiting", "num_cells_used", "num_cells", "parked_bytes"})
@@ -15,7 +15,7 @@ GAUGES = frozenset({"num_running", "num_waiting", "num_cells_used", "num_cells",
 class ModelCounts(msgspec.Struct, frozen=True, kw_only=True):
     """A model for metrics. `stats` has the sums over all runners that it had."""
 
-    path: Path
+    files: ModelFiles
     is_loaded: bool
     memory_bytes: int
     stats: EngineStats
@@ -54,11 +54,11 @@ class Tally:
         """A runner is gone: keep what it has counted, forget how it was."""
         self.past = EngineStats(**_counters(self.total(last)))
 
-    def counts(self, path: Path, runner: Runner | None) -> ModelCounts:
+    def counts(self, files: ModelFiles, runner: Runner | None) -> ModelCounts:
         """The counters as they are now; `runner` is the one of the model, if it has one."""
         is_loaded = runner is not None and runner.is_alive
         return ModelCounts(
-            path=path,
+            files=files,
             is_loaded=is_loaded,
             memory_bytes=runner.memory_bytes if runner and is_loaded else 0,
             stats=self.total(runner.stats if runner else EngineStats()),

@@ -137,6 +137,28 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     output_ns: int
 
 
+class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Texts to be turned into vectors, as tokens, none of them empty.
+
+    `dimensions`: only so many of the leading components are wanted; a vector that has no
+    more is left as it is.
+    """
+
+    inputs: Sequence[Sequence[int]]
+    dimensions: int | None = None
+
+
+class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
+    """The vectors of a request in the order of its inputs.
+
+    Each is little-endian 32-bit floats, of length 1. `prompt_tokens` counts all inputs.
+    """
+
+    vectors: tuple[bytes, ...]
+    prompt_tokens: int
+    queue_ns: int
+
+
 class EngineStats(msgspec.Struct, frozen=True, array_like=True):
     """The load of an engine now, and what it has done since the model was loaded.
 
@@ -167,6 +189,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     `context` is tokens per request as loaded, `context_train` what the model was
     trained for. `control_tokens` are the texts that would be special if a template
     wrote them. `fim` are the fill-in-the-middle texts (prefix, suffix, middle).
+    `text_start` and `text_end` are the tokens that its vocabulary puts around a text that
+    stands alone. A model that cannot `generate` gives embeddings and nothing else.
     """
 
     architecture: str
@@ -183,6 +207,9 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     control_tokens: tuple[str, ...]
     fim: tuple[str, str, str] | None
     can_shift: bool
+    text_start: tuple[int, ...] = ()
+    text_end: tuple[int, ...] = ()
+    can_generate: bool = True
 
 
 class LoadedModel(Protocol):
@@ -204,3 +231,7 @@ class LoadedModel(Protocol):
     def generate(self, request: Request) -> AsyncGenerator[Piece | Finish]:
         """Pieces, then exactly one `Finish`. Closing the iterator cancels the request
         and frees its slot. Raises `ServerError`s, before or between pieces."""
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """The vectors of all inputs; cancelling it cancels the work. Raises `ServerError`s:
+        one input that fails fails the request."""

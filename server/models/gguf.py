@@ -45,6 +45,7 @@ _FIM_KEYS = (
     ("tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.suffix_token_id"),
     ("tokenizer.ggml.fim_mid_token_id", "tokenizer.ggml.middle_token_id"),
 )
+_RANK = 4  # of llama.cpp's pooling types
 _TOKENS = "tokenizer.ggml.tokens"
 _TEMPLATE = "tokenizer.chat_template"
 
@@ -140,9 +141,19 @@ class GGUFHeader(msgspec.Struct, frozen=True, kw_only=True):
         return self.array_lengths.get(_TOKENS, 0)
 
     @property
-    def has_pooling(self) -> bool:
-        """Whether it pools its outputs: then it embeds texts and does not complete them."""
-        return f"{self.architecture}.pooling_type" in self.metadata
+    def only_embeds(self) -> bool:
+        """Whether it embeds texts and does not complete them: it pools its outputs, or a
+        token sees those that come after it."""
+        return (
+            f"{self.architecture}.pooling_type" in self.metadata
+            or self.metadata.get(f"{self.architecture}.attention.causal") is False
+            or self.architecture == "t5encoder"
+        )
+
+    @property
+    def only_ranks(self) -> bool:
+        """Whether it gives a text a rank, which is neither."""
+        return self.of_architecture("pooling_type") == _RANK
 
     @property
     def parameter_size(self) -> str:

@@ -59,6 +59,17 @@ def check_model(header: GGUFHeader, name: str) -> None:
         raise ModelUnusable(f"{name} has no {missing} in it", hint="choose another file")
 
 
+def check_adapter(header: GGUFHeader, architecture: str) -> None:
+    """Raise `ModelUnusable` unless a sound GGUF file is a LoRA adapter of an architecture."""
+    if header.text("general.type") != "adapter" or header.text("adapter.type") != "lora":
+        raise ModelUnusable("its LoRA adapter is something else", hint=GET_AGAIN)
+    if header.architecture != architecture:
+        raise ModelUnusable(
+            f"its LoRA adapter is for {header.architecture!r}, its weights are {architecture!r}",
+            hint="use the adapter with the model that it was trained on",
+        )
+
+
 class _LayerReader:
     """Reads the layers of one manifest; the first problem is the one that is told."""
 
@@ -70,12 +81,14 @@ class _LayerReader:
 
     def complete(self, stored: StoredModel) -> StoredModel:
         config = self._config()
+        header = self._attempt(lambda: self._header(config), None)
         changes: dict[str, Any] = {
             "config": config,
             "size": self._manifest.size,
             "weights": self._path("model"),
             "projector": self._path("projector"),
-            "header": self._attempt(lambda: self._header(config), None),
+            "header": header,
+            "adapters": self._attempt(lambda: self._adapters(header), None) or (),
             "system": self._attempt(lambda: self._text("system"), None),
             "template": self._attempt(lambda: self._text("template"), None),
             "parameters": self._attempt(lambda: self._json("params", dict[str, Any]), None) or {},
@@ -116,18 +129,29 @@ class _LayerReader:
         if len(weights) != 1:
             what = f"{len(weights)} files of weights" if weights else "no GGUF weights"
             raise ModelUnusable(f"it has {what}", hint="use a GGUF version of the model")
-        if self._manifest.of_kind("adapter"):
-            raise ModelUnusable("it needs a LoRA adapter, which cannot be applied here")
-        path = self._blobs.path(weights[0].digest)
-        if not path.is_file():
-            raise ModelUnusable("its weights are missing", hint=GET_AGAIN)
-        header = self._headers.read(path)
-        if header.file_size != weights[0].size:
-            raise ModelUnusable(
-                f"its weights have {header.file_size} bytes instead of {weights[0].size}",
-                hint=GET_AGAIN,
-            )
+        header = self._layer_header(weights[0], "its weights")
         check_model(header, "the file of its weights")
+        return header
+
+    def _adapters(self, weights: GGUFHeader | None) -> tuple[Path, ...]:
+        """The checked LoRA adapters, in their order; none if the weights are no good."""
+        if weights is None:
+            return ()
+        layers = self._manifest.of_kind("adapter")
+        for layer in layers:
+            check_adapter(self._layer_header(layer, "its LoRA adapters"), weights.architecture)
+        return tuple(self._blobs.path(layer.digest) for layer in layers)
+
+    def _layer_header(self, layer: Layer, name: str) -> GGUFHeader:
+        """The header of a layer that is a whole GGUF file; `name` (plural) is for messages."""
+        path = self._blobs.path(layer.digest)
+        if not path.is_file():
+            raise ModelUnusable(f"{name} are missing", hint=GET_AGAIN)
+        header = self._headers.read(path)
+        if header.file_size != layer.size:
+            raise ModelUnusable(
+                f"{name} have {header.file_size} bytes instead of {layer.size}", hint=GET_AGAIN
+            )
         return header
 
     def _text(self, kind: str) -> str | None:

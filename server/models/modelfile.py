@@ -83,6 +83,7 @@ def render(
     name: str,
     weights: Sequence[Path],
     *,
+    adapters: Iterable[Path] = (),
     template: str | None = None,
     system: str | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -96,6 +97,7 @@ def render(
         f"# FROM {name}",
         "",
         *(f"FROM {path}" for path in weights),
+        *(f"ADAPTER {path}" for path in adapters),
         *([f"TEMPLATE {_quote(template)}"] if template else []),
         *([f"SYSTEM {_quote(system)}"] if system else []),
         *(

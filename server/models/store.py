@@ -3,7 +3,8 @@
     <root>/
     ├── manifests/<host>/<namespace>/<model>/<tag>    JSON: which blobs a model is made of
     ├── blobs/sha256-<hex>                            weights, templates, parameters, …
-    └── .akash-llm/                                   locks, headers that were read before
+    └── .akash-llm/                                   locks, headers that were read before,
+                                                      weights in another type
 
 Every change is made by renaming something complete into its place. Several
 processes may use one store: adding and removing hold a lock while manifests
@@ -72,6 +73,8 @@ class Store:
         self._private = root / PRIVATE
         self._blobs = Blobs(root / "blobs", self._private / "blobs.lock")
         self._headers = Headers(self._private / "headers")
+        # Weights that were rewritten: called by what they were made from, so they go with it.
+        self.requantized = self._private / "requantized"
 
     def get(self, name: ModelName | str) -> StoredModel:
         """The model of a name, whatever its case; it may be one that cannot be served.
@@ -233,6 +236,8 @@ class Store:
         for digest in set(digests) - used:
             self._blobs.remove(digest)
             self._headers.forget(self._blobs.path(digest).name)
+            for path in self.requantized.glob(f"{digest.partition(':')[2]}-*"):
+                path.unlink(missing_ok=True)
 
     def _digests(self, path: Path) -> set[str]:
         """The blobs of a manifest; none if it is damaged."""

@@ -14,6 +14,7 @@ from server.errors import ModelUnusable
 from server.models import modelfile
 from server.models.gguf import GGUFHeader, Value, read_header
 from server.models.manifest import Config, Message
+from server.models.model_files import Adapter, ModelFiles
 from server.models.name import ModelName
 
 
@@ -44,6 +45,7 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
     modified_ns: int
     weights: Path | None = None
     projector: Path | None = None
+    adapters: tuple[Path, ...] = ()
     header: GGUFHeader | None = None
     problem: str | None = None
     hint: str = ""
@@ -60,6 +62,11 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
             return self.weights, self.header
         reason = self.problem or "it has no weights"
         raise ModelUnusable(f"{self.name.display()} cannot be served: {reason}", hint=self.hint)
+
+    def files(self) -> ModelFiles:
+        """What is loaded to serve it. Raises `ModelUnusable` like `check`."""
+        weights, _ = self.check()
+        return ModelFiles(weights, tuple(Adapter(path) for path in self.adapters))
 
     @property
     def modified_at(self) -> datetime:
@@ -78,7 +85,9 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
         """What it can do here, in Ollama's words; nothing if it cannot be served."""
         if self.problem is not None or self.header is None:
             return ()
-        if self.header.has_pooling:
+        if self.header.only_ranks:
+            return ()
+        if self.header.only_embeds:
             return ("embedding",)
         return ("completion", "insert") if self.header.has_fim else ("completion",)
 
@@ -119,6 +128,7 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
         return modelfile.render(
             self.name.display(),
             [path for path in (self.weights, self.projector) if path],
+            adapters=self.adapters,
             template=self.template_text,
             system=self.system,
             parameters=self.parameters,

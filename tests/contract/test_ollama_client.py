@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import ollama
@@ -123,6 +123,36 @@ def test_raw_logprobs_and_stop(client: ollama.Client) -> None:
     assert reply.logprobs and len(reply.logprobs[0].top_logprobs or []) == 3
     assert reply.logprobs[0].logprob <= 0
     assert reply.context is None
+
+
+def test_embed(client: ollama.Client) -> None:
+    texts = ["The cat sat on the mat.", "A cat was sitting on a rug.", "Paris is in France."]
+    reply = client.embed(MODEL, texts)
+    assert reply.model == MODEL and reply.prompt_eval_count and reply.total_duration
+    mat, rug, paris = reply.embeddings
+    assert len(mat) == 576 and sum(value * value for value in mat) == pytest.approx(1.0)
+    assert cosine(mat, rug) > cosine(mat, paris)
+    alone = client.embed(MODEL, texts[0]).embeddings[0]
+    assert cosine(mat, alone) > 0.999
+    assert cosine(client.embeddings(MODEL, texts[0]).embedding, alone) > 0.999
+    short = client.embed(MODEL, texts, dimensions=64, truncate=False, keep_alive="1h").embeddings
+    assert [len(vector) for vector in short] == [64] * 3
+    assert len(client.embed(MODEL, [""]).embeddings) == 1
+    assert client.embed(MODEL, []).embeddings == []
+
+
+def test_a_text_too_long_to_embed(client: ollama.Client) -> None:
+    long = "A word and another. " * 1000
+    assert (client.embed(MODEL, long).prompt_eval_count or 0) == 2048
+    with pytest.raises(ollama.ResponseError) as refused:
+        client.embed(MODEL, long, truncate=False)
+    assert refused.value.status_code == 400
+    assert refused.value.error == "the input length exceeds the context length"
+
+
+def cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    """Of two vectors of length 1."""
+    return sum(a * b for a, b in zip(one, other, strict=True))
 
 
 def test_loading_and_keep_alive(client: ollama.Client) -> None:

@@ -56,6 +56,8 @@ def test_open_paths(client: httpx2.Client, path: str, headers: dict[str, str]) -
         ("GET", "/api/ps"),
         ("POST", "/api/chat"),
         ("POST", "/api/generate"),
+        ("POST", "/api/embed"),
+        ("POST", "/api/embeddings"),
         ("POST", "/api/show"),
         ("GET", "/nope"),
         ("GET", "/health"),

@@ -15,6 +15,7 @@ from server.engine.tally import GAUGES, ModelCounts, Tally
 from server.engine.types import EngineStats
 from server.keys import digest
 from server.metrics import METRICS, Metrics, table
+from server.models.model_files import ModelFiles
 from server.models.store import Store
 from tests.support.serving import ROOT, Serving, write_gguf
 
@@ -131,7 +132,7 @@ class Fixed:
         stats = EngineStats(*range(1, 1 + len(EngineStats.__struct_fields__)))
         tally = Tally(num_loads=2)
         tally.retire(stats)
-        return [("m", tally.counts(Path(path), None)) for path in ("old", "new")]
+        return [("m", tally.counts(ModelFiles(Path(path)), None)) for path in ("old", "new")]
 
 
 def test_files_of_one_name_are_added_up() -> None:
@@ -144,7 +145,7 @@ def test_files_of_one_name_are_added_up() -> None:
 
 def test_every_counter_of_the_engine_is_told() -> None:
     """Each field changes exactly one metric, of the kind that it is."""
-    plain = Tally().counts(Path("m"), None)
+    plain = Tally().counts(ModelFiles(Path("m")), None)
     for field in EngineStats.__struct_fields__:
         counts = msgspec.structs.replace(plain, stats=EngineStats(**{field: 7}))
         moved = [metric for metric in METRICS if metric.read(counts) != metric.read(plain)]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from server.__main__ import engine_config
+from server.engine.config import Attention, EngineConfig, Placement
 from server.keys import digest
 from server.settings import ENVIRONMENT, SETTINGS, SettingsError, load
 
@@ -34,7 +36,23 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "parallel": ("1", "2"),
         "context": ("8", "16"),
         "engine": ("llama-cpp", "llama-cpp"),
+        "pool": ("100", "200"),
+        "parking": ("1GiB", "2048"),
+        "speculate": ("on", "auto"),
         "threads": ("1", "2"),
+        "batch_threads": ("1", "2"),
+        "batch": ("64", "128"),
+        "micro_batch": ("16", "32"),
+        "flash_attention": ("auto", "on"),
+        "cache_type_k": ("f32", "q4_0"),
+        "cache_type_v": ("bf16", "iq4_nl"),
+        "gpu_layers": ("all", "12"),
+        "split_mode": ("none", "row"),
+        "main_gpu": ("1", "2"),
+        "tensor_split": ("1,1", "3,0.5"),
+        "mmap": ("on", "off"),
+        "mlock": ("off", "on"),
+        "requantize": ("q8_0", "q4_0"),
         "keep_alive": ("1m", "forever"),
         "memory": ("8GiB", "512 MB"),
         "max_loaded": ("1", "2"),
@@ -51,7 +69,35 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
     assert (one.url, one.keep_alive, one.preload_keep_alive) == ("http://[::1]:1", 60.0, 60.0)
     assert (other.host, other.port, other.preload) == ("localhost", 2, ("c",))
     assert (one.memory, other.memory, one.max_loaded) == (8 << 30, 512_000_000, 1)
+    assert (one.parking, other.parking, other.speculate) == (1 << 30, 2048, "auto")
     assert other.keep_alive == math.inf and other.origins == ("https://b", "https://c")
+    assert one.placement == Placement(split_mode="none", main_gpu=1, tensor_split=(1.0, 1.0))
+    assert other.placement == Placement(
+        gpu_layers=12,
+        split_mode="row",
+        main_gpu=2,
+        tensor_split=(3.0, 0.5),
+        mmap=False,
+        mlock=True,
+    )
+    assert one.attention == Attention(keys="f32", values="bf16")
+    assert other.attention == Attention(flash="on", keys="q4_0", values="iq4_nl")
+    assert (one.requantize, other.requantize) == ("q8_0", "q4_0")
+    config = engine_config(other)
+    assert (config.placement, config.attention) == (other.placement, other.attention)
+    assert (config.threads, config.batch_threads, config.batch, config.micro_batch) == (
+        *(2, 2),
+        *(128, 32),
+    )
+
+
+def test_the_defaults_of_loading_are_those_of_the_engine() -> None:
+    settings, plain = load([], {}), EngineConfig()
+    config = engine_config(settings)
+    assert settings.requantize == "off"
+    assert (config.placement, config.attention) == (plain.placement, plain.attention)
+    assert (config.batch, config.micro_batch) == (plain.batch, plain.micro_batch)
+    assert (config.threads, config.batch_threads) == (0, 0)
 
 
 def test_preload_repeats() -> None:
@@ -69,6 +115,10 @@ def test_an_empty_variable_is_none() -> None:
         (["--port", "0"], {}, 2, "--port"),
         (["--parallel", "1e3"], {}, 2, "--parallel"),
         (["--engine", "vllm"], {}, 2, "--engine: expected one of llama-cpp"),
+        (["--pool", "100", "--context", "200"], {}, 3, "a pool of 100 tokens holds no request"),
+        (["--parking", "1 parsec"], {}, 2, "--parking: expected a size such as 8GiB"),
+        (["--parking", "GiB"], {}, 2, "--parking"),
+        (["--speculate", "yes"], {}, 2, "--speculate: expected one of off, auto, on"),
         (["--keep-alive", "5 parsecs"], {}, 2, "--keep-alive"),
         (["--memory", "lots"], {}, 2, "--memory: expected a size such as 8GiB, got 'lots'"),
         (["--max-loaded", "-1"], {}, 2, "--max-loaded"),
@@ -76,6 +126,24 @@ def test_an_empty_variable_is_none() -> None:
         (["--host", "http://a"], {}, 2, "--host"),
         (["--nope"], {}, 2, "--nope"),
         (["--por", "1"], {}, 2, "--por"),
+        (["--flash-attention", "yes"], {}, 2, "expected one of auto, on, off, got 'yes'"),
+        (["--cache-type-k", "q2_k"], {}, 2, "--cache-type-k: expected one of f16, f32, bf16, q8_0"),
+        (["--gpu-layers", "-1"], {}, 2, "expected all or a number of layers, got '-1'"),
+        (["--gpu-layers", "most"], {}, 2, "--gpu-layers"),
+        (["--split-mode", "tensor"], {}, 2, "expected one of none, layer, row, got 'tensor'"),
+        (["--tensor-split", "3,x"], {}, 2, "expected shares such as 3,1, got '3,x'"),
+        (["--tensor-split", "1,-1"], {}, 2, "--tensor-split"),
+        (["--tensor-split", "1,nan"], {}, 2, "--tensor-split"),
+        (["--mmap", "true"], {}, 2, "--mmap: expected one of on, off, got 'true'"),
+        (["--requantize", "q4_1"], {}, 2, "--requantize: expected one of off, q8_0, q4_0"),
+        ([], {"AKASH_LLM_MLOCK": "1"}, 3, "AKASH_LLM_MLOCK: expected one of on, off, got '1'"),
+        (
+            ["--flash-attention", "off", "--cache-type-v", "q8_0"],
+            {},
+            3,
+            "a cache of values in q8_0 needs flash attention, which is off: set",
+        ),
+        (["--batch", "8", "--parallel", "9"], {}, 3, "a --batch of 8 has no room"),
         ([], {"AKASH_LLM_PORT": "x"}, 3, "AKASH_LLM_PORT"),
         ([], {"AKASH_LLM_KEYS": "me"}, 3, "AKASH_LLM_KEYS: entry 1"),
         (["--host", "0.0.0.0"], {}, 3, "without a key"),

@@ -1,6 +1,7 @@
 """A real server in a process of its own, on a real port, over the fake or the real engine."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import gguf
 import httpx2
 import msgspec
 import numpy
+import psutil
 
 from server.__main__ import engine_config, serve
 from server.engine.config import FakeCosts
@@ -83,6 +85,12 @@ class Serving:
     def async_client(self, **options: Any) -> httpx2.AsyncClient:
         """The same for asyncio."""
         return httpx2.AsyncClient(base_url=self.url, timeout=30, trust_env=False, **options)
+
+    def kill_runner(self) -> None:
+        """Kill the process that computes; the server stays."""
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            if "server.engine.runner" in child.cmdline():
+                os.kill(child.pid, signal.SIGKILL)
 
     def _wait_until_ready(self, within_s: float = 60) -> None:
         deadline = time.monotonic() + within_s

@@ -13,20 +13,27 @@ WIDTH, HEADS, LAYERS, FEED_FORWARD, CONTEXT = 64, 2, 2, 128, 512
 CONTROL = ("<|end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 
 
-def _byte_texts() -> list[str]:
+def byte_texts() -> list[str]:
     """The 256 bytes as byte-level BPE vocabularies write them."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = iter(range(256, 512))
     return [chr(byte) if byte in shown else chr(next(hidden)) for byte in range(256)]
 
 
-def write_tiny_llama(path: Path, *, seed: int = 0) -> Path:
-    """Write the model to `path`; `seed` decides its weights."""
+def write_tiny_llama(
+    path: Path,
+    *,
+    seed: int = 0,
+    context: int = CONTEXT,
+    pooling: gguf.PoolingType | None = None,
+) -> Path:
+    """Write the model to `path`; `seed` decides its weights, `context` is what it claims. With
+    `pooling` it only embeds."""
     random = np.random.default_rng(seed)
-    tokens = [*_byte_texts(), "ab", *CONTROL]
+    tokens = [*byte_texts(), "ab", *CONTROL]
     kinds = [gguf.TokenType.NORMAL] * 257 + [gguf.TokenType.CONTROL] * len(CONTROL)
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(CONTEXT)
+    writer.add_context_length(context)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(LAYERS)
     writer.add_feed_forward_length(FEED_FORWARD)
@@ -41,6 +48,9 @@ def write_tiny_llama(path: Path, *, seed: int = 0) -> Path:
     writer.add_token_types(kinds)
     writer.add_token_merges(["a b"])
     writer.add_eos_token_id(257)
+    if pooling is not None:
+        writer.add_pooling_type(pooling)
+        writer.add_add_eos_token(True)
     for number, name in enumerate(("fim_pre", "fim_suf", "fim_mid"), start=258):
         writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
 

@@ -17,7 +17,7 @@ BODIES = [
     (b'{"model":NaN}', "invalid character 'N' looking for beginning of value"),
     (b"[" * 100_000, "exceeded max depth"),
 ]
-PATHS = ["/api/generate", "/api/chat", "/api/show"]
+PATHS = ["/api/generate", "/api/chat", "/api/embed", "/api/embeddings", "/api/show"]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -43,6 +43,9 @@ def test_broken_json(client: httpx2.Client, path: str, body: bytes, error: str) 
             "ChatRequest.messages.content",
             "array",
         ),
+        ("/api/embed", {"dimensions": "8"}, "EmbedRequest.dimensions", "string"),
+        ("/api/embed", {"truncate": 1}, "EmbedRequest.truncate", "number"),
+        ("/api/embeddings", {"prompt": ["x"]}, "EmbeddingRequest.prompt", "array"),
         ("/api/show", {"verbose": 1}, "ShowRequest.verbose", "number"),
     ],
 )

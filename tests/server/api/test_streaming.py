@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import signal
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
@@ -86,7 +84,7 @@ async def test_a_crash_in_a_stream_is_a_last_line_without_done(slow: Serving) ->
         seen: list[dict[str, Any]] = []
         async for line in response.aiter_lines():
             if not seen:
-                kill_runner(slow)
+                slow.kill_runner()
             seen.append(json.loads(line))
     assert response.status_code == 200
     assert list(seen[-1]) == ["error"]
@@ -102,7 +100,7 @@ async def test_a_crash_before_the_reply_is_a_500(slow: Serving) -> None:
         body = {**ENDLESS, "stream": False}
         request = asyncio.create_task(client.post("/api/generate", json=body))
         await until_running(client, 1)
-        kill_runner(slow)
+        slow.kill_runner()
         response = await request
     assert response.status_code == 500 and list(response.json()) == ["error"]
 
@@ -135,13 +133,6 @@ async def test_a_full_queue_is_a_503_with_ollamas_words(
 async def _counts(client: httpx2.AsyncClient) -> tuple[int, int]:
     models = (await client.get("/api/ps")).json()["models"]
     return (models[0]["num_running"], models[0]["num_waiting"]) if models else (0, 0)
-
-
-def kill_runner(server: Serving) -> None:
-    """Kill the process that computes; the server stays."""
-    for child in psutil.Process(server.process.pid).children(recursive=True):
-        if "server.engine.runner" in child.cmdline():
-            os.kill(child.pid, signal.SIGKILL)
 
 
 def test_stopping_ends_streams_and_leaves_no_process(

@@ -43,7 +43,7 @@ class World:
         self.supervisor = Supervisor(
             EngineConfig(backend="fake", parallel=2, fake=costs, room_timeout_s=0.3),
             budget=BUDGET,
-            needed=lambda path, _: SIZES[path],
+            needed=lambda files, _: SIZES[files.weights],
             restarts=RestartPolicy(first_s=0.01, longest_s=0.05, most=2),
         )
         self.streams: dict[Path, AsyncGenerator[object]] = {}

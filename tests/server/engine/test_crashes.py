@@ -13,6 +13,7 @@ from server.engine.config import EngineConfig, FakeCosts
 from server.engine.restarts import RestartPolicy
 from server.engine.supervisor import State, Supervisor
 from server.engine.tally import ModelCounts
+from server.engine.types import EmbedRequest
 from server.errors import EngineCrashed, LoadFailed
 from tests.support.supervising import MODEL, begin, pid_of, reply, until
 
@@ -59,8 +60,9 @@ async def test_an_end_while_loading_is_told_too() -> None:
         await until(lambda: supervisor.progress(MODEL) > 0)
         [pid] = _children() - before
         os.kill(pid, signal.SIGABRT)
-        with pytest.raises(LoadFailed, match="was ended by SIGABRT while loading"):
+        with pytest.raises(LoadFailed, match="was ended by SIGABRT while loading") as caught:
             await waiting
+        assert "memory" in caught.value.hint
         assert counts(supervisor).num_failed_loads == 1
     finally:
         await supervisor.close()
@@ -85,13 +87,30 @@ async def test_a_crash_loop_ends(supervisor: Supervisor) -> None:
     assert counts(supervisor).num_restarts == 3
 
 
+async def test_a_runner_that_serves_between_its_crashes_is_never_given_up(
+    supervisor: Supervisor,
+) -> None:
+    for crash in range(1, 6):
+        assert await reply(supervisor, "⟦x⟧") == "x"
+        await kill(supervisor)
+        assert counts(supervisor).num_crashes == crash
+    assert await reply(supervisor, "⟦still here⟧") == "still here"
+
+
+async def test_a_runner_that_embeds_serves_as_well(supervisor: Supervisor) -> None:
+    for crash in range(1, 5):
+        async with supervisor.use(MODEL) as lease:
+            await lease.model.embed(EmbedRequest(inputs=[[65]]))
+        await kill(supervisor)
+        assert counts(supervisor).num_crashes == crash
+    assert await reply(supervisor, "⟦still here⟧") == "still here"
+
+
 async def test_requests_wait_for_a_restart() -> None:
     """They come in the pause before it, and are neither refused nor do they end it."""
     supervisor = Supervisor(CONFIG, restarts=RestartPolicy(first_s=0.5))
     try:
-        for _ in range(2):
-            await reply(supervisor, "x")
-            await kill(supervisor)
+        await _kill_twice(supervisor)
         assert supervisor.state(MODEL) is State.LOADING
         assert await asyncio.gather(*(reply(supervisor, f"⟦{n}⟧") for n in "ab")) == ["a", "b"]
         assert counts(supervisor).num_restarts == 2
@@ -119,11 +138,17 @@ async def test_counters_go_on_after_a_crash_and_an_unload(supervisor: Supervisor
 async def test_closing_during_the_pause_leaves_nothing() -> None:
     supervisor = Supervisor(CONFIG, restarts=RestartPolicy(first_s=600))
     before = _children()
-    for _ in range(2):
-        await reply(supervisor, "x")
-        await kill(supervisor)
+    await _kill_twice(supervisor)
     await supervisor.close()
     assert _children() == before
+
+
+async def _kill_twice(supervisor: Supervisor) -> None:
+    """The second time before it has proven itself, so that there is a pause."""
+    await reply(supervisor, "x")
+    for _ in range(2):
+        await until(lambda: supervisor.state(MODEL) is State.READY)
+        await kill(supervisor)
 
 
 def _children() -> set[int]:

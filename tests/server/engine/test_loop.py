@@ -1,7 +1,7 @@
 """The step loop over the fake backend, without a process or a clock."""
 
 import itertools
-from collections import defaultdict
+from typing import ClassVar
 
 import pytest
 from hypothesis import settings
@@ -11,56 +11,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from server.engine.backend import Decoded, Row
 from server.engine.config import EngineConfig
 from server.engine.fake import VOCAB_SIZE, FakeBackend
-from server.engine.loop import Loop
-from server.engine.messages import Abort, Failure, Step, Submit
-from server.engine.scheduler import Scheduler
-from server.engine.types import Finish, FinishReason, Grammar, Request, Sampling, Segment
+from server.engine.messages import Abort, Submit
+from server.engine.types import EngineStats, FinishReason, Grammar, Request, Sampling
+from tests.server.engine.stepping import Engine
 
-
-class Engine:
-    """A loop whose reports are collected per request."""
-
-    def __init__(self, backend: FakeBackend | None = None, **config: int) -> None:
-        options = EngineConfig(backend="fake", **config)  # type: ignore[arg-type]
-        self.backend = backend or FakeBackend(options)
-        self.scheduler = Scheduler(
-            slots=options.parallel,
-            batch=options.batch,
-            prompt_budget=options.prompt_budget,
-            queue=options.queue,
-        )
-        ticks = itertools.count(1)
-        self.loop = Loop(self.backend, self.scheduler, self._publish, lambda: next(ticks))
-        self.text: dict[int, str] = defaultdict(str)
-        self.finished: dict[int, Finish] = {}
-        self.failed: dict[int, Failure] = {}
-        self.steps: list[Step] = []
-
-    def submit(self, number: int, prompt: str, **request: object) -> None:
-        tokens = self.backend.tokenize([Segment(prompt)], add_bos=True)
-        self.loop.submit(Submit(number, Request(tokens=tokens, **request)))  # type: ignore[arg-type]
-
-    def step(self) -> None:
-        self.loop.step()
-        self.scheduler.check_integrity()
-        for sequence in self.scheduler.running:
-            computed = sequence.tokens[: sequence.num_computed]
-            assert self.backend.cells(sequence.slot) == computed
-
-    def drain(self, most: int = 10_000) -> None:
-        for _ in range(most):
-            if self.loop.is_idle:
-                self.step()
-                return
-            self.step()
-        raise AssertionError("the engine does not come to an end")
-
-    def _publish(self, step: Step) -> None:
-        self.steps.append(step)
-        for number, piece in step.pieces:
-            self.text[number] += piece.text
-        self.finished.update(step.finished)
-        self.failed.update(step.failed)
+ENDLESS = Sampling(ignore_eos=True)
 
 
 def test_a_reply_comes_whole_and_ends_once() -> None:
@@ -71,7 +26,7 @@ def test_a_reply_comes_whole_and_ends_once() -> None:
     finish = engine.finished[1]
     assert finish.reason is FinishReason.EOS
     assert finish.output_tokens == len("héllo 🎉".encode()) + 1
-    assert engine.scheduler.is_idle
+    assert engine.loop.is_idle
 
 
 def test_two_requests_advance_in_the_same_steps() -> None:
@@ -104,7 +59,7 @@ def test_a_stop_string_ends_the_text_before_it() -> None:
 
 def test_a_request_without_a_limit_ends_after_ten_contexts() -> None:
     engine = Engine(context=64, parallel=1)
-    engine.submit(1, "⟦abc⟧", sampling=Sampling(ignore_eos=True))
+    engine.submit(1, "⟦abc⟧", sampling=ENDLESS)
     engine.drain()
     assert engine.finished[1].reason is FinishReason.LENGTH
     assert engine.finished[1].output_tokens == 640
@@ -113,7 +68,7 @@ def test_a_request_without_a_limit_ends_after_ten_contexts() -> None:
 
 def test_a_full_window_without_shift_ends_with_length() -> None:
     engine = Engine(context=64, parallel=1)
-    engine.submit(1, "⟦abc⟧", sampling=Sampling(ignore_eos=True), shift=False)
+    engine.submit(1, "⟦abc⟧", sampling=ENDLESS, shift=False)
     engine.drain()
     prompt = engine.finished[1].prompt_tokens
     # The last token needs no cell: it is sampled and never computed.
@@ -123,7 +78,7 @@ def test_a_full_window_without_shift_ends_with_length() -> None:
 
 def test_the_window_of_a_request_may_be_smaller_than_the_model_s() -> None:
     engine = Engine(context=2048, parallel=1)
-    engine.submit(1, "⟦abc⟧", sampling=Sampling(ignore_eos=True), shift=False, context=32)
+    engine.submit(1, "⟦abc⟧", sampling=ENDLESS, shift=False, context=32)
     engine.drain()
     finish = engine.finished[1]
     assert finish.prompt_tokens + finish.output_tokens == 33
@@ -189,6 +144,124 @@ def test_an_abort_frees_the_slot_of_a_running_request() -> None:
     assert 1 not in engine.finished
 
 
+def rows_of(engine: Engine) -> list[int]:
+    """How many rows each step computes; filled while it runs."""
+    counts: list[int] = []
+    decode = engine.backend.decode
+
+    def counted(rows: "list[Row]") -> Decoded:
+        counts.append(len(rows))
+        return decode(rows)
+
+    engine.backend.decode = counted  # type: ignore[method-assign,assignment]
+    return counts
+
+
+@pytest.mark.parametrize("pool", [0, 1500])
+def test_a_beginning_that_many_send_at_once_is_computed_once(pool: int) -> None:
+    engine = Engine(parallel=4, context=512, pool=pool)
+    rows = rows_of(engine)
+    common = "the same long beginning of all of them " * 5
+    for number in range(1, 5):
+        engine.submit(number, f"{common}{number}⟦{number}⟧")
+    engine.drain()
+    assert [engine.text[n] for n in range(1, 5)] == ["1", "2", "3", "4"]
+    tail = len("1⟦1⟧".encode())
+    # The first reads all, then the others read their tails while it decodes.
+    assert sum(rows) == len(common) + 4 * tail + 4
+    assert [engine.finished[n].cached_tokens for n in range(1, 5)] == [0] + [len(common)] * 3
+    assert engine.stats.cached_tokens == 3 * len(common)
+
+
+def test_running_requests_stay_side_by_side_and_lose_nothing() -> None:
+    engine = Engine(parallel=4, context=256)
+    slots: list[set[int]] = []
+    decode = engine.backend.decode
+
+    def watched(rows: "list[Row]") -> Decoded:
+        slots.append({row.slot for row in rows})
+        return decode(rows)
+
+    engine.backend.decode = watched  # type: ignore[method-assign,assignment]
+    for number in range(1, 5):
+        engine.submit(number, f"{number}" * 80 + "⟦" + chr(96 + number) * 15 * number + "⟧")
+    for _ in range(20):
+        engine.step()
+    engine.loop.abort(Abort(2))
+    engine.step()
+    engine.submit(5, "5⟦e⟧")
+    engine.drain()
+    assert [engine.text[n] for n in (1, 3, 4, 5)] == ["a" * 15, "c" * 45, "d" * 60, "e"]
+    assert all(max(step) - min(step) == len(step) - 1 for step in slots)
+    engine.submit(6, "2" * 80 + "⟦f⟧")
+    engine.drain()
+    assert engine.finished[6].cached_tokens >= 80, "moving others has not lost it"
+
+
+def test_a_conversation_comes_back_from_host_memory() -> None:
+    engine = Engine(parallel=1, context=512, parking_bytes=10_000)
+    talk = "a conversation that is worth keeping " * 4
+    engine.submit(1, f"{talk}⟦x⟧")
+    engine.drain()
+    engine.submit(2, "something else altogether ⟦y⟧")
+    engine.drain()
+    assert (engine.stats.num_parked, engine.stats.num_restored) == (1, 0)
+    assert engine.stats.parked_bytes > len(talk)
+    engine.submit(3, f"{talk}⟦z⟧")
+    engine.drain()
+    assert engine.text[3] == "z"
+    assert engine.finished[3].cached_tokens >= len(talk)
+    assert (engine.stats.num_restored, engine.stats.parked_bytes) == (1, 0)
+
+
+@pytest.mark.parametrize("parking_bytes", [0, 10_000])
+def test_who_is_preempted_goes_on_with_its_text_unchanged(parking_bytes: int) -> None:
+    engine = Engine(parallel=3, context=200, pool=300, parking_bytes=parking_bytes)
+    for number in (1, 2, 3):
+        engine.submit(number, f"{number}⟦{number}.⟧", sampling=ENDLESS, max_tokens=170)
+        engine.step()
+    engine.drain()
+    assert [engine.text[n] for n in (1, 2, 3)] == ["1." * 85, "2." * 85, "3." * 85]
+    assert engine.stats.num_preempted > 0
+    assert (engine.stats.num_restored > 0) == (parking_bytes > 0)
+    assert engine.stats.output_tokens == 3 * 170, "no token was chosen twice"
+    assert engine.stats.num_cells_used <= 300
+
+
+def test_a_shift_of_shared_cells_leaves_the_others_alone() -> None:
+    engine = Engine(parallel=2, context=120, pool=230)
+    common = "x" * 60
+    engine.submit(1, f"{common}⟦ab⟧", sampling=ENDLESS, max_tokens=200)
+    engine.step()
+    engine.submit(2, f"{common}⟦" + "c" * 40 + "⟧")
+    engine.drain()
+    assert engine.text[1] == "ab" * 100
+    assert engine.text[2] == "c" * 40
+    assert engine.finished[1].shifted_tokens > 0
+    assert engine.finished[2].cached_tokens == 60 + len("⟦".encode())
+
+
+def test_a_newcomer_of_another_key_gets_a_place_in_a_full_queue() -> None:
+    engine = Engine(parallel=1, queue=2)
+    engine.submit(1, "⟦aaaa⟧", owner="much")
+    engine.step()
+    for number in (2, 3):
+        engine.submit(number, "⟦b⟧", owner="much")
+    engine.submit(4, "⟦c⟧", owner="little")
+    engine.drain()
+    assert engine.failed[3].kind == "overloaded"
+    assert set(engine.finished) == {1, 2, 4}
+
+
+def test_a_memory_that_is_fuller_than_the_books_say_makes_room() -> None:
+    engine = Engine(_BrokenOnce(4, Decoded.NO_SPACE), parallel=4)
+    engine.submit(1, "⟦abc⟧")
+    engine.submit(2, "⟦def⟧")
+    engine.drain()
+    assert (engine.text[1], engine.text[2]) == ("abc", "def")
+    assert engine.stats.num_preempted == 1
+
+
 class _BrokenOnce(FakeBackend):
     """Ends its n-th decode as told."""
 
@@ -242,8 +315,8 @@ def test_a_step_that_shifts_is_not_interrupted() -> None:
             return super().decode(rows)
 
     backend = Watched()
-    engine = Engine(backend, context=32, parallel=2, batch=8, prompt_budget=2)
-    engine.submit(1, "⟦abc⟧", sampling=Sampling(ignore_eos=True), max_tokens=40)
+    engine = Engine(backend, context=32, parallel=2, batch=8)
+    engine.submit(1, "⟦abc⟧", sampling=ENDLESS, max_tokens=40)
     for number in range(2, 12):
         engine.submit(number, chr(64 + number) * 20 + "⟦⟧")
     engine.drain()
@@ -251,29 +324,53 @@ def test_a_step_that_shifts_is_not_interrupted() -> None:
     assert (True, False) in backend.steps and (False, True) in backend.steps
 
 
-class EngineMachine(RuleBasedStateMachine):
-    """Any order of submit, abort, interrupt and step: no lost token, no leaked slot."""
+COMMON = "abcabbacca" * 8
 
+
+class EngineMachine(RuleBasedStateMachine):
+    """Any order of submit, abort, interrupt and step: no lost token, no leaked slot or cell,
+    nobody who waits for ever."""
+
+    config: ClassVar[dict[str, object]] = {}
     requests = Bundle("requests")
 
     def __init__(self) -> None:
         super().__init__()
-        self.engine = Engine(context=96, parallel=3, batch=32, prompt_budget=8, queue=6)
+        options = {"context": 96, "parallel": 3, "batch": 32, "queue": 6} | self.config
+        self.engine = Engine(None, **options)
         self.numbers = itertools.count(1)
         self.expected: dict[int, str] = {}
 
     @rule(
         target=requests,
-        lead=st.text(alphabet="ab", max_size=30),
+        shared=st.integers(0, 60),
+        lead=st.text(alphabet="ab", max_size=10),
         reply=st.text(alphabet="xyé", max_size=12),
         most=st.none() | st.integers(0, 15),
+        owner=st.sampled_from(["ann", "bob"]),
     )
-    def submit(self, lead: str, reply: str, most: int | None) -> int:
+    def submit(self, shared: int, lead: str, reply: str, most: int | None, owner: str) -> int:
         number = next(self.numbers)
-        self.engine.submit(number, f"{lead}⟦{reply}⟧", max_tokens=most)
+        prompt = f"{COMMON[:shared]}{lead}⟦{reply}⟧"
+        self.engine.submit(number, prompt, max_tokens=most, owner=owner)
         self.expected[number] = (
             reply if most is None else reply.encode()[:most].decode(errors="replace")
         )
+        return number
+
+    @rule(target=requests, lead=st.integers(0, 60), most=st.integers(1, 300), shift=st.booleans())
+    def submit_endless(self, lead: int, most: int, shift: bool) -> int:
+        number = next(self.numbers)
+        self.engine.submit(
+            number,
+            f"{COMMON[:lead]}⟦.x⟧",
+            sampling=ENDLESS,
+            max_tokens=most,
+            shift=shift,
+            num_keep=4,
+        )
+        room = most if shift else min(most, 97 - lead - len("⟦.x⟧".encode()))
+        self.expected[number] = (".x" * most)[:room]
         return number
 
     @rule(number=consumes(requests))
@@ -282,9 +379,10 @@ class EngineMachine(RuleBasedStateMachine):
         if number not in self.engine.finished:
             self.expected.pop(number, None)
 
-    @rule()
-    def step(self) -> None:
-        self.engine.step()
+    @rule(times=st.integers(1, 8))
+    def step(self, times: int) -> None:
+        for _ in range(times):
+            self.engine.step()
 
     @rule()
     def interrupted_step(self) -> None:
@@ -294,7 +392,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @invariant()
     def books_agree(self) -> None:
-        self.engine.scheduler.check_integrity()
+        self.engine.check()
 
     def teardown(self) -> None:
         self.engine.drain()
@@ -304,8 +402,55 @@ class EngineMachine(RuleBasedStateMachine):
             else:
                 assert self.engine.text[number] == text
                 assert number in self.engine.finished
-        assert self.engine.scheduler.slots.num_free == 3
+        stats = self.engine.stats if self.engine.steps else EngineStats()
+        assert (stats.num_running, stats.num_waiting) == (0, 0)
 
 
-TestEngineMachine = EngineMachine.TestCase
-TestEngineMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+class ParkingMachine(EngineMachine):
+    config: ClassVar[dict[str, object]] = {"parallel": 2, "parking_bytes": 150}
+
+
+class SharedMemoryMachine(EngineMachine):
+    """So little memory that requests have to be preempted."""
+
+    config: ClassVar[dict[str, object]] = {"pool": 130, "parallel": 4}
+
+
+class SharedMemoryParkingMachine(EngineMachine):
+    config: ClassVar[dict[str, object]] = {"pool": 130, "parallel": 4, "parking_bytes": 300}
+
+
+class SpeculatingMachine(EngineMachine):
+    config: ClassVar[dict[str, object]] = {"pool": 150, "speculate": "on"}
+
+
+class CautiouslySpeculatingMachine(EngineMachine):
+    config: ClassVar[dict[str, object]] = {"speculate": "auto"}
+
+
+for _machine in (
+    EngineMachine,
+    ParkingMachine,
+    SharedMemoryMachine,
+    SharedMemoryParkingMachine,
+    SpeculatingMachine,
+    CautiouslySpeculatingMachine,
+):
+    _case = _machine.TestCase
+    _case.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+    globals()[f"Test{_machine.__name__}"] = _case
+
+
+def test_counters_are_those_of_what_was_done() -> None:
+    engine = Engine(parallel=2, context=64)
+    engine.submit(1, "⟦abc⟧", max_tokens=2)
+    engine.submit(2, "⟦abc⟧", sampling=ENDLESS, max_tokens=80)
+    engine.step()
+    assert (engine.stats.num_running, engine.stats.num_waiting) == (2, 0)
+    engine.drain()
+    stats = engine.stats
+    assert (stats.num_running, stats.num_cells) == (0, 128)
+    assert stats.prompt_tokens == sum(f.prompt_tokens for f in engine.finished.values())
+    assert stats.output_tokens == 82
+    assert stats.shifted_tokens == engine.finished[2].shifted_tokens > 0
+    assert (stats.num_preempted, stats.num_parked, stats.drafted_tokens) == (0, 0, 0)

@@ -13,7 +13,16 @@ from server.engine.messages import (
     decode_to_runner,
     encode,
 )
-from server.engine.types import Finish, FinishReason, Grammar, Logprob, Piece, Request, TokenLogprob
+from server.engine.types import (
+    EngineStats,
+    Finish,
+    FinishReason,
+    Grammar,
+    Logprob,
+    Piece,
+    Request,
+    TokenLogprob,
+)
 
 
 @given(st.lists(st.integers(0, 2**31), min_size=1), st.lists(st.integers(1, 40), min_size=1))
@@ -46,7 +55,8 @@ def test_the_news_of_a_step_arrive_as_they_were_sent() -> None:
         prompt_ns=2,
         output_ns=3,
     )
-    step = Step([(1, Piece("x", (5,), (Logprob(best, (best,)),)))], [(1, finish)], [], 1, 0)
+    piece = Piece("x", (5,), (Logprob(best, (best,)),))
+    step = Step([(1, piece)], [(1, finish)], [], EngineStats(num_running=1))
     [body] = Frames().feed(encode(step))
     assert decode_from_runner(body) == step
 

@@ -43,11 +43,11 @@ def test_llama_cpp_tells_how_far_it_is(tmp_path: Path) -> None:
         return True
 
     path = write_tiny_llama(tmp_path / "tiny.gguf")
-    LlamaBackend(str(path), EngineConfig(context=64, parallel=1, batch=64), report)
+    LlamaBackend(str(path), EngineConfig(context=64, parallel=1, batch=64), report=report)
     assert told[-1] == 1.0 and told == sorted(told)
 
 
 def test_llama_cpp_gives_up_when_it_is_asked_to(tmp_path: Path) -> None:
     path = write_tiny_llama(tmp_path / "tiny.gguf")
     with pytest.raises(LoadError):
-        LlamaBackend(str(path), EngineConfig(context=64), lambda _part: False)
+        LlamaBackend(str(path), EngineConfig(context=64), report=lambda _part: False)

@@ -12,6 +12,7 @@ from server.engine.budget import Budget
 from server.engine.config import EngineConfig, FakeCosts
 from server.engine.supervisor import State, Supervisor
 from server.errors import LoadFailed, Overloaded
+from server.models.model_files import Adapter, ModelFiles
 from tests.support.supervising import begin, pid_of, reply, until
 
 GIB = 1 << 30
@@ -32,7 +33,9 @@ async def make() -> AsyncIterator[Make]:
         settings = EngineConfig(backend="fake", parallel=2, fake=costs, **config)  # type: ignore[arg-type]
         sizes = {HUGE: 9 * GIB}
         made.append(
-            Supervisor(settings, budget=budget, needed=lambda path, _: sizes.get(path, expected))
+            Supervisor(
+                settings, budget=budget, needed=lambda files, _: sizes.get(files.weights, expected)
+            )
         )
         return made[-1]
 
@@ -52,8 +55,29 @@ async def test_the_least_recently_used_idle_model_goes(make: Make) -> None:
         await reply(supervisor, "x", path=path)
     assert await reply(supervisor, "⟦c⟧", path=C) == "c"
     assert in_memory(supervisor) == {A, C}
-    [b] = [each for each in supervisor.counts() if each.path == B]
+    [b] = [each for each in supervisor.counts() if each.files == ModelFiles(B)]
     assert (b.num_evictions, b.is_loaded, b.memory_bytes) == (1, False, 0)
+
+
+async def test_what_may_still_be_parked_is_not_given_away(make: Make) -> None:
+    budget = Budget(memory_bytes=3 * GIB)
+    supervisor = make(budget, expected=2 * GIB, taken=GIB, parking_bytes=GIB)
+    await reply(supervisor, "x", path=A)
+    await reply(supervisor, "x", path=B)
+    assert in_memory(supervisor) == {B}
+
+
+async def test_the_same_weights_with_another_adapter_are_another_model(make: Make) -> None:
+    supervisor = make(Budget(memory_bytes=GIB))
+    plain, tuned = ModelFiles(A), ModelFiles(A, (Adapter(B),))
+    for files in (plain, tuned):
+        async with supervisor.use(files):
+            assert [each.files for each in supervisor.loaded()] == [files]
+    states = [supervisor.state(files) for files in (A, plain, tuned)]
+    assert states == [State.ABSENT, State.ABSENT, State.READY]
+    assert [supervisor.progress(files) for files in (A, tuned)] == [0, 1]
+    evictions = {counts.files: counts.num_evictions for counts in supervisor.counts()}
+    assert evictions == {plain: 1, tuned: 0}
 
 
 async def test_the_number_of_models_is_bounded_too(make: Make) -> None:

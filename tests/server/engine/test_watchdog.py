@@ -10,7 +10,7 @@ import pytest
 from server.engine.config import EngineConfig, FakeCosts
 from server.engine.messages import Pong
 from server.engine.supervisor import Supervisor
-from server.engine.types import Request
+from server.engine.types import EmbedRequest, Request
 from server.engine.watchdog import Watchdog
 from server.errors import EngineCrashed
 from tests.support.supervising import MODEL, begin, pid_of, reply, until
@@ -83,6 +83,36 @@ async def test_a_step_without_end_that_nobody_waits_for(make: Make) -> None:
     assert await reply(supervisor, "⟦again⟧") == "again"
 
 
+async def test_a_batch_of_texts_without_end(make: Make) -> None:
+    supervisor = make(step_s=600, step_timeout_s=0.2, silence_s=600)
+    async with supervisor.use(MODEL) as lease:
+        with pytest.raises(EngineCrashed, match=r"a step took longer than 0\.2 s"):
+            await lease.model.embed(EmbedRequest(inputs=[[65]]))
+    assert hangs(supervisor) == (1, 1, 1)
+
+
+async def test_a_stopped_runner_that_only_embeds(make: Make) -> None:
+    supervisor = make(step_s=600, step_timeout_s=600, silence_s=0.5)
+    async with supervisor.use(MODEL) as lease:
+        embedding = asyncio.create_task(lease.model.embed(EmbedRequest(inputs=[[65]])))
+        await asyncio.sleep(0)
+        psutil.Process(pid_of(supervisor)).suspend()
+        with pytest.raises(EngineCrashed, match=r"it did not answer for 0\.5 s"):
+            await embedding
+    assert hangs(supervisor) == (1, 1, 1)
+
+
+async def test_a_stopped_runner_whose_texts_nobody_waits_for(make: Make) -> None:
+    supervisor = make(step_s=600, step_timeout_s=600, silence_s=0.5)
+    async with supervisor.use(MODEL) as lease:
+        embedding = asyncio.create_task(lease.model.embed(EmbedRequest(inputs=[[65]])))
+        await asyncio.sleep(0)
+        psutil.Process(pid_of(supervisor)).suspend()
+        embedding.cancel()
+        await asyncio.gather(embedding, return_exceptions=True)
+        await until(lambda: hangs(supervisor) == (1, 1, 0))
+
+
 async def test_a_long_step_still_answers(make: Make) -> None:
     supervisor = make(step_s=1.5, silence_s=1)
     assert await reply(supervisor, "⟦a⟧") == "a"
@@ -95,6 +125,14 @@ async def test_what_a_runner_takes_is_measured_again(make: Make) -> None:
     said = supervisor.loaded()[0].info.memory_bytes
     await until(lambda: supervisor.loaded()[0].memory_bytes > said)
     await stream.aclose()
+
+
+async def test_what_it_takes_is_measured_after_texts_were_embedded(make: Make) -> None:
+    supervisor = make(silence_s=600)
+    async with supervisor.use(MODEL) as lease:
+        await lease.model.embed(EmbedRequest(inputs=[[65]]))
+    said = supervisor.loaded()[0].info.memory_bytes
+    await until(lambda: supervisor.loaded()[0].memory_bytes > said)
 
 
 async def test_a_stall_of_the_watcher_ends_nobody() -> None:

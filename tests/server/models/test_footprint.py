@@ -1,25 +1,15 @@
-"""What a model will take, held against the formula by hand and against llama.cpp itself."""
+"""What a model will take, held against the formula by hand."""
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import gguf
 import pytest
 
 from server.models import footprint
-from server.models.gguf import read_header
-from server.models.store import Store
+from server.models.gguf import GGUFHeader, read_header
 from tests.support.gguf_files import write_model
 from tests.support.tiny_llama import CONTEXT, HEADS, LAYERS, WIDTH, write_tiny_llama
-
-MEASURE = """
-import sys, psutil
-from server.engine.config import EngineConfig
-from server.engine.llama import LlamaBackend
-backend = LlamaBackend(sys.argv[1], EngineConfig(context=int(sys.argv[2]), parallel=4))
-print(psutil.Process().memory_info().rss)
-"""
 
 
 def cache_bytes(folder: Path, fields: Mapping[str, object], context: int, parallel: int) -> int:
@@ -75,16 +65,31 @@ def test_a_file_that_says_nothing_still_needs_its_bytes(tmp_path: Path) -> None:
     assert estimated.total_bytes > header.file_size
 
 
-@pytest.mark.parametrize("context", [512, 4096])
-def test_it_is_near_what_llama_cpp_takes(embedded_store: Path, context: int) -> None:
-    weights, header = Store(embedded_store).get("smollm2:135m").check()
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(weights), str(context)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    measured = int(done.stdout)
-    estimated = footprint.estimate(header, context=context, parallel=4).total_bytes
-    assert 0.8 * measured < estimated < 1.3 * measured
+def test_a_pool_is_shared_by_all(tmp_path: Path) -> None:
+    fields = {"llama.block_count": 3, "llama.attention.head_count": 1}
+    header = read_header(write_model(tmp_path / "m.gguf", fields=fields))
+    pooled = footprint.estimate(header, context=512, parallel=8, pool=700)
+    assert pooled.cache_bytes == cache_bytes(tmp_path, fields, 256, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits"),
+    [("f32", 32), ("f16", 16), ("bf16", 16), ("q8_0", 8.5), ("q5_1", 6), ("q4_0", 4.5)],
+)
+def test_the_types_of_the_cache(tmp_path: Path, kind: str, bits: float) -> None:
+    header = read_header(write_tiny_llama(tmp_path / "tiny.gguf"))
+
+    def estimate(header: GGUFHeader, *, keys: str = "f16", values: str = "f16") -> int:
+        estimated = footprint.estimate(
+            header, context=CONTEXT, parallel=1, keys=keys, values=values
+        )
+        return estimated.cache_bytes
+
+    assert estimate(header, keys=kind) == estimate(header, values=kind)
+    assert estimate(header, keys=kind) == estimate(header) * (16 + bits) / 32
+
+
+def test_a_model_that_only_embeds_reads_one_text_at_a_time(tmp_path: Path) -> None:
+    header = read_header(write_tiny_llama(tmp_path / "tiny.gguf", pooling=gguf.PoolingType.MEAN))
+    one, four = (footprint.estimate(header, context=512, parallel=n) for n in (1, 4))
+    assert one.cache_bytes == four.cache_bytes == LAYERS * 2 * WIDTH * 2 * 512

@@ -46,7 +46,7 @@ def test_facts_of_a_file(path: Path) -> None:
     assert found.file_size == path.stat().st_size
     assert found.metadata["llama.attention.layer_norm_rms_epsilon"] == 1e-5
     assert found.chat_templates == {"default": "{{ messages }}"}
-    assert not found.has_pooling
+    assert not found.only_embeds
     assert not found.has_fim
     assert found.tensors == ()
 
@@ -135,9 +135,21 @@ def test_text_that_is_no_text_is_read_with_marks(path: Path) -> None:
     assert read_header(path).metadata["k"] == "a\ufffd"
 
 
-def test_pooling_makes_an_embedding_model(path: Path) -> None:
-    write_model(path, architecture="bert", fields={"bert.pooling_type": 1})
-    assert read_header(path).has_pooling
+@pytest.mark.parametrize(
+    ("fields", "embeds", "ranks"),
+    [
+        ({"bert.pooling_type": 1}, True, False),
+        ({"bert.attention.causal": False}, True, False),
+        ({"bert.attention.causal": True}, False, False),
+        ({"bert.pooling_type": 4}, True, True),
+    ],
+)
+def test_pooling_or_looking_ahead_makes_an_embedding_model(
+    path: Path, fields: dict[str, int], embeds: bool, ranks: bool
+) -> None:
+    write_model(path, architecture="bert", fields=fields)
+    found = read_header(path)
+    assert (found.only_embeds, found.only_ranks) == (embeds, ranks)
 
 
 @pytest.mark.parametrize(

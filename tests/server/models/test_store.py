@@ -14,10 +14,12 @@ import pytest
 from server.errors import ModelNotFound, ModelUnusable, ServerError, StorageFull
 from server.models import store
 from server.models.manifest import Message
+from server.models.model_files import Adapter, ModelFiles
 from server.models.name import InvalidModelName
 from server.models.store import Extras, Store
 from tests.support.gguf_files import write_model
 from tests.support.ollama_store import blob_names, put_model
+from tests.support.tiny_lora import write_tiny_lora
 
 LIBRARY = "registry.ollama.ai/library"
 
@@ -249,11 +251,60 @@ def test_damaged_manifest_is_listed_and_can_be_removed(
     assert opened.list() == []
 
 
-def test_adapters_are_told_not_dropped(root: Path, weights: bytes) -> None:
-    put_model(root, f"{LIBRARY}/m/latest", [("model", weights), ("adapter", b"x")])
-    problem = Store(root).get("m").problem
-    assert problem is not None
-    assert "LoRA" in problem
+def adapter(tmp_path: Path, **change: str) -> bytes:
+    """The bytes of a LoRA adapter."""
+    return write_tiny_lora(tmp_path / "lora.gguf", **change).read_bytes()  # type: ignore[arg-type]
+
+
+def test_adapters_are_loaded_with_their_weights(root: Path, weights: bytes, tmp_path: Path) -> None:
+    lora = adapter(tmp_path)
+    put_model(root, f"{LIBRARY}/plain/latest", [("model", weights)])
+    put_model(root, f"{LIBRARY}/m/latest", [("model", weights), ("adapter", lora)])
+    model, plain = Store(root).get("m"), Store(root).get("plain")
+    path = root / "blobs" / f"sha256-{hashlib.sha256(lora).hexdigest()}"
+    assert model.adapters == (path,)
+    assert model.files() == ModelFiles(plain.files().weights, (Adapter(path),))
+    assert model.size > plain.size and model.capabilities == plain.capabilities
+    assert f"FROM {model.weights}\nADAPTER {path}\n" in model.modelfile_text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"architecture": "qwen2"}, "its LoRA adapter is for 'qwen2', its weights are 'llama'"),
+        ({"kind": "dora"}, "its LoRA adapter is something else"),
+        (None, "not a GGUF file"),
+    ],
+)
+def test_an_adapter_that_cannot_be_one_is_told(
+    root: Path, weights: bytes, tmp_path: Path, change: dict[str, str] | None, told: str
+) -> None:
+    data = b"junk" if change is None else adapter(tmp_path, **change)
+    put_model(root, f"{LIBRARY}/m/latest", [("model", weights), ("adapter", data)])
+    model = Store(root).get("m")
+    assert model.problem is not None and told in model.problem
+    with pytest.raises(ModelUnusable):
+        model.files()
+
+
+def test_a_lost_adapter_is_told(root: Path, weights: bytes, tmp_path: Path) -> None:
+    put_model(root, f"{LIBRARY}/m/latest", [("model", weights), ("adapter", adapter(tmp_path))])
+    (lost,) = Store(root).get("m").adapters
+    lost.unlink()
+    assert Store(root).get("m").problem == "its LoRA adapters are missing"
+
+
+def test_weights_in_another_type_go_with_the_weights(root: Path, weights: bytes) -> None:
+    put_model(root, f"{LIBRARY}/m/latest", [("model", weights)])
+    store = Store(root)
+    store.requantized.mkdir(parents=True)
+    sha256 = hashlib.sha256(weights).hexdigest()
+    ours = [store.requantized / f"{sha256}-q8_0-x.{end}" for end in ("gguf", "json")]
+    other = store.requantized / f"{'0' * 64}-q8_0-x.gguf"
+    for path in (*ours, other):
+        path.write_bytes(b"")
+    store.remove("m")
+    assert [path.exists() for path in (*ours, other)] == [False, False, True]
 
 
 def test_headers_are_remembered_beside_the_store(

@@ -1,0 +1,27 @@
+"""A minute of what `make soak` does for an hour."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.soak.mixture import Mixture
+from tests.soak.run import soak
+from tests.soak.server import KEYS, soaked
+
+
+def test_a_seed_repeats_its_requests() -> None:
+    one, same, other = (Mixture(seed, KEYS) for seed in (1, 1, 2))
+    asks = [one.next() for _ in range(50)]
+    assert asks == [same.next() for _ in range(50)]
+    assert asks != [other.next() for _ in range(50)]
+
+
+async def test_a_minute_of_everything_leaves_no_slot_taken_and_no_answer_wrong(
+    embedded_store: Path, tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    with soaked(tmp_path, embedded_store, free_port()) as server:
+        tally = await soak(server, KEYS, seconds=60, seed=7, say=print)
+        assert tally.wrong == []
+        assert tally.kills and tally.answers["done"] > 20 and tally.answers["left"] > 5
+        # A minute is too short to tell growth from warm-up to the per cent.
+        assert tally.growth < 0.25
+        assert "Traceback" not in server.log.read_text()
