@@ -1,5 +1,6 @@
 # One command each for the main job and the tests; all set-up happens inside.
-# PYTHON is what makes .venv; TESTS and PYTEST_ARGS narrow `make test`, BENCH_ARGS `make bench`.
+# PYTHON is what makes .venv; TESTS and PYTEST_ARGS narrow `make test`, BENCH_ARGS `make bench`,
+# SOAK_ARGS `make soak`.
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -8,6 +9,7 @@ export PROMPT ?= Give me three names for a friendly robot.
 TESTS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 
 BIN := .venv/bin
 CODE := server toolkit tests notebooks
@@ -16,7 +18,7 @@ CODE := server toolkit tests notebooks
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help start test lab stop bench lint lock set-up set-up-tests
+.PHONY: help start test lab stop bench soak lint lock set-up set-up-tests
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1  /p' $(MAKEFILE_LIST) | while read -r name text; do \
@@ -58,6 +60,9 @@ stop:  ## Stop the local endpoints
 
 bench: set-up-tests  ## Speed and memory against llama-server, as ratios
 	@$(BIN)/python -m tests.performance $(BENCH_ARGS)
+
+soak: set-up-tests  ## An hour of mixed load with kills and cancels: no wrong answer, no growth
+	@$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 lint: set-up-tests  ## Style, types and the arrows between modules
 	@$(BIN)/ruff check $(CODE)

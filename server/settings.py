@@ -70,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     flash_attention: FlashAttention
     cache_type_k: CacheType
     cache_type_v: CacheType
+    swa_full: bool
     gpu_layers: int
     split_mode: SplitMode
     main_gpu: int
@@ -102,7 +103,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def attention(self) -> Attention:
         """How every model computes attention."""
         return Attention(
-            flash=self.flash_attention, keys=self.cache_type_k, values=self.cache_type_v
+            flash=self.flash_attention,
+            keys=self.cache_type_k,
+            values=self.cache_type_v,
+            swa_full=self.swa_full,
         )
 
     @property
@@ -266,6 +270,13 @@ SETTINGS: tuple[Setting, ...] = (
         "f16",
         "cached values, the same types; quantized ones need flash attention",
         "TYPE",
+    ),
+    Setting(
+        "swa_full",
+        _switch,
+        "off",
+        "keep all of layers with a sliding window, so that beginnings can be shared",
+        "on|off",
     ),
     Setting("gpu_layers", _layers, "all", "layers on the GPU, if there is one", "N|all"),
     Setting(

@@ -39,11 +39,16 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
-    """How attention is computed, and in which types its cache keeps keys and values."""
+    """How attention is computed, and in which types its cache keeps keys and values.
+
+    Layers that look back over a sliding window keep only that, or everything with `swa_full`:
+    then beginnings can be shared and full windows shifted as with other models.
+    """
 
     flash: FlashAttention = "auto"
     keys: CacheType = "f16"
     values: CacheType = "f16"
+    swa_full: bool = False
 
     @property
     def problem(self) -> str | None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.engine.backend import Backend, EmbedError, EmbedShape, Part, RequestError
+from server.engine.interrupts import Interrupts
 from server.engine.messages import Abort, Embed, Embedded, Failure, FailureKind, NotEmbedded
 from server.engine.types import Embeddings, EmbedRequest
 
@@ -68,20 +69,19 @@ class Embedder:
         backend: Backend,
         publish: Callable[[Embedded | NotEmbedded], None],
         clock_ns: Callable[[], int],
+        interrupts: Interrupts,
         *,
         queue: int,
     ) -> None:
         self._backend = backend
         self._publish = publish
         self._clock_ns = clock_ns
+        self._interrupts = interrupts
         self._queue = queue
         self._jobs: dict[int, _Job] = {}
         self._turns: deque[_Job] = deque()
         # An input of which the last batch computed the beginning only.
         self._unfinished: _Piece | None = None
-        # Ids in the running batch: worth interrupting it for (read by the thread that
-        # receives aborts).
-        self.computing: frozenset[int] = frozenset()
 
     @property
     def is_idle(self) -> bool:
@@ -161,14 +161,12 @@ class Embedder:
         now_ns = self._clock_ns()
         for piece in pieces:
             piece.job.begun_ns = piece.job.begun_ns or now_ns
-        self.computing = frozenset(piece.job.id for piece in pieces)
         try:
-            vectors = self._backend.embed([piece.part() for piece in pieces])
+            with self._interrupts.may_end(piece.job.id for piece in pieces):
+                vectors = self._backend.embed([piece.part() for piece in pieces])
         except EmbedError as error:
             self._fail_all([piece.job for piece in pieces], error)
             return
-        finally:
-            self.computing = frozenset()
         if vectors is None:
             self._start_over(pieces)
             return

@@ -5,7 +5,6 @@ Everything here is called by one thread, but for `tokenize`, `detokenize`,
 """
 
 import ctypes
-import functools
 import logging
 import os
 import re
@@ -13,10 +12,8 @@ from collections.abc import Sequence, Sized
 from typing import Any, cast
 
 import llama_cpp
-import llguidance
 import numpy as np
 import psutil
-from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
 
 from server.engine import progress
@@ -33,6 +30,7 @@ from server.engine.config import EngineConfig, Placement
 from server.engine.grammar import Constraint
 from server.engine.llama_batch import LlamaBatch
 from server.engine.llama_embed import MAX_LANES, LlamaEmbedding
+from server.engine.llama_vocab import LlamaVocab
 from server.engine.params import context_params, model_params, set_computing, without_effect
 from server.engine.progress import Progress
 from server.engine.sampler import LlamaSampler
@@ -88,16 +86,19 @@ class LlamaBackend:
         self._log = _Log()
         llama_cpp.llama_backend_init()
         self._model = self._load(path, config.placement, report)
-        self._vocab = llama_cpp.llama_model_get_vocab(self._model)
-        self._vocab_size = llama_cpp.llama_vocab_n_tokens(self._vocab)
+        self._vocab = LlamaVocab(self._model)
         trained = llama_cpp.llama_model_n_ctx_train(self._model)
         context = min(config.context, trained) if trained > 0 else config.context
         self._flag = ctypes.create_string_buffer(2)
         self._abort: Any = _abort_callback()
         self._adapters = [(self._open_adapter(path), scale) for path, scale in adapters]
         self.num_slots, self.num_cells = config.num_slots, config.num_cells
+        # What layers with a sliding window keep; 0 if all of it is there.
+        self._window = 0
+        if not config.attention.swa_full:
+            self._window = llama_cpp.llama_model_n_swa(self._model)
         # Recurrent memory has one state per sequence and no way back to an earlier one.
-        self.can_rewind = not self._is_recurrent()
+        self.can_rewind = not self._is_recurrent() and not self._window
         # Split memory: copies that the next decode makes, as (source, target).
         self._pending_copies: list[tuple[int, int]] = []
         self._can_generate = not self._only_embeds()
@@ -105,7 +106,7 @@ class LlamaBackend:
             self._model,
             context=context,
             # A recurrent model has a state for each, whether it is in use or not.
-            lanes=MAX_LANES if self.can_rewind else min(config.parallel, MAX_LANES),
+            lanes=min(config.parallel, MAX_LANES) if self._is_recurrent() else MAX_LANES,
             set_up=lambda params: self._set_up(params, config),
             adapt=self._adapt,
         )
@@ -121,31 +122,13 @@ class LlamaBackend:
         self.info = self._describe(context, trained, config.parallel)
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
-        tokens: list[int] = []
-        for segment in segments:
-            tokens += self._tokenize(segment)
-        bos = llama_cpp.llama_vocab_bos(self._vocab)
-        if add_bos and self.info.add_bos and tokens[:1] != [bos]:
-            tokens.insert(0, bos)
-        return tokens
+        return self._vocab.tokenize(segments, add_bos=add_bos)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
-        self.check_tokens(tokens)
-        ids = (ctypes.c_int32 * len(tokens))(*tokens)
-        size = 8 * len(tokens) + 64
-        while True:
-            buffer = ctypes.create_string_buffer(size)
-            n = llama_cpp.llama_detokenize(self._vocab, ids, len(tokens), buffer, size, False, True)
-            if n >= 0:
-                return buffer.raw[:n].decode(errors="replace")
-            size = -n
+        return self._vocab.detokenize(tokens)
 
     def check_tokens(self, tokens: Sequence[int]) -> None:
-        for token in tokens:
-            if not 0 <= token < self._vocab_size:
-                raise RequestError(
-                    f"token {token} is not in the vocabulary of {self._vocab_size} tokens"
-                )
+        self._vocab.check(tokens)
 
     def sampler(self, request: Request) -> LlamaSampler:
         if not self._can_generate:
@@ -153,17 +136,13 @@ class LlamaBackend:
         self.check_tokens([token for token, _ in request.sampling.logit_bias])
         constraint = None
         if request.grammar is not None:
-            constraint = Constraint(self._grammar_tokenizer, request.grammar)
+            constraint = Constraint(self._vocab.for_grammars, request.grammar)
         return LlamaSampler(
             request,
+            self._vocab,
             context_pointer=self._context,
             context=self.info.context,
-            vocab=self._vocab,
             logits=self._logits,
-            piece=self._piece,
-            is_end=self._is_end,
-            ends=lambda: self._ends,
-            vocab_size=self._vocab_size,
             constraint=constraint,
         )
 
@@ -172,7 +151,8 @@ class LlamaBackend:
         code = llama_cpp.llama_decode(self._context, self._batch.struct)
         # On a GPU it returns before the work is done.
         llama_cpp.llama_synchronize(self._context)
-        self._pending_copies.clear()
+        if code in _DECODED:
+            self._pending_copies.clear()
         return _DECODED.get(code, Decoded.REFUSED)
 
     def fork(self, source: int, target: int, length: int) -> None:
@@ -204,10 +184,25 @@ class LlamaBackend:
         return True
 
     def trim(self, slot: int, length: int) -> bool:
-        if length and llama_cpp.llama_memory_seq_rm(self._memory, slot, length, -1):
+        if (
+            length
+            and llama_cpp.llama_memory_seq_rm(self._memory, slot, length, -1)
+            and self._has_window(slot, length)
+        ):
             return True
         llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
         return length == 0
+
+    def _has_window(self, slot: int, length: int) -> bool:
+        """Whether what the token at position `length` looks back at is there.
+
+        llama.cpp drops what lies behind a sliding window, and removes the rest when asked to
+        without a word.
+        """
+        if not self._window:
+            return True
+        first: int = llama_cpp.llama_memory_seq_pos_min(self._memory, slot)
+        return 0 <= first <= max(0, length - self._window)
 
     def shift(self, slot: int, keep: int, discard: int) -> None:
         llama_cpp.llama_memory_seq_rm(self._memory, slot, keep, keep + discard)
@@ -291,7 +286,7 @@ class LlamaBackend:
 
     def _warm_up_embedding(self) -> None:
         """Open the context of a model that only embeds, and see whether it does."""
-        token = max(0, llama_cpp.llama_vocab_bos(self._vocab))
+        token = max(0, self._vocab.bos)
         try:
             self._embedding.embed([Part(0, 0, [token], is_last=True)])
         except EmbedError as error:
@@ -300,39 +295,29 @@ class LlamaBackend:
 
     def _warm_up(self) -> None:
         """Compute one token, so that the first request does not pay for lazy set-up."""
-        token = max(0, llama_cpp.llama_vocab_bos(self._vocab))
+        token = max(0, self._vocab.bos)
         if self.decode([Row(0, 0, token, wants_logits=True)]) is not Decoded.OK:
             raise LoadError(f"the model cannot compute a token: {self._log.reason()}")
         llama_cpp.llama_memory_clear(self._memory, True)
 
     def _describe(self, context: int, trained: int, parallel: int) -> ModelInfo:
         vocab = self._vocab
-        fim = tuple(
-            token(vocab)
-            for token in (
-                llama_cpp.llama_vocab_fim_pre,
-                llama_cpp.llama_vocab_fim_suf,
-                llama_cpp.llama_vocab_fim_mid,
-            )
-        )
         template = llama_cpp.llama_model_chat_template(self._model, None)
-        text_start, text_end = self._around_text()
+        text_start, text_end = vocab.around_text()
         return ModelInfo(
             architecture=self._metadata("general.architecture"),
             context=context,
             context_train=trained,
             parallel=parallel,
-            vocab_size=self._vocab_size,
+            vocab_size=vocab.size,
             size_bytes=llama_cpp.llama_model_size(self._model),
             memory_bytes=psutil.Process().memory_info().rss,
-            bos=self._text(llama_cpp.llama_vocab_bos(vocab)),
-            eos=self._text(llama_cpp.llama_vocab_eos(vocab)),
-            add_bos=bool(llama_cpp.llama_vocab_get_add_bos(vocab)),
+            bos=vocab.text(vocab.bos),
+            eos=vocab.text(vocab.eos),
+            add_bos=vocab.adds_bos,
             chat_template=template.decode(errors="replace") if template else None,
-            control_tokens=self._control_tokens(),
-            fim=(self._text(fim[0]), self._text(fim[1]), self._text(fim[2]))
-            if all(token >= 0 for token in fim)
-            else None,
+            control_tokens=vocab.control_texts(),
+            fim=vocab.gap_texts(),
             can_shift=bool(llama_cpp.llama_memory_can_shift(self._memory)),
             text_start=text_start,
             text_end=text_end,
@@ -344,73 +329,12 @@ class LlamaBackend:
         n = llama_cpp.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
         return buffer.value.decode(errors="replace") if n >= 0 else ""
 
-    def _control_tokens(self) -> tuple[str, ...]:
-        control = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL
-        return tuple(
-            text
-            for token in range(self._vocab_size)
-            if llama_cpp.llama_vocab_get_attr(self._vocab, token) & control
-            and (text := self._text(token))
-        )
-
-    # vocabulary
-
-    def _around_text(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The tokens that llama.cpp puts in front of and behind a text, such as BERT's."""
-        bare = self._tokenize(Segment("a"))
-        whole = self._tokenize(Segment("a"), add_special=True)
-        for at in range(len(whole) - len(bare) + 1):
-            if whole[at : at + len(bare)] == bare:
-                return tuple(whole[:at]), tuple(whole[at + len(bare) :])
-        return (), ()
-
-    def _tokenize(self, segment: Segment, *, add_special: bool = False) -> list[int]:
-        raw = segment.text.encode(errors="replace")
-        room = len(raw) + 16
-        while True:
-            ids = (ctypes.c_int32 * room)()
-            n = llama_cpp.llama_tokenize(
-                self._vocab, raw, len(raw), ids, room, add_special, segment.special
-            )
-            if n >= 0:
-                return ids[:n]
-            room = -n
-
-    def _text(self, token: int) -> str:
-        """The text of a control token as a template would write it."""
-        if token < 0:
-            return ""
-        raw: bytes = llama_cpp.llama_vocab_get_text(self._vocab, token)
-        return raw.decode(errors="replace")
-
-    @functools.cache  # noqa: B019 (one backend per process, and it lives as long)
-    def _piece(self, token: int) -> bytes:
-        """The bytes that a token adds to the text; control tokens add nothing."""
-        size = 64
-        while True:
-            buffer = ctypes.create_string_buffer(size)
-            n = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, size, 0, False)
-            if n >= 0:
-                return buffer.raw[:n]
-            size = -n
-
-    def _is_end(self, token: int) -> bool:
-        return bool(llama_cpp.llama_vocab_is_eog(self._vocab, token))
-
-    @functools.cached_property
-    def _ends(self) -> list[int]:
-        return [token for token in range(self._vocab_size) if self._is_end(token)]
-
-    @functools.cached_property
-    def _grammar_tokenizer(self) -> llguidance.LLTokenizer:
-        return lltokenizer_from_vocab(self._vocab, eos_token=self._ends)
-
     def _logits(self, row: int) -> NDArray[np.float32]:
         """The logits of a row of the last batch; valid until the next decode."""
         pointer = llama_cpp.llama_get_logits_ith(self._context, row)
         if not pointer:
             raise RequestError("the model gave no logits for this token")
-        return np.ctypeslib.as_array(pointer, (self._vocab_size,))
+        return np.ctypeslib.as_array(pointer, (self._vocab.size,))
 
 
 def _bytes(array: NDArray[np.uint8]) -> Any:

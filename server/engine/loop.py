@@ -10,6 +10,7 @@ from server.engine.backend import Backend, Decoded, RequestError, Row, Sampled, 
 from server.engine.cells import Cells
 from server.engine.config import EngineConfig
 from server.engine.detokenizer import Detokenizer, Text
+from server.engine.interrupts import Interrupts
 from server.engine.messages import Abort, FailureKind, Step, Submit
 from server.engine.outbox import Outbox
 from server.engine.pace import Pace
@@ -61,11 +62,13 @@ class Loop:
         scheduler: Scheduler,
         publish: Callable[[Step], None],
         clock_ns: Callable[[], int],
+        interrupts: Interrupts,
         *,
         batch: int,
         speculate: Speculate = "off",
     ) -> None:
         self._backend = backend
+        self._interrupts = interrupts
         self._scheduler = scheduler
         self._slots = scheduler.slots
         self._outbox = Outbox(publish)
@@ -75,9 +78,6 @@ class Loop:
         self._speculation = Speculation(speculate if backend.can_rewind else "off", self._pace)
         self._writers: dict[int, _Writer] = {}
         self._counts = _Counts()
-        # Ids whose prompt is in the running decode: worth interrupting it for (read by
-        # the thread that receives aborts).
-        self.prompting: frozenset[int] = frozenset()
 
     @property
     def is_idle(self) -> bool:
@@ -296,10 +296,9 @@ class Loop:
         # llama.cpp rotates shifted keys at the start of the next decode, and an interrupt there
         # would leave them as they were.
         prompts = (c.sequence.id for c in chunks if not c.sequence.is_decoding)
-        self.prompting = frozenset(prompts if may_interrupt else ())
         begun_ns = self._clock_ns()
-        result = self._backend.decode(rows)
-        self.prompting = frozenset()
+        with self._interrupts.may_end(prompts if may_interrupt else ()):
+            result = self._backend.decode(rows)
         if result is not Decoded.OK:
             self._recover(chunks, result)
             return
@@ -437,6 +436,7 @@ def make_loop(
     config: EngineConfig,
     publish: Callable[[Step], None],
     clock_ns: Callable[[], int],
+    interrupts: Interrupts,
 ) -> Loop:
     """A loop over a backend that was loaded with this configuration."""
     num_slots, num_cells = backend.num_slots, backend.num_cells
@@ -447,7 +447,13 @@ def make_loop(
     )
     scheduler = Scheduler(slots, parallel=config.parallel, batch=config.batch, queue=config.queue)
     return Loop(
-        backend, scheduler, publish, clock_ns, batch=config.batch, speculate=config.speculate
+        backend,
+        scheduler,
+        publish,
+        clock_ns,
+        interrupts,
+        batch=config.batch,
+        speculate=config.speculate,
     )
 
 

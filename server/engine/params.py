@@ -81,6 +81,7 @@ def context_params(config: EngineConfig, context: int) -> Any:
     params.kv_unified = config.num_cells is not None
     params.n_batch = config.batch
     params.n_ubatch = min(config.micro_batch, config.batch)
+    params.swa_full = config.attention.swa_full
     params.type_k = _TYPES[config.attention.keys]
     params.type_v = _TYPES[config.attention.values]
     return params

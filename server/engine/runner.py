@@ -25,6 +25,7 @@ import psutil
 from server import logs
 from server.engine.backend import Backend, LoadError, RequestError
 from server.engine.embedder import Embedder
+from server.engine.interrupts import Interrupts
 from server.engine.loop import Loop, make_loop
 from server.engine.messages import (
     Abort,
@@ -100,17 +101,13 @@ class _Receiver:
     def __init__(
         self,
         channel: _Channel,
-        backend: Backend,
-        loop: Loop,
-        embedder: Embedder,
+        interrupts: Interrupts,
         inbox: "SimpleQueue[Submit | Embed | Abort]",
         questions: "SimpleQueue[Tokenize | Detokenize]",
         stopwatch: _Stopwatch,
     ) -> None:
         self._channel = channel
-        self._backend = backend
-        self._loop = loop
-        self._embedder = embedder
+        self._interrupts = interrupts
         self._inbox = inbox
         self._questions = questions
         self._stopwatch = stopwatch
@@ -128,9 +125,8 @@ class _Receiver:
             case Submit() | Embed():
                 self._inbox.put(message)
             case Abort():
+                self._interrupts.abort(message.id)
                 self._inbox.put(message)
-                if message.id in self._loop.prompting | self._embedder.computing:
-                    self._backend.interrupt()
             case Tokenize() | Detokenize():
                 self._questions.put(message)
             case Ping():
@@ -194,14 +190,12 @@ def _open_backend(load: Load, report: Progress) -> Backend:
 def _serve(
     loop: Loop,
     embedder: Embedder,
-    backend: Backend,
+    interrupts: Interrupts,
     inbox: "SimpleQueue[Submit | Embed | Abort]",
     stopwatch: _Stopwatch,
 ) -> None:
     """Step until the process ends, in turns where there is both to generate and to embed."""
     while True:
-        # Armed before the inbox is read: an abort that comes later interrupts the step.
-        backend.arm()
         pending = []
         if loop.is_idle and embedder.is_idle:
             # Books that contradict each other end the process, before a wrong answer does harm.
@@ -218,6 +212,7 @@ def _serve(
                 case Abort():
                     loop.abort(message)
                     embedder.abort(message)
+                    interrupts.settle(message.id)
         stopwatch.begin()
         loop.step()
         stopwatch.begin()
@@ -247,16 +242,19 @@ def main(fd: int) -> int:
         with suppress(OSError):  # it may be the reason: nobody waits for this load any more
             channel.send(LoadRefused(str(error)))
         return 0
-    loop = make_loop(backend, load.config, channel.send, time.monotonic_ns)
-    embedder = Embedder(backend, channel.send, time.monotonic_ns, queue=load.config.queue)
+    interrupts = Interrupts(backend)
+    loop = make_loop(backend, load.config, channel.send, time.monotonic_ns, interrupts)
+    embedder = Embedder(
+        backend, channel.send, time.monotonic_ns, interrupts, queue=load.config.queue
+    )
     channel.send(Loaded(backend.info, time.monotonic_ns() - started_ns))
     inbox: SimpleQueue[Submit | Embed | Abort] = SimpleQueue()
     questions: SimpleQueue[Tokenize | Detokenize] = SimpleQueue()
     _start("answerer", _Answerer(channel, backend, questions).run)
     stopwatch = _Stopwatch()
-    receiver = _Receiver(channel, backend, loop, embedder, inbox, questions, stopwatch)
+    receiver = _Receiver(channel, interrupts, inbox, questions, stopwatch)
     _start("receiver", receiver.run)
-    _serve(loop, embedder, backend, inbox, stopwatch)
+    _serve(loop, embedder, interrupts, inbox, stopwatch)
     return 0
 
 

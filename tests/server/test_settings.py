@@ -46,6 +46,7 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "flash_attention": ("auto", "on"),
         "cache_type_k": ("f32", "q4_0"),
         "cache_type_v": ("bf16", "iq4_nl"),
+        "swa_full": ("off", "on"),
         "gpu_layers": ("all", "12"),
         "split_mode": ("none", "row"),
         "main_gpu": ("1", "2"),
@@ -81,7 +82,7 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         mlock=True,
     )
     assert one.attention == Attention(keys="f32", values="bf16")
-    assert other.attention == Attention(flash="on", keys="q4_0", values="iq4_nl")
+    assert other.attention == Attention(flash="on", keys="q4_0", values="iq4_nl", swa_full=True)
     assert (one.requantize, other.requantize) == ("q8_0", "q4_0")
     config = engine_config(other)
     assert (config.placement, config.attention) == (other.placement, other.attention)

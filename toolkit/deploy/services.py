@@ -43,6 +43,7 @@ SERVER_ENVIRONMENT = frozenset(
         "AKASH_LLM_REQUANTIZE",
         "AKASH_LLM_SPECULATE",
         "AKASH_LLM_SPLIT_MODE",
+        "AKASH_LLM_SWA_FULL",
         "AKASH_LLM_TENSOR_SPLIT",
         "AKASH_LLM_THREADS",
     }

@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from server.engine.config import EngineConfig
+from server.engine.interrupts import Interrupts
 from server.engine.llama import LlamaBackend
 from server.engine.loop import make_loop
 from server.engine.messages import Failure, Step, Submit
@@ -18,7 +19,9 @@ class RealEngine:
         # One thread: it shares the cores with whatever else is tested.
         options = EngineConfig(threads=1, **config)  # type: ignore[arg-type]
         self.backend = LlamaBackend(str(weights), options)
-        self.loop = make_loop(self.backend, options, self._publish, time.monotonic_ns)
+        self.loop = make_loop(
+            self.backend, options, self._publish, time.monotonic_ns, Interrupts(self.backend)
+        )
         self.text: dict[int, str] = defaultdict(str)
         self.finished: dict[int, Finish] = {}
         self.failed: dict[int, Failure] = {}

@@ -5,6 +5,7 @@ from collections import defaultdict
 
 from server.engine.config import EngineConfig
 from server.engine.fake import FakeBackend
+from server.engine.interrupts import Interrupts
 from server.engine.loop import make_loop
 from server.engine.messages import Failure, Step, Submit
 from server.engine.types import EngineStats, Finish, Request, Segment
@@ -17,8 +18,11 @@ class Engine:
     def __init__(self, backend: FakeBackend | None = None, **config: object) -> None:
         options = EngineConfig(backend="fake", **config)  # type: ignore[arg-type]
         self.backend = backend or FakeBackend(options)
+        self.interrupts = Interrupts(self.backend)
         ticks = itertools.count(1)
-        self.loop = make_loop(self.backend, options, self._publish, lambda: next(ticks))
+        self.loop = make_loop(
+            self.backend, options, self._publish, lambda: next(ticks), self.interrupts
+        )
         self.text: dict[int, str] = defaultdict(str)
         self.tokens: dict[int, int] = defaultdict(int)
         self.finished: dict[int, Finish] = {}

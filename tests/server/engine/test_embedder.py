@@ -13,6 +13,7 @@ from server.engine.backend import EmbedError, EmbedShape, Part
 from server.engine.config import EngineConfig
 from server.engine.embedder import ROWS_BESIDE_STREAMS, Embedder, unit
 from server.engine.fake import EMBED_SHAPE, EMBED_WIDTH, FakeBackend, vector_of
+from server.engine.interrupts import Interrupts
 from server.engine.messages import Abort, Embed, Embedded, Failure, NotEmbedded
 from server.engine.types import Embeddings, EmbedRequest
 
@@ -42,9 +43,7 @@ class Recording(FakeBackend):
         if self.interrupt_next:
             self.interrupt_next = False
             self.interrupt()
-        vectors = super().embed(parts)
-        self.arm()
-        return vectors
+        return super().embed(parts)
 
 
 class Engine:
@@ -53,7 +52,13 @@ class Engine:
     def __init__(self, backend: Recording | None = None, *, queue: int = 100) -> None:
         self.backend = backend or Recording()
         ticks = itertools.count(1)
-        self.embedder = Embedder(self.backend, self._publish, lambda: next(ticks), queue=queue)
+        self.embedder = Embedder(
+            self.backend,
+            self._publish,
+            lambda: next(ticks),
+            Interrupts(self.backend),
+            queue=queue,
+        )
         self.done: dict[int, Embeddings] = {}
         self.failed: dict[int, Failure] = {}
 

@@ -172,6 +172,46 @@ async def test_top_n_sigma_of_almost_nothing_is_greedy(
     assert same == best
 
 
+async def test_a_nucleus_of_almost_nothing_is_greedy(supervisor: Supervisor, weights: Path) -> None:
+    best, _, _ = await generate(supervisor, weights, QUESTION, sampling=GREEDY, max_tokens=6)
+    small = Sampling(temperature=1.5, top_p=1e-6, seed=5)
+    same, _, _ = await generate(supervisor, weights, QUESTION, sampling=small, max_tokens=6)
+    assert same == best
+
+
+async def test_a_nucleus_holds_what_llama_cpp_s_would(
+    supervisor: Supervisor, weights: Path
+) -> None:
+    prompt = PROMPT.format("Name a colour.")
+    _, _, [first] = await generate(
+        supervisor, weights, prompt, sampling=GREEDY, max_tokens=1, top_logprobs=20
+    )
+    likely, mass = set(), 0.0
+    for token in first.logprobs[0].top:
+        likely.add(token.text)
+        mass += math.exp(token.logprob)
+        if mass >= 0.4:
+            break
+    assert 1 < len(likely) < 20
+
+    async def draw(seed: int, top_k: int) -> str:
+        # With a top-k of the whole vocabulary llama.cpp does all of it.
+        sampling = Sampling(temperature=2.0, top_p=0.4, top_k=top_k, seed=seed)
+        return (await generate(supervisor, weights, prompt, sampling=sampling, max_tokens=1))[0]
+
+    ours = [await draw(seed, 0) for seed in range(30)]
+    theirs = [await draw(seed, 10**6) for seed in range(30)]
+    assert set(ours) <= likely and set(theirs) <= likely
+    assert len(set(ours)) > 1
+
+
+async def test_penalties_come_before_a_nucleus(supervisor: Supervisor, weights: Path) -> None:
+    bound = Sampling(top_p=0.9, presence_penalty=1000.0, repeat_last_n=-1, ignore_eos=True, seed=1)
+    _, _, pieces = await generate(supervisor, weights, QUESTION, sampling=bound, max_tokens=60)
+    said = [token for piece in pieces for token in piece.tokens]
+    assert len(set(said)) == len(said) == 60
+
+
 async def test_a_bias_forces_and_forbids_a_token(supervisor: Supervisor, weights: Path) -> None:
     async with supervisor.use(weights) as lease:
         [token] = await lease.model.tokenize([Segment(" Berlin")], add_bos=False)

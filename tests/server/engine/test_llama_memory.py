@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from server.engine.config import Attention
 from server.engine.types import Sampling
 from server.models.name import ModelName
 from server.models.store import Store
 from tests.server.engine.real import RealEngine
+from tests.support.tiny_gemma import write_tiny_gemma
 
 GREEDY = Sampling(temperature=0)
 ENDLESS = Sampling(temperature=0, ignore_eos=True)
@@ -110,3 +112,48 @@ def test_shared_memory_shifts_a_window_that_is_its_own(weights: Path) -> None:
     engine.say(QUESTION.format("Spain"), sampling=ENDLESS, max_tokens=200)
     assert engine.finished[1].output_tokens == 200
     assert engine.finished[1].shifted_tokens > 0
+
+
+@pytest.fixture
+def gemma(tmp_path: Path) -> Path:
+    return write_tiny_gemma(tmp_path / "gemma.gguf")
+
+
+def text_of(start: int, length: int) -> str:
+    return "".join(chr(97 + (start + i * i * 7 + i // 13) % 26) for i in range(length))
+
+
+@pytest.mark.parametrize("pool", [0, 1500])
+@pytest.mark.parametrize("swa_full", [False, True])
+def test_a_prefix_whose_window_is_gone_is_computed_again(
+    gemma: Path, pool: int, swa_full: bool
+) -> None:
+    settings = {
+        "context": 1024,
+        "micro_batch": 32,
+        "batch": 64,
+        "attention": Attention(swa_full=swa_full),
+    }
+    long, other = text_of(1, 700), text_of(1, 300) + text_of(5, 200)
+    expected = RealEngine(gemma, parallel=1, **settings).say(other, sampling=ENDLESS, max_tokens=30)
+    engine = RealEngine(gemma, parallel=2, pool=pool, **settings)
+    engine.say(long, sampling=ENDLESS, max_tokens=1)
+    assert engine.say(other, sampling=ENDLESS, max_tokens=30) == expected
+    assert (engine.finished[2].cached_tokens > 290) == swa_full
+
+
+def test_a_conversation_of_a_sliding_window_goes_on_where_it_ended(gemma: Path) -> None:
+    engine = RealEngine(gemma, context=1024, parallel=1, micro_batch=32, batch=64)
+    talk = text_of(1, 600)
+    [said] = engine.say(talk, sampling=ENDLESS, max_tokens=20)
+    longer = f"{talk}{said}"
+    [more] = engine.say(f"{longer}{text_of(3, 40)}", sampling=ENDLESS, max_tokens=20)
+    assert engine.finished[2].cached_tokens >= 600
+    fresh = RealEngine(gemma, context=1024, parallel=1, micro_batch=32, batch=64)
+    assert fresh.say(f"{longer}{text_of(3, 40)}", sampling=ENDLESS, max_tokens=20) == [more]
+
+
+def test_guessing_is_off_where_nothing_can_be_taken_back(gemma: Path) -> None:
+    engine = RealEngine(gemma, context=512, parallel=1, speculate="on")
+    engine.say("abcabcabcabc" * 5, sampling=ENDLESS, max_tokens=40)
+    assert engine.stats.drafted_tokens == 0
