@@ -58,7 +58,7 @@ stop:  ## Stop the local endpoints
 	@if [ -x $(BIN)/akash-llm ]; then $(BIN)/akash-llm down --all; \
 	else echo 'nothing is set up here, so nothing runs'; fi
 
-bench: set-up-tests  ## Speed and memory against llama-server, as ratios
+bench: set-up-tests  ## Speed and memory against other servers, as ratios
 	@$(BIN)/python -m tests.performance $(BENCH_ARGS)
 
 soak: set-up-tests  ## An hour of mixed load with kills and cancels: no wrong answer, no growth

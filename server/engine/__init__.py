@@ -4,6 +4,6 @@ In reading order: `types` and `backend` (the seam) say what there is; `sequence`
 `parking`, `slots`, `waiting`, `scheduler`, `pace`, `speculation`, `embedder` and
 `detokenizer` are values and policy; `llama` with its parts `llama_batch`, `llama_embed`,
 `llama_vocab`, `sampler`, `chain`, `params` and `quantize` alone use llama.cpp; `loop`,
-`outbox` and `runner` live in the child process; `engine`, `supervisor` and `requantizer` in
-the HTTP process.
+`mover`, `outbox` and `runner` live in the child process; `engine`, `supervisor` and
+`requantizer` in the HTTP process.
 """

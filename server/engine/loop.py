@@ -12,10 +12,11 @@ from server.engine.config import EngineConfig
 from server.engine.detokenizer import Detokenizer, Text
 from server.engine.interrupts import Interrupts
 from server.engine.messages import Abort, FailureKind, Step, Submit
+from server.engine.mover import Mover
 from server.engine.outbox import Outbox
 from server.engine.pace import Pace
-from server.engine.parking import Parked, Parking
-from server.engine.scheduler import Admission, Chunk, Scheduler, shift_for
+from server.engine.parking import Parking
+from server.engine.scheduler import Chunk, Scheduler, shift_for
 from server.engine.sequence import Sequence
 from server.engine.slots import Slots
 from server.engine.speculation import Speculate, Speculation
@@ -44,8 +45,6 @@ class _Counts(msgspec.Struct):
     output_tokens: int = 0
     shifted_tokens: int = 0
     num_preempted: int = 0
-    num_parked: int = 0
-    num_restored: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
 
@@ -71,6 +70,7 @@ class Loop:
         self._interrupts = interrupts
         self._scheduler = scheduler
         self._slots = scheduler.slots
+        self._mover = Mover(backend, scheduler.slots)
         self._outbox = Outbox(publish)
         self._clock_ns = clock_ns
         self._batch = batch
@@ -112,7 +112,7 @@ class Loop:
     def step(self) -> None:
         """One step, and reports if there is news."""
         self._admit()
-        self._close_gaps()
+        self._mover.close_gaps()
         # Said before a long prompt is computed: who looks at the load sees it run.
         self._flush()
         has_shifted = self._make_room()
@@ -142,7 +142,7 @@ class Loop:
 
     def _admit(self) -> None:
         while (admission := self._scheduler.next()) is not None:
-            kept = self._place(admission)
+            kept = self._mover.place(admission.placement)
             self._scheduler.start(admission, kept)
             self._outbox.has_news = True
             if admission.sequence.id not in self._writers:
@@ -160,31 +160,6 @@ class Loop:
             self._fail(sequence, "invalid_request", str(error))
             return
         self._writers[sequence.id] = _Writer(sampler, Detokenizer(sequence.request.stop))
-
-    def _place(self, admission: Admission) -> int:
-        """Move the cells for a sequence; how many of its tokens its slot holds then."""
-        placement = admission.placement
-        target, source, keep = placement.slot, placement.source, placement.keep
-        if source == target:
-            self._park_if_worth(target, keep)
-        else:
-            self._bring_to_safety(target, source)
-        if isinstance(source, Parked):
-            keep = keep if self._restore(target, source) else 0
-        elif source is not None and source != target:
-            self._backend.fork(source, target, keep)
-        return keep if self._backend.trim(target, keep) else 0
-
-    def _restore(self, slot: int, parked: Parked) -> bool:
-        self._slots.parking.remove(parked)
-        cells = self._slots.cells
-        while cells is not None and cells.num_free < len(parked.tokens):
-            if not self._evict():
-                return False
-        if not self._backend.restore(slot, parked.state):
-            return False
-        self._counts.num_restored += 1
-        return True
 
     # space
 
@@ -205,58 +180,15 @@ class Loop:
     def _reclaim(self) -> bool:
         """Free some cells: of cached prefixes first, then of who runs shortest. False if
         there is nothing to free."""
-        if self._evict():
+        if self._mover.evict():
             return True
         slot = self._scheduler.preempt()
         if slot is None:
             return False
-        self._vacate(slot)
+        self._mover.vacate(slot)
         self._counts.num_preempted += 1
         self._outbox.has_news = True
         return True
-
-    def _evict(self) -> bool:
-        """Drop the cached prefix that was used longest ago; False if there is none."""
-        slot = self._slots.least_recent()
-        if slot is None:
-            return False
-        self._park_if_worth(slot.id, 0)
-        self._backend.trim(slot.id, 0)
-        self._slots.forget(slot.id)
-        return True
-
-    def _close_gaps(self) -> None:
-        """Bring running sequences side by side, where the memory asks for it."""
-        while (move := self._slots.next_move()) is not None:
-            source, target = move
-            self._bring_to_safety(target)
-            sequence = self._slots.move_owner(source, target)
-            self._backend.fork(source, target, sequence.num_computed)
-            self._backend.trim(target, sequence.num_computed)
-            self._backend.trim(source, 0)
-
-    def _bring_to_safety(self, slot: int, source: int | Parked | None = None) -> None:
-        """Keep what an idle slot has cached, before it is lost: in a slot whose prefix was used
-        longer ago (not the `source` of what comes), or else in host memory."""
-        if isinstance(source, Parked):
-            # What is restored cannot be put where a copy is still to be made from.
-            self._park_if_worth(slot, 0)
-            return
-        spare = self._slots.spare_for(slot, source)
-        self._park_if_worth(slot if spare is None else spare, 0)
-        if spare is not None:
-            length = len(self._slots[slot].cached)
-            self._backend.fork(slot, spare, length)
-            self._backend.trim(spare, length)
-            self._slots.move_cached(slot, spare)
-
-    def _park_if_worth(self, slot: int, keep: int) -> None:
-        """Park what an idle slot has cached if much of it is lost when `keep` tokens stay."""
-        if not self._slots.is_worth_parking(slot, keep):
-            return
-        state = self._backend.save(slot)
-        if state is not None and self._slots.parking.add(Parked(self._slots[slot].cached, state)):
-            self._counts.num_parked += 1
 
     def _make_room(self) -> bool:
         """Shift or end the sequences whose window is full; whether one was shifted in place."""
@@ -410,12 +342,7 @@ class Loop:
             return
         self._outbox.has_news = True
         if sequence.slot >= 0:
-            self._vacate(sequence.slot)
-
-    def _vacate(self, slot: int) -> None:
-        """Leave only what others may use in a slot that has lost its owner."""
-        if not self._backend.trim(slot, len(self._slots[slot].cached)):
-            self._slots.forget(slot)
+            self._mover.vacate(sequence.slot)
 
     def _flush(self) -> None:
         self._outbox.flush(self._stats)
@@ -427,6 +354,8 @@ class Loop:
             self._slots.num_cells_used,
             self._backend.num_cells or len(self._slots) * self._backend.info.context,
             self._slots.parking.num_bytes,
+            self._mover.num_parked,
+            self._mover.num_restored,
             *msgspec.structs.astuple(self._counts),
         )
 

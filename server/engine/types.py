@@ -171,14 +171,14 @@ class EngineStats(msgspec.Struct, frozen=True, array_like=True):
     num_cells_used: int = 0
     num_cells: int = 0
     parked_bytes: int = 0
+    num_parked: int = 0
+    num_restored: int = 0
     num_steps: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
     shifted_tokens: int = 0
     num_preempted: int = 0
-    num_parked: int = 0
-    num_restored: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
 

@@ -1,84 +1,106 @@
-"""`make bench`: our server and its peers on the same file, in turns, as ratios.
+"""`make bench`: our server and its peers on the same weights, in turns, as ratios.
 
-    python -m tests.performance [--rounds N] [--weights FILE] [--out DIR]
+    python -m tests.performance [--rounds N] [--only NAME,…] [--weights FILE | --shape 1b]
 
-Figures of one run on one machine compare; figures of two runs do not.
+Figures of one run on one machine compare; figures of two runs do not. What was measured
+is kept when the run is interrupted. `python -m tests.performance.peers` fetches the peers.
 """
 
 import asyncio
-import hashlib
+import os
 import platform
-import shlex
-import socket
 import tempfile
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from server.engine.cpu import default_threads
-from server.models.name import ModelName
-from server.models.store import Store
-from server.models.wheel import EMBEDDED, ensure_embedded
-from tests.performance import report
-from tests.performance.cases import turn
-from tests.performance.servers import PEERS, Program, Setting, llama_server, ours
+from tests.performance import peers, report, shapes
+from tests.performance.cases import OF_A_SHAPE, Case, chosen
+from tests.performance.compare import Comparison, Results
+from tests.performance.programs import Setting
+
+INTERRUPTED = 130
 
 
 @click.command()
-@click.option("--rounds", default=5, show_default=True, help="Turns of each server.")
-@click.option("--weights", type=click.Path(path_type=Path), help="GGUF; default: the embedded.")
-@click.option("--slots", default=16, show_default=True)
-@click.option("--context", default=1024, show_default=True, help="Tokens per request.")
+@click.option("--rounds", default=5, show_default=True, help="Turns of each side.")
+@click.option("--only", metavar="NAME,…", help="Cases, by name or pattern.")
+@click.option("--list", "is_list", is_flag=True, help="Show the cases and end.")
+@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Another GGUF.")
+@click.option("--shape", type=click.Choice(list(shapes.SHAPES)), help="Random weights of a shape.")
+@click.option("--threads", type=int, default=default_threads, help="Default: physical cores.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/bench"))
-def main(rounds: int, weights: Path | None, slots: int, context: int, out: Path) -> None:
+@click.pass_context
+def main(
+    context: click.Context,
+    rounds: int,
+    only: str | None,
+    is_list: bool,
+    weights: Path | None,
+    shape: str | None,
+    threads: int,
+    out: Path,
+) -> None:
     """Measure and report."""
+    try:
+        cases = chosen(only or (OF_A_SHAPE if shape else "*"))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--only") from None
+    if is_list:
+        _list(cases)
+        return
+    if weights is None:
+        weights = shapes.made(shape, click.echo) if shape else peers.embedded_weights()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        setting = Setting(weights or _embedded(folder), default_threads(), slots, context)
-        asyncio.run(_compare(setting, rounds, folder, out))
+        setting = Setting(weights, threads, Path(scratch) / "home")
+        if not _compare(cases, setting, rounds, Path(scratch), out):
+            context.exit(INTERRUPTED)
 
 
-def _embedded(folder: Path) -> Path:
-    store = Store(folder / "source")
-    ensure_embedded(store, progress=click.echo)
-    path, _ = store.get(ModelName.parse(EMBEDDED)).check()
-    return path
+def _list(cases: Sequence[Case]) -> None:
+    for case in cases:
+        click.echo(f"{case.name:18} {case.about} ({', '.join(case.sides)})")
 
 
-async def _compare(setting: Setting, rounds: int, scratch: Path, out: Path) -> None:
-    peer = llama_server(setting)
-    if peer is None:
-        click.echo(f"llama-server is not here ($LLAMA_SERVER, {PEERS}): only our own figures")
-    programs = [ours(setting, scratch / "home"), *([peer] if peer else [])]
-    facts = _facts(setting, rounds, programs)
+def _compare(
+    cases: Sequence[Case], setting: Setting, rounds: int, scratch: Path, out: Path
+) -> bool:
+    """Measure and report what was measured; False if it was interrupted."""
+    results, facts = Results(), _facts(setting, rounds)
     for name, value in facts.items():
         click.echo(f"{name}: {value}")
-    figures: dict[str, dict[str, list[float]]] = {p.name: defaultdict(list) for p in programs}
-    for number in range(rounds):
-        for program in programs if number % 2 == 0 else reversed(programs):
-            log = scratch / f"{program.name}.log"
-            async for metric, value in turn(program, _free_port(), log, number):
-                figures[program.name][metric.name].append(value)
-                click.echo(f"round {number + 1} {program.name}: {metric.name} {value:.4g}")
-    found = report.rows(*(figures[p.name] for p in programs)) if peer else []
-    text = report.table(found, peer.name) if peer else ""
-    report.save(out, facts | {"figures": figures}, found, text)
-    click.echo(f"\n{text}\n\nwritten to {out}")
+
+    def keep() -> None:
+        report.save(out, facts, report.rows(cases, results), results)
+
+    comparison = Comparison(setting, scratch, results, click.echo, keep)
+    is_whole = False
+    try:
+        asyncio.run(comparison.run(cases, rounds))
+        is_whole = True
+    except KeyboardInterrupt:
+        click.echo("interrupted: what was measured so far")
+    finally:
+        keep()
+        found = report.rows(cases, results)
+        text = report.text(facts, found, results)
+        report.save_shown(out, found, text)
+        click.echo(f"\n{text}\n\nwritten to {out}")
+    return is_whole
 
 
-def _facts(setting: Setting, rounds: int, programs: list[Program]) -> dict[str, object]:
-    with setting.weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+def _facts(setting: Setting, rounds: int) -> dict[str, Any]:
     return {
-        "machine": f"{platform.machine()}, {_processor()}",
-        "weights_sha256": digest,
+        "machine": f"{platform.machine()}, {_processor()}, {os.cpu_count()} logical cores",
+        "load_average": os.getloadavg()[0],
+        "weights": str(setting.weights),
+        "weights_sha256": peers.digest_of(setting.weights),
         "threads": setting.threads,
-        "slots": setting.slots,
-        "context": setting.context,
-        "kv_cache": "f16",
         "rounds": rounds,
-        "commands": {p.name: shlex.join(p.command(0)) for p in programs},
+        "prompt_caches": "each server's own default",
     }
 
 
@@ -87,13 +109,6 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or "unknown processor"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":
