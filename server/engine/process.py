@@ -11,7 +11,8 @@ from contextlib import suppress
 # whose socket is closed has ended, or is about to.
 _GOODBYE_S = 2.0
 
-_ENVIRONMENT = {
+# What every runner is started with, unless the environment of the server says otherwise.
+ENVIRONMENT = {
     # gdb would be started for a back trace on abort and take a second.
     "GGML_NO_BACKTRACE": "1",
     # How often a thread looks before it sleeps at one of the thousand barriers of a step.
@@ -39,7 +40,7 @@ class RunnerProcess:
             str(theirs.fileno()),
             pass_fds=[theirs.fileno()],
             stdin=asyncio.subprocess.DEVNULL,
-            env={**_ENVIRONMENT, **os.environ},
+            env={**ENVIRONMENT, **os.environ},
         )
         return cls(process)
 

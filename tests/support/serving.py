@@ -132,7 +132,8 @@ def main() -> int:
     try:
         settings = load(sys.argv[1:], os.environ)
         costs = FakeCosts(
-            step_s=float(os.environ[STEP_VARIABLE]), load_s=float(os.environ[LOAD_VARIABLE])
+            step_s=float(os.environ.get(STEP_VARIABLE, 0)),
+            load_s=float(os.environ.get(LOAD_VARIABLE, 0)),
         )
         config = msgspec.structs.replace(engine_config(settings), backend="fake", fake=costs)
         serve(settings, config)
