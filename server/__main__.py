@@ -9,9 +9,12 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from server import logs
+from server.engine import memory
+from server.engine.budget import Budget
 from server.engine.config import EngineConfig
 from server.engine.requantizer import Requantizer
 from server.engine.supervisor import Supervisor
@@ -59,6 +62,12 @@ def engine_config(settings: Settings) -> EngineConfig:
         placement=settings.placement,
         attention=settings.attention,
     )
+
+
+def memory_budget(settings: Settings) -> Budget:
+    """What models may take together, as the settings say it."""
+    memory_bytes = settings.memory or memory.default_budget()
+    return Budget(memory_bytes=memory_bytes, max_loaded=settings.max_loaded)
 
 
 def serve(settings: Settings, config: EngineConfig) -> None:
@@ -114,8 +123,13 @@ def _check_models(settings: Settings, store: Store) -> bool:
 async def _serve(
     settings: Settings, config: EngineConfig, store: Store, listener: socket.socket, is_empty: bool
 ) -> None:
+    requantizer = _requantizer(settings, store)
     supervisor = Supervisor(
-        config, keep_alive_s=settings.keep_alive, requantizer=_requantizer(settings, store)
+        config,
+        keep_alive_s=settings.keep_alive,
+        requantizer=requantizer,
+        budget=memory_budget(settings),
+        needed=partial(memory.needed, read=store.header, requantizer=requantizer),
     )
     if not is_empty:
         for name in settings.preload:

@@ -18,6 +18,7 @@ from server.api.failures import exception_handlers
 from server.auth import require_scope
 from server.edge import Edge
 from server.engine.supervisor import Supervisor
+from server.metrics import Metrics
 from server.models.store import Store
 from server.models.wheel import ensure_embedded
 from server.origins import Origins
@@ -64,7 +65,7 @@ def create_app(
 
     routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
     app = Litestar(
-        route_handlers=[*routes, *health.handlers(preloader)],
+        route_handlers=[*routes, *health.handlers(preloader, Metrics(core))],
         guards=[require_scope],
         exception_handlers=exception_handlers(DIALECTS),
         lifespan=[lifespan],

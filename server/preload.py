@@ -24,10 +24,12 @@ READY, LOADING, FAILED = "ready", "loading", "failed"
 
 
 class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`status` is ready, loading or failed; `models` says it of each preloaded model."""
+    """`status` is ready, loading or failed; `models` says it of each preloaded model, and
+    `percent` how much of the weights is there of those that load."""
 
     status: str
     models: dict[str, str] = {}
+    percent: dict[str, int] = {}
     reason: str = ""
 
     @property
@@ -52,6 +54,7 @@ class Preloader:
         self._names = tuple(names)
         self._stock = stock
         self._keep_alive_s = keep_alive_s
+        self._found: dict[str, StoredModel] = {}
         self._answered: dict[str, StoredModel] = {}
         self._reasons: dict[str, str] = {}
         self._is_stocked = stock is None
@@ -69,8 +72,10 @@ class Preloader:
         models = {name: self._state(name) for name in self._names}
         states = set(models.values()) | (set() if self._is_stocked else {LOADING})
         status = next((state for state in (FAILED, LOADING) if state in states), READY)
-        reason = "; ".join(f"{name}: {text}" for name, text in self._reasons.items())
-        return Readiness(status, models, reason)
+        reasons = {name: self._reason(name) for name in models if models[name] == FAILED}
+        reason = "; ".join(f"{name}: {text}" for name, text in reasons.items())
+        percent = {name: self._percent(name) for name in models if models[name] == LOADING}
+        return Readiness(status, models, percent, reason)
 
     async def _fill(self, stock: Callable[[], object]) -> None:
         _log.info("the store is empty: taking the embedded model")
@@ -83,7 +88,7 @@ class Preloader:
         options = Options(num_predict=1)
         generation = Generation(options=options, keep_alive_s=self._keep_alive_s)
         try:
-            model = await self._core.find(name)
+            model = self._found[name] = await self._core.find(name)
             async with aclosing(self._ask(model, generation)) as events:
                 async for _ in events:
                     pass
@@ -101,6 +106,13 @@ class Preloader:
         return self._core.run_embed(
             EmbedRequest(model=model, texts=(_PROBE,), generation=generation)
         )
+
+    def _reason(self, name: str) -> str:
+        return self._reasons.get(name) or self._core.problem(self._answered[name])
+
+    def _percent(self, name: str) -> int:
+        found = self._found.get(name)
+        return int(100 * self._core.progress(found)) if found else 0
 
     def _state(self, name: str) -> str:
         if name in self._reasons:

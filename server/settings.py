@@ -24,6 +24,7 @@ from server.engine.config import (
     WeightType,
 )
 from server.keys import KeyRing
+from server.sizes import parse_size
 
 EXIT_USAGE = 2
 EXIT_CONFIG = 3
@@ -46,8 +47,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `context` is tokens per request, the memory pool is `context * parallel` unless `pool`
     says less. `parking` is bytes.
     `threads` 0 leaves the number to the engine. `keep_alive` is how many seconds an
-    idle model stays loaded, `preload_keep_alive` the same for preloaded ones. The fields
-    from `batch_threads` to `requantize` are explained in `server.engine.config`.
+    idle model stays loaded, `preload_keep_alive` the same for preloaded ones. `memory`
+    is how many bytes models may take together (None leaves it to the engine), `max_loaded`
+    how many may be loaded at once (0: as many as fit). The fields from `batch_threads` to
+    `requantize` are explained in `server.engine.config`.
     """
 
     host: str
@@ -77,6 +80,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     requantize: WeightType | Literal["off"]
     keep_alive: float
     preload_keep_alive: float
+    memory: int | None
+    max_loaded: int
     max_queue: int
     max_body_bytes: int
     origins: tuple[str, ...]
@@ -158,15 +163,8 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-
-
-def _bytes(text: str) -> int:
-    number = text.rstrip("KMGTiB")
-    unit = text[len(number) :]
-    if not number.isascii() or not number.isdigit() or unit not in _UNITS:
-        raise ValueError(f"expected a size such as 512MiB or 8GiB, got {text!r}")
-    return int(number) * _UNITS[unit]
+def _size_or_none(text: str) -> int:
+    return 0 if text == "0" else parse_size(text)
 
 
 def _switch(text: str) -> bool:
@@ -248,9 +246,7 @@ SETTINGS: tuple[Setting, ...] = (
         "0",
         "tokens of memory that all requests of a model share; 0: context times parallel",
     ),
-    Setting(
-        "parking", _bytes, "0", "memory of the host for idle conversations, as 512MiB", "BYTES"
-    ),
+    Setting("parking", _size_or_none, "0", "memory of the host for idle conversations", "SIZE"),
     Setting("speculate", _one_of("off", "auto", "on"), "off", "guess tokens ahead", "off|auto|on"),
     Setting("threads", _whole(0, 1024), "0", "threads for computing; 0 chooses"),
     Setting(
@@ -302,6 +298,14 @@ SETTINGS: tuple[Setting, ...] = (
         "|".join(("off", *get_args(WeightType))),
     ),
     Setting("keep_alive", _lifetime, "", "how long an idle model stays loaded", "5m|forever"),
+    Setting(
+        "memory",
+        parse_size,
+        "",
+        "memory that models may take together (default: this machine's, less a reserve)",
+        "SIZE",
+    ),
+    Setting("max_loaded", _whole(0, 1024), "0", "models in memory at once; 0: as many as fit"),
     Setting("max_queue", _whole(0, 1 << 20), "512", "requests that may wait for a model"),
     Setting("max_body_bytes", _whole(1024, 1 << 31), "104857600", "largest request body"),
     Setting("origins", _words, "", "more web origins that may use the server", "URL,…"),

@@ -19,6 +19,7 @@ from server.api.prompt import Prompt, Window
 from server.chat.messages import Message, assemble
 from server.engine import types as engine
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
+from server.engine.tally import ModelCounts
 from server.engine.types import (
     Finish,
     FinishReason,
@@ -146,6 +147,7 @@ class Core:
         self._store = store
         self._supervisor = supervisor
         self._last_names: dict[ModelFiles, StoredModel] = {}
+        self._first_names: dict[ModelFiles, str] = {}
 
     async def find(self, name: str) -> StoredModel:
         """The stored model of that name. Raises `ModelNotFound`, `InvalidModelName`."""
@@ -175,6 +177,28 @@ class Core:
     def state(self, model: StoredModel) -> State:
         """What the engine is doing with a model."""
         return self._supervisor.state(model.files())
+
+    def progress(self, model: StoredModel) -> float:
+        """The part of a model's weights that is loaded, 0 to 1."""
+        return self._supervisor.progress(model.files())
+
+    def problem(self, model: StoredModel) -> str:
+        """Why the engine has failed with a model; empty if it has not."""
+        return self._supervisor.problem(model.files())
+
+    def counts(self) -> Sequence[tuple[str, ModelCounts]]:
+        """What each model that was asked for has done, by the name it was first asked for
+        with: its counters keep their label when it is asked for by another."""
+        return [
+            (self._first_names[each.files], each)
+            for each in self._supervisor.counts()
+            if each.files in self._first_names
+        ]
+
+    @property
+    def memory_budget_bytes(self) -> int | None:
+        """What models may take together; None if nothing bounds it."""
+        return self._supervisor.budget.memory_bytes
 
     async def load(self, model: StoredModel, generation: Generation) -> None:
         """Load a model and wait for it."""
@@ -280,6 +304,7 @@ class Core:
     async def _use(self, model: StoredModel, generation: Generation) -> AsyncIterator[Lease]:
         files = model.files()
         self._last_names[files] = model
+        self._first_names.setdefault(files, model.name.display())
         async with self._supervisor.use(files, keep_alive_s=generation.keep_alive_s) as lease:
             yield lease
 

@@ -1,4 +1,5 @@
-"""Live: the process answers. Ready: every preloaded model has answered once and still can."""
+"""Live: the process answers. Ready: every preloaded model has answered once and still can.
+Metrics: for Prometheus."""
 
 from collections.abc import Sequence
 
@@ -8,11 +9,13 @@ from litestar.types import ASGIApp
 
 from server.api import gojson
 from server.api.stream import reply
+from server.keys import Scope
+from server.metrics import MEDIA_TYPE, Metrics
 from server.preload import Preloader
 
 
-def handlers(preloader: Preloader) -> Sequence[HTTPRouteHandler]:
-    """The routes; both are open without a key."""
+def handlers(preloader: Preloader, metrics: Metrics) -> Sequence[HTTPRouteHandler]:
+    """The routes; the first two are open without a key."""
 
     @get("/health/live")
     async def live() -> ASGIApp:
@@ -23,4 +26,8 @@ def handlers(preloader: Preloader) -> Sequence[HTTPRouteHandler]:
         readiness = preloader.readiness()
         return reply(gojson.encode(readiness), status=200 if readiness.is_ready else 503)
 
-    return [live, ready]
+    @get("/metrics", opt={"scope": Scope.READ})
+    async def prometheus() -> ASGIApp:
+        return reply(metrics.text(), media_type=MEDIA_TYPE)
+
+    return [live, ready, prometheus]

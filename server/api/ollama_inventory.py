@@ -28,7 +28,7 @@ def running(served: Served) -> wire.Running:
     return wire.Running(
         name=model.name.display(),
         model=model.name.display(),
-        size=max(entry.info.memory_bytes, entry.info.size_bytes),
+        size=entry.memory_bytes,
         digest=model.digest,
         details=TagDetails.of(model.details),
         expires_at=entry.expires_at.astimezone().isoformat(),

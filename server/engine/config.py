@@ -14,11 +14,13 @@ WeightType = Literal["q8_0", "q4_0"]
 
 
 class FakeCosts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step of the fake backend takes: seconds per step and per row in it."""
+    """What a step of the fake backend takes: seconds per step and per row in it; and what
+    loading it takes, and the memory that it says it takes (0: a byte a cell)."""
 
     step_s: float = 0.0
     row_s: float = 0.0
     load_s: float = 0.0
+    memory_bytes: int = 0
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +69,10 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     than one row at once) 0 the same as `threads`. `batch` is the most rows of one decode
     step, `micro_batch` how many of them are computed at a time. `queue` bounds the requests
     that wait for a slot.
+
+    A load may take `load_timeout_s`, and wait `room_timeout_s` before for other models to
+    become idle. A runner with work is asked every `ping_s` whether it lives; it has hung
+    if it does not answer for `silence_s`, or if one step takes longer than `step_timeout_s`.
     """
 
     backend: Literal["llama", "fake"] = "llama"
@@ -81,6 +87,10 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     micro_batch: int = 512
     queue: int = 512
     load_timeout_s: float = 300.0
+    room_timeout_s: float = 120.0
+    ping_s: float = 5.0
+    silence_s: float = 30.0
+    step_timeout_s: float = 120.0
     placement: Placement = Placement()
     attention: Attention = Attention()
     fake: FakeCosts = FakeCosts()

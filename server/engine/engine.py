@@ -6,9 +6,7 @@ Nothing here imports llama.cpp. A runner that dies ends every request that it ha
 
 import asyncio
 import itertools
-import os
 import socket
-import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import cast
 
@@ -23,8 +21,11 @@ from server.engine.messages import (
     FromRunner,
     Load,
     Loaded,
+    LoadProgress,
     LoadRefused,
     NotEmbedded,
+    Ping,
+    Pong,
     Refused,
     Step,
     Submit,
@@ -35,6 +36,7 @@ from server.engine.messages import (
     decode_from_runner,
     encode,
 )
+from server.engine.process import RunnerProcess
 from server.engine.types import (
     Embeddings,
     EmbedRequest,
@@ -45,6 +47,7 @@ from server.engine.types import (
     Request,
     Segment,
 )
+from server.engine.watchdog import Watchdog
 from server.errors import (
     ContextExceeded,
     EngineCrashed,
@@ -54,20 +57,6 @@ from server.errors import (
     ServerError,
 )
 from server.models.model_files import ModelFiles
-
-# A runner that is told to go ends at once; one that hangs in C is killed after this.
-_GOODBYE_S = 2.0
-
-_RUNNER_ENVIRONMENT = {
-    # gdb would be started for a back trace on abort and take a second.
-    "GGML_NO_BACKTRACE": "1",
-    # How often a thread looks before it sleeps at one of the thousand barriers of a step.
-    # By default it looks for so long that two runners on the same cores take each other's
-    # time slices: a step of 8 streams took 1,200 ms instead of 64 (2 cores, 135M model).
-    # Alone it costs nothing that could be measured; 0 costs a factor of four.
-    "GOMP_SPINCOUNT": "500",
-}
-
 
 _Answer = Tokens | Text | Embedded
 
@@ -111,8 +100,21 @@ def _error(failure: Failure) -> ServerError:
 class Runner(asyncio.Protocol):
     """A started runner. Made by `start`; usable until it dies or is stopped."""
 
-    def __init__(self, on_exit: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        on_exit: "Callable[[Runner], None]",
+        on_progress: Callable[[float], None],
+    ) -> None:
         self._on_exit = on_exit
+        self._on_progress = on_progress
+        self._watchdog = Watchdog(
+            ping_s=config.ping_s,
+            silence_s=config.silence_s,
+            step_timeout_s=config.step_timeout_s,
+        )
+        self._watching: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._frames = Frames()
         self._ids = itertools.count(1)
         self._streams: dict[int, _Stream] = {}
@@ -120,22 +122,34 @@ class Runner(asyncio.Protocol):
         self._loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
         self._closed = asyncio.Event()
         self._transport: asyncio.Transport | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: RunnerProcess | None = None
         self._info: ModelInfo | None = None
         self._is_stopping = False
+        self._parking_bytes = config.parking_bytes
+        self._resident_bytes = 0
+        self._has_served = False
+        # Texts were embedded: their batch may go on for nobody, and the first one takes memory
+        # that stays. Neither is in the counters, so the runner is asked once more.
+        self._is_unsettled = False
         self.load_ns = 0
+        self._num_cut_off = 0
         self.stats = EngineStats()
 
     @classmethod
     async def start(
-        cls, files: ModelFiles, config: EngineConfig, on_exit: Callable[[], None]
+        cls,
+        files: ModelFiles,
+        config: EngineConfig,
+        on_exit: "Callable[[Runner], None]",
+        on_progress: Callable[[float], None],
     ) -> "Runner":
         """Start a process and load `files` in it.
 
         `on_exit` is called once if the process ends after it was ready and without
-        `stop`. Raises `LoadFailed`; then nothing is left running.
+        `stop`; `on_progress` with the part of the weights that is loaded, 0 to 1.
+        Raises `LoadFailed`; then nothing is left running.
         """
-        runner = cls(on_exit)
+        runner = cls(config, on_exit, on_progress)
         try:
             await runner._open(files, config)
             async with asyncio.timeout(config.load_timeout_s):
@@ -149,6 +163,7 @@ class Runner(asyncio.Protocol):
             await runner.stop()
             raise
         runner._info, runner.load_ns = loaded.info, loaded.load_ns
+        runner._watching = asyncio.create_task(runner._watch())
         return runner
 
     @property
@@ -161,6 +176,31 @@ class Runner(asyncio.Protocol):
     def pid(self) -> int | None:
         """The process id, for tests and diagnosis."""
         return self._process.pid if self._process else None
+
+    @property
+    def num_cut_off(self) -> int:
+        """How many requests its unexpected end has ended."""
+        return self._num_cut_off
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the process takes: as measured after the load, or more if it has grown."""
+        return max(self.info.memory_bytes, self.info.size_bytes, self._resident_bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the process takes, and what it may still take to park conversations."""
+        return self.memory_bytes + max(0, self._parking_bytes - self.stats.parked_bytes)
+
+    @property
+    def has_served(self) -> bool:
+        """Whether it has brought a request to its end."""
+        return self._has_served
+
+    @property
+    def has_hung(self) -> bool:
+        """Whether it was ended because it hung."""
+        return self._process is not None and self._process.was_condemned
 
     @property
     def is_alive(self) -> bool:
@@ -203,23 +243,28 @@ class Runner(asyncio.Protocol):
             if self.is_alive:
                 self._send(Abort(message.id))
             raise
+        finally:
+            self._is_unsettled = True
         if not isinstance(answer, Embedded):
             raise EngineCrashed("the model runner answered another question")
         return answer.embeddings
+
+    async def reason(self) -> str:
+        """Why the process ended, as what follows "the model runner"; waits for its end."""
+        return await self._process.reason() if self._process else "was not started"
 
     async def stop(self) -> None:
         """End the process and everything in it. May be called twice."""
         self._is_stopping = True
         if self._transport is not None:
             self._transport.abort()
-        if self._process is None:
-            return
-        try:
-            async with asyncio.timeout(_GOODBYE_S):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+        if self._process is not None:
+            await self._process.end()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        if self._telling is not None:
+            await self._telling
 
     # asyncio.Protocol
 
@@ -234,21 +279,34 @@ class Runner(asyncio.Protocol):
         was_ready = self.is_alive
         self._closed.set()
         if self._is_stopping:
-            error = EngineCrashed("the server is shutting down")
+            self._cut_off(EngineCrashed("the server is shutting down"))
         else:
-            error = EngineCrashed(
-                "the model runner ended unexpectedly",
-                hint="it is started again; send the request once more",
-            )
+            self._num_cut_off = len(self._streams) + len(self._answers)
+            self._telling = asyncio.create_task(self._tell_reason())
+        if was_ready:
+            self._on_exit(self)
+
+    # private
+
+    async def _tell_reason(self) -> None:
+        """Fail everything that was under way with why the process ended."""
+        reason = await self.reason()
+        hint = "it is started again; send the request once more"
+        if reason.endswith("SIGKILL"):
+            hint += "; the kernel kills what takes too much memory: see --memory and --context"
+        self._cut_off(EngineCrashed(f"the model runner {reason}", hint=hint))
         if not self._loaded.done():
             self._loaded.set_exception(
                 LoadFailed(
-                    "the model runner ended while loading, as it does when memory runs out",
-                    hint="ask for less with --context or --parallel, or see the server's log",
+                    f"the model runner {reason} while loading",
+                    hint="memory may have run out: ask for less with --context or --parallel, "
+                    "or see the server's log",
                 )
             )
             # Nobody may be waiting any more, after a timeout.
             self._loaded.exception()
+
+    def _cut_off(self, error: EngineCrashed) -> None:
         for stream in self._streams.values():
             stream.put(error)
         self._streams.clear()
@@ -256,25 +314,28 @@ class Runner(asyncio.Protocol):
             if not answer.done():
                 answer.set_exception(error)
         self._answers.clear()
-        if was_ready:
-            self._on_exit()
 
-    # private
+    async def _watch(self) -> None:
+        """Kill the process once it hangs; what follows is what follows any other end."""
+        why = await self._watchdog.until_hung(self._ask_for_life)
+        if self._process is not None:
+            self._process.condemn(why)
+
+    def _ask_for_life(self) -> bool:
+        # Also for a request that has been aborted: its step may be the one that hangs.
+        is_awaited = self._streams or self._answers
+        has_work = is_awaited or self.stats.num_running or self._is_unsettled
+        if not (self.is_alive and has_work):
+            return False
+        self._send(Ping())
+        return True
 
     async def _open(self, files: ModelFiles, config: EngineConfig) -> None:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 ours.setblocking(False)
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    "server.engine.runner",
-                    str(theirs.fileno()),
-                    pass_fds=[theirs.fileno()],
-                    stdin=asyncio.subprocess.DEVNULL,
-                    env={**_RUNNER_ENVIRONMENT, **os.environ},
-                )
+                self._process = await RunnerProcess.start(theirs)
             await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
         except BaseException:
             ours.close()
@@ -301,14 +362,17 @@ class Runner(asyncio.Protocol):
             case Step():
                 self._handle_step(message)
             case Tokens() | Text() | Embedded():
-                if (answer := self._answers.get(message.id)) and not answer.done():
-                    answer.set_result(message)
+                self._answer(message.id, message)
             case Refused():
-                if (answer := self._answers.get(message.id)) and not answer.done():
-                    answer.set_exception(InvalidRequest(message.message))
+                self._answer(message.id, InvalidRequest(message.message))
             case NotEmbedded():
-                if (answer := self._answers.get(message.id)) and not answer.done():
-                    answer.set_exception(_error(message.failure))
+                self._answer(message.id, _error(message.failure))
+            case LoadProgress():
+                self._on_progress(message.fraction)
+            case Pong():
+                self._resident_bytes = message.memory_bytes
+                self._is_unsettled &= message.step_ns > 0
+                self._watchdog.heard(message)
             case Loaded():
                 if not self._loaded.done():
                     self._loaded.set_result(message)
@@ -316,8 +380,19 @@ class Runner(asyncio.Protocol):
                 if not self._loaded.done():
                     self._loaded.set_exception(LoadFailed(message.message))
 
+    def _answer(self, question_id: int, outcome: _Answer | ServerError) -> None:
+        answer = self._answers.get(question_id)
+        if answer is None or answer.done():
+            return
+        if isinstance(outcome, ServerError):
+            answer.set_exception(outcome)
+            return
+        self._has_served |= isinstance(outcome, Embedded)
+        answer.set_result(outcome)
+
     def _handle_step(self, step: Step) -> None:
         self.stats = step.stats
+        self._has_served |= bool(step.finished)
         for request_id, piece in step.pieces:
             if stream := self._streams.get(request_id):
                 stream.put(piece)

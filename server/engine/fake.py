@@ -17,16 +17,19 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from server.engine import progress
 from server.engine.backend import (
     Decoded,
     EmbedError,
     EmbedShape,
+    LoadError,
     Part,
     RequestError,
     Row,
     Sampled,
 )
 from server.engine.config import EngineConfig
+from server.engine.progress import Progress
 from server.engine.types import Logprob, ModelInfo, Request, Segment, TokenLogprob
 
 BOS, EOS, IM_START, IM_END = 256, 257, 258, 259
@@ -34,6 +37,7 @@ _CONTROL = {BOS: "<s>", EOS: "</s>", IM_START: "<|im_start|>", IM_END: "<|im_end
 VOCAB_SIZE = 260
 EMBED_WIDTH = 16
 EMBED_SHAPE = EmbedShape(rows=256, lanes=8, can_split=True)
+_LOAD_PARTS = 100
 _NOT_A_NUMBER = "⟦NaN⟧".encode()
 
 _TEMPLATE = (
@@ -45,8 +49,8 @@ _TEMPLATE = (
 class FakeBackend:
     """Implements `server.engine.backend.Backend`."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        time.sleep(config.fake.load_s)
+    def __init__(self, config: EngineConfig, report: Progress = progress.ignore) -> None:
+        _pretend_to_load(config.fake.load_s, report)
         self._costs = config.fake
         self._interrupted = threading.Event()
         self.num_slots, self.num_cells = config.num_slots, config.num_cells
@@ -66,7 +70,7 @@ class FakeBackend:
             parallel=config.parallel,
             vocab_size=VOCAB_SIZE,
             size_bytes=VOCAB_SIZE,
-            memory_bytes=config.context * config.parallel,
+            memory_bytes=config.fake.memory_bytes or config.context * config.parallel,
             bos=_CONTROL[BOS],
             eos=_CONTROL[EOS],
             add_bos=False,
@@ -248,6 +252,13 @@ def vector_of(tokens: Sequence[int]) -> NDArray[np.float32]:
     value = math.nan if raw == _NOT_A_NUMBER else 1.0
     random = np.random.default_rng([len(tokens), *tokens])
     return (random.standard_normal(EMBED_WIDTH) * value).astype(np.float32)
+
+
+def _pretend_to_load(load_s: float, report: Progress) -> None:
+    for part in range(_LOAD_PARTS if load_s else 0):
+        if not report(part / _LOAD_PARTS):
+            raise LoadError("the load was given up")
+        time.sleep(load_s / _LOAD_PARTS)
 
 
 def _specials(text: str) -> list[int]:

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from server.engine import progress
 from server.engine.backend import (
     Decoded,
     EmbedError,
@@ -31,6 +32,7 @@ from server.engine.llama_batch import LlamaBatch
 from server.engine.llama_embed import MAX_LANES, LlamaEmbedding
 from server.engine.llama_vocab import LlamaVocab
 from server.engine.params import context_params, model_params, set_computing, without_effect
+from server.engine.progress import Progress
 from server.engine.sampler import LlamaSampler
 from server.engine.types import ModelInfo, Request, Segment
 
@@ -75,11 +77,15 @@ class LlamaBackend:
     """Implements `server.engine.backend.Backend`. Raises `LoadError`."""
 
     def __init__(
-        self, path: str, config: EngineConfig, adapters: Sequence[tuple[str, float]] = ()
+        self,
+        path: str,
+        config: EngineConfig,
+        adapters: Sequence[tuple[str, float]] = (),
+        report: Progress = progress.ignore,
     ) -> None:
         self._log = _Log()
         llama_cpp.llama_backend_init()
-        self._model = self._load(path, config.placement)
+        self._model = self._load(path, config.placement, report)
         self._vocab = LlamaVocab(self._model)
         trained = llama_cpp.llama_model_n_ctx_train(self._model)
         context = min(config.context, trained) if trained > 0 else config.context
@@ -220,10 +226,13 @@ class LlamaBackend:
 
     # loading
 
-    def _load(self, path: str, placement: Placement) -> int:
+    def _load(self, path: str, placement: Placement, report: Progress) -> int:
         if names := without_effect(placement):
             _log.warning("no GPU can be used here, so these do nothing: %s", ", ".join(names))
         params = model_params(placement)
+        # C calls it until the load is over, so it must not be collected before.
+        told = llama_cpp.llama_progress_callback(lambda fraction, _data: report(fraction))
+        params.progress_callback = told
         model: int | None = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not model:
             raise LoadError(f"llama.cpp cannot load this model: {self._log.reason()}")

@@ -71,7 +71,17 @@ class Detokenize(msgspec.Struct, frozen=True, tag=True, array_like=True):
     tokens: tuple[int, ...]
 
 
-ToRunner = Load | Submit | Abort | Embed | Tokenize | Detokenize
+class Ping(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Answered by `Pong`, also while a step runs, once the model is loaded."""
+
+
+ToRunner = Load | Submit | Abort | Embed | Tokenize | Detokenize | Ping
+
+
+class LoadProgress(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The part of the weights that is loaded, 0 to 1; it only grows."""
+
+    fraction: float
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -95,6 +105,13 @@ class Tokens(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class Text(msgspec.Struct, frozen=True, tag=True, array_like=True):
     id: int
     text: str
+
+
+class Pong(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The age of the running step (0: none runs) and the memory that the process takes."""
+
+    step_ns: int
+    memory_bytes: int
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -132,7 +149,18 @@ class Step(msgspec.Struct, frozen=True, tag=True, array_like=True):
     stats: EngineStats
 
 
-FromRunner = Loaded | LoadRefused | Tokens | Text | Refused | Embedded | NotEmbedded | Step
+FromRunner = (
+    LoadProgress
+    | Loaded
+    | LoadRefused
+    | Tokens
+    | Text
+    | Refused
+    | Embedded
+    | NotEmbedded
+    | Pong
+    | Step
+)
 
 _encoder = msgspec.msgpack.Encoder()
 decode_to_runner = msgspec.msgpack.Decoder(ToRunner).decode

@@ -71,6 +71,13 @@ class Requantizer:
         """What weights with this header become, such as "Q8_0"; empty if they are it already."""
         return "" if header.quantization_level == self._level else self._level
 
+    def size(self, weights: Path, header: GGUFHeader) -> int:
+        """The bytes of the weights that are loaded for this file, or a few more. Blocks.
+        Raises `ModelUnusable`."""
+        if not self.type_for(header):
+            return header.file_size
+        return self._size(read_header(weights, whole=True))
+
     async def prepare(self, files: ModelFiles) -> ModelFiles:
         """The same model with the weights to load; makes them if that was not done before.
 

@@ -16,8 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import NoReturn
+
+import psutil
 
 from server import logs
 from server.engine.backend import Backend, LoadError, RequestError
@@ -32,7 +35,10 @@ from server.engine.messages import (
     FromRunner,
     Load,
     Loaded,
+    LoadProgress,
     LoadRefused,
+    Ping,
+    Pong,
     Refused,
     Submit,
     Text,
@@ -42,6 +48,7 @@ from server.engine.messages import (
     decode_to_runner,
     encode,
 )
+from server.engine.progress import Progress, Reporter
 
 _RECEIVE_BYTES = 1 << 16
 
@@ -69,6 +76,25 @@ class _Channel:
         return []
 
 
+class _Stopwatch:
+    """How long the running step takes already; read by the thread that receives."""
+
+    def __init__(self) -> None:
+        self._begun_ns = 0
+
+    def begin(self) -> None:
+        """A step begins, and the one before is over."""
+        self._begun_ns = time.monotonic_ns()
+
+    def end(self) -> None:
+        self._begun_ns = 0
+
+    def age_ns(self) -> int:
+        """0 if no step runs."""
+        begun_ns = self._begun_ns
+        return time.monotonic_ns() - begun_ns if begun_ns else 0
+
+
 class _Receiver:
     """Reads messages for the engine; `run` never returns."""
 
@@ -78,11 +104,14 @@ class _Receiver:
         interrupts: Interrupts,
         inbox: "SimpleQueue[Submit | Embed | Abort]",
         questions: "SimpleQueue[Tokenize | Detokenize]",
+        stopwatch: _Stopwatch,
     ) -> None:
         self._channel = channel
         self._interrupts = interrupts
         self._inbox = inbox
         self._questions = questions
+        self._stopwatch = stopwatch
+        self._process = psutil.Process()
 
     def run(self) -> NoReturn:
         while messages := self._channel.receive():
@@ -100,6 +129,9 @@ class _Receiver:
                 self._inbox.put(message)
             case Tokenize() | Detokenize():
                 self._questions.put(message)
+            case Ping():
+                memory_bytes = self._process.memory_info().rss
+                self._channel.send(Pong(self._stopwatch.age_ns(), memory_bytes))
             case Load():
                 pass  # only the first message; a second one has nothing to say
 
@@ -144,15 +176,15 @@ def _start(name: str, run: Callable[[], NoReturn]) -> None:
     threading.Thread(target=guarded, name=name, daemon=True).start()
 
 
-def _open_backend(load: Load) -> Backend:
+def _open_backend(load: Load, report: Progress) -> Backend:
     if load.config.backend == "fake":
         from server.engine.fake import FakeBackend
 
-        return FakeBackend(load.config)
+        return FakeBackend(load.config, report)
     # Imported here so that the fake needs no llama.cpp.
     from server.engine.llama import LlamaBackend
 
-    return LlamaBackend(load.path, load.config, load.adapters)
+    return LlamaBackend(load.path, load.config, load.adapters, report)
 
 
 def _serve(
@@ -160,6 +192,7 @@ def _serve(
     embedder: Embedder,
     interrupts: Interrupts,
     inbox: "SimpleQueue[Submit | Embed | Abort]",
+    stopwatch: _Stopwatch,
 ) -> None:
     """Step until the process ends, in turns where there is both to generate and to embed."""
     while True:
@@ -180,8 +213,11 @@ def _serve(
                     loop.abort(message)
                     embedder.abort(message)
                     interrupts.settle(message.id)
+        stopwatch.begin()
         loop.step()
+        stopwatch.begin()
         embedder.step(beside_streams=not loop.is_idle)
+        stopwatch.end()
 
 
 def main(fd: int) -> int:
@@ -199,10 +235,12 @@ def main(fd: int) -> int:
         return 1
     load = first[0]
     started_ns = time.monotonic_ns()
+    report = Reporter(lambda part: channel.send(LoadProgress(part)), time.monotonic)
     try:
-        backend = _open_backend(load)
+        backend = _open_backend(load, report)
     except LoadError as error:
-        channel.send(LoadRefused(str(error)))
+        with suppress(OSError):  # it may be the reason: nobody waits for this load any more
+            channel.send(LoadRefused(str(error)))
         return 0
     interrupts = Interrupts(backend)
     loop = make_loop(backend, load.config, channel.send, time.monotonic_ns, interrupts)
@@ -213,9 +251,10 @@ def main(fd: int) -> int:
     inbox: SimpleQueue[Submit | Embed | Abort] = SimpleQueue()
     questions: SimpleQueue[Tokenize | Detokenize] = SimpleQueue()
     _start("answerer", _Answerer(channel, backend, questions).run)
-    receiver = _Receiver(channel, interrupts, inbox, questions)
+    stopwatch = _Stopwatch()
+    receiver = _Receiver(channel, interrupts, inbox, questions, stopwatch)
     _start("receiver", receiver.run)
-    _serve(loop, embedder, interrupts, inbox)
+    _serve(loop, embedder, interrupts, inbox, stopwatch)
     return 0
 
 

@@ -87,6 +87,11 @@ class Store:
                 return self._read(path)
         raise _not_found(name)
 
+    def header(self, weights: Path) -> GGUFHeader:
+        """The header of a model file, remembered if it was read before. Raises
+        `ModelUnusable`."""
+        return self._headers.read(weights)
+
     def add_file(
         self,
         name: ModelName | str,

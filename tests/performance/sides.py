@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from server.engine.engine import _RUNNER_ENVIRONMENT
+from server.engine.process import ENVIRONMENT
 from tests.performance import programs
 from tests.performance.load import ask
 from tests.performance.measures import Figures
@@ -110,7 +110,7 @@ def our_decode(setting: Setting) -> Printed:
     argv += ["--threads", str(setting.threads), "--context", str(DECODE_CONTEXT)]
     argv += ["--prompt", str(DECODE_PROMPT), "--tokens", str(DECODE_TOKENS)]
     argv += ["--sequences", ",".join(map(str, DECODE_SEQUENCES))]
-    return Printed(argv, _read_ours, _RUNNER_ENVIRONMENT)
+    return Printed(argv, _read_ours, ENVIRONMENT)
 
 
 def bare_decode(setting: Setting) -> Printed:

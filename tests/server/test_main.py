@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -103,6 +104,47 @@ def test_it_says_where_it_is_once_it_is_ready(
     assert server.out.read_text() == f"akash-llm server is ready at {server.url}\n"
     for line in server.log.read_text().splitlines():
         json.loads(line)
+
+
+def test_readiness_and_log_tell_how_far_a_load_is(
+    tmp_path: Path, store: Store, free_port: Callable[[], int]
+) -> None:
+    args = ["--models", str(store.root), "--preload", "m"]
+    with Serving(tmp_path, free_port(), args=args, load_s=3) as server:
+        assert server.seen[-1] == {"status": "ready", "models": {"m": "ready"}}
+    loading = [seen for seen in server.seen if seen["models"]["m"] == "loading"]
+    percents = [seen["percent"]["m"] for seen in loading]
+    assert percents == sorted(percents) and any(0 < percent < 100 for percent in percents)
+    told = [json.loads(line)["message"] for line in server.log.read_text().splitlines()]
+    parts = [message.rpartition(" ")[2] for message in told if "is loaded to" in message]
+    assert len(parts) == 3 and parts == sorted(parts)
+
+
+def test_two_models_where_one_fits(
+    tmp_path: Path, store: Store, free_port: Callable[[], int]
+) -> None:
+    store.add_file("n", write_gguf(tmp_path / "n.gguf", fields={"general.name": "n"}))
+    args = ["--models", str(store.root), "--max-loaded", "1"]
+    with Serving(tmp_path, free_port(), args=args) as server, server.client() as client:
+        for name in ("m", "n", "m"):
+            body = {"model": name, "prompt": f"⟦{name}⟧", "raw": True, "stream": False}
+            assert client.post("/api/generate", json=body).json()["response"] == name
+            (model,) = client.get("/api/ps").json()["models"]
+            assert model["name"] == f"{name}:latest" and model["size"] > 0
+
+
+def test_a_model_that_does_not_fit_the_memory(
+    tmp_path: Path, store: Store, free_port: Callable[[], int]
+) -> None:
+    args = ["--models", str(store.root), "--memory", "1MiB"]
+    with Serving(tmp_path, free_port(), args=args) as server, server.client() as client:
+        refused = client.post("/api/generate", json={"model": "m", "prompt": "x"})
+        assert refused.status_code == 500
+        assert re.fullmatch(
+            r"the model needs about [\d.]+ MiB of memory, the budget is 1 MiB: "
+            "lower --context or --parallel, or raise --memory",
+            refused.json()["error"],
+        )
 
 
 def test_a_preload_that_fails_keeps_the_server_up_and_red(

@@ -22,6 +22,7 @@ def test_defaults(akash_home: Path) -> None:
     )
     assert settings.models == akash_home / "models"
     assert (settings.parallel, settings.context, settings.engine) == (4, 2048, "llama-cpp")
+    assert settings.memory is None and settings.max_loaded == 0
     assert settings.preload == () and not settings.keys
     assert (settings.keep_alive, settings.preload_keep_alive) == (300.0, math.inf)
 
@@ -54,6 +55,8 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "mlock": ("off", "on"),
         "requantize": ("q8_0", "q4_0"),
         "keep_alive": ("1m", "forever"),
+        "memory": ("8GiB", "512 MB"),
+        "max_loaded": ("1", "2"),
         "max_queue": ("1", "2"),
         "max_body_bytes": ("1024", "2048"),
         "origins": ("https://a", "https://b,https://c"),
@@ -66,6 +69,7 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
     assert (one.host, one.port, one.models, one.preload) == ("::1", 1, Path("/a"), ("a", "b"))
     assert (one.url, one.keep_alive, one.preload_keep_alive) == ("http://[::1]:1", 60.0, 60.0)
     assert (other.host, other.port, other.preload) == ("localhost", 2, ("c",))
+    assert (one.memory, other.memory, one.max_loaded) == (8 << 30, 512_000_000, 1)
     assert (one.parking, other.parking, other.speculate) == (1 << 30, 2048, "auto")
     assert other.keep_alive == math.inf and other.origins == ("https://b", "https://c")
     assert one.placement == Placement(split_mode="none", main_gpu=1, tensor_split=(1.0, 1.0))
@@ -113,10 +117,12 @@ def test_an_empty_variable_is_none() -> None:
         (["--parallel", "1e3"], {}, 2, "--parallel"),
         (["--engine", "vllm"], {}, 2, "--engine: expected one of llama-cpp"),
         (["--pool", "100", "--context", "200"], {}, 3, "a pool of 100 tokens holds no request"),
-        (["--parking", "1GB"], {}, 2, "--parking: expected a size such as 512MiB"),
+        (["--parking", "1 parsec"], {}, 2, "--parking: expected a size such as 8GiB"),
         (["--parking", "GiB"], {}, 2, "--parking"),
         (["--speculate", "yes"], {}, 2, "--speculate: expected one of off, auto, on"),
         (["--keep-alive", "5 parsecs"], {}, 2, "--keep-alive"),
+        (["--memory", "lots"], {}, 2, "--memory: expected a size such as 8GiB, got 'lots'"),
+        (["--max-loaded", "-1"], {}, 2, "--max-loaded"),
         (["--models", ""], {}, 2, "--models"),
         (["--host", "http://a"], {}, 2, "--host"),
         (["--nope"], {}, 2, "--nope"),

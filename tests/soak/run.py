@@ -23,6 +23,8 @@ CHAOS_SHARE, WARM_UP_SHARE = 0.3, 0.3
 SAMPLE_S = 0.5
 MOST_GROWTH = 0.02
 SETTLE_S = 30.0
+# A request may wait behind four endless ones, and other work may take the cores meanwhile.
+PATIENCE_S = 300.0
 
 
 @dataclass
@@ -77,6 +79,7 @@ async def soak(
 
 async def _client(server: Serving, mixture: Mixture, tally: Tally, over: asyncio.Event) -> None:
     async with server.async_client() as client:
+        client.timeout = httpx2.Timeout(PATIENCE_S)
         while not over.is_set():
             ask, begun = mixture.next(), time.monotonic()
             try:

@@ -21,6 +21,7 @@ from server.settings import SettingsError, load
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP_VARIABLE = "FAKE_STEP_S"
+LOAD_VARIABLE = "FAKE_LOAD_S"
 
 
 class ServerEnded(AssertionError):
@@ -28,7 +29,8 @@ class ServerEnded(AssertionError):
 
 
 class Serving:
-    """A started server. Use as a context manager; `url` answers once it is entered."""
+    """A started server. Use as a context manager; `url` answers once it is entered, and
+    `seen` has what its readiness said on the way."""
 
     def __init__(
         self,
@@ -39,7 +41,9 @@ class Serving:
         env: Mapping[str, str] | None = None,
         fake: bool = True,
         step_s: float = 0.0,
+        load_s: float = 0.0,
     ) -> None:
+        self.seen: list[dict[str, Any]] = []
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder / f"server-{port}.log"
         self.out = folder / f"server-{port}.out"
@@ -52,6 +56,7 @@ class Serving:
             *args,
         ]
         self._env = {**os.environ, **(env or {}), STEP_VARIABLE: str(step_s)}
+        self._env[LOAD_VARIABLE] = str(load_s)
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as log, self.out.open("wb") as out:
@@ -94,7 +99,9 @@ class Serving:
                 if self.process.poll() is not None:
                     raise ServerEnded(self.log.read_text())
                 try:
-                    if client.get("/health/ready").status_code == 200:
+                    ready = client.get("/health/ready")
+                    self.seen.append(ready.json())
+                    if ready.status_code == 200:
                         return
                 except httpx2.TransportError:
                     pass
@@ -124,7 +131,10 @@ def main() -> int:
     """`python -m server` with the fake engine."""
     try:
         settings = load(sys.argv[1:], os.environ)
-        costs = FakeCosts(step_s=float(os.environ[STEP_VARIABLE]))
+        costs = FakeCosts(
+            step_s=float(os.environ.get(STEP_VARIABLE, 0)),
+            load_s=float(os.environ.get(LOAD_VARIABLE, 0)),
+        )
         config = msgspec.structs.replace(engine_config(settings), backend="fake", fake=costs)
         serve(settings, config)
     except SettingsError as error:

@@ -14,9 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+from server.engine.budget import Budget
 from server.engine.config import EngineConfig, WeightType
 from server.engine.requantizer import Requantizer
-from server.engine.supervisor import Supervisor
+from server.engine.supervisor import State, Supervisor
 from server.engine.types import Piece, Request, Sampling, Segment
 from server.errors import LoadFailed, ModelUnusable, ServerError, StorageFull
 from server.models.gguf import read_header
@@ -196,6 +197,32 @@ async def test_what_llama_cpp_cannot_rewrite(tmp_path: Path, folder: Path) -> No
     with pytest.raises(LoadFailed, match="unknown model architecture: 'nonsense'"):
         await Requantizer(folder, "q8_0").prepare(files)
     assert names(folder) == []
+
+
+async def test_what_cannot_be_rewritten_is_a_failed_load(tmp_path: Path, folder: Path) -> None:
+    weights = write_model(tmp_path / "odd.gguf", architecture="nonsense")
+    supervisor = Supervisor(EngineConfig(), requantizer=Requantizer(folder, "q8_0"))
+    try:
+        with pytest.raises(LoadFailed, match="unknown model architecture: 'nonsense'"):
+            await say(supervisor, ModelFiles(weights), "x")
+        assert supervisor.state(weights) is State.FAILED
+        assert "nonsense" in supervisor.problem(weights)
+        [counts] = supervisor.counts()
+        assert (counts.num_failed_loads, counts.num_loads) == (1, 0)
+    finally:
+        await supervisor.close()
+
+
+async def test_what_does_not_fit_is_not_rewritten(tiny: ModelFiles, folder: Path) -> None:
+    requantizer = Requantizer(folder, "q8_0")
+    budget = Budget(memory_bytes=1 << 20)
+    supervisor = Supervisor(EngineConfig(), requantizer=requantizer, budget=budget)
+    try:
+        with pytest.raises(LoadFailed, match="the budget is 1 MiB"):
+            await say(supervisor, tiny, "x")
+        assert not folder.exists()
+    finally:
+        await supervisor.close()
 
 
 async def test_what_is_no_model(tmp_path: Path, folder: Path) -> None:

@@ -3,10 +3,9 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from itertools import pairwise
-from pathlib import Path
 
 import psutil
 import pytest
@@ -14,11 +13,9 @@ import pytest
 from server.durations import FOREVER
 from server.engine.config import EngineConfig, FakeCosts
 from server.engine.supervisor import State, Supervisor
-from server.engine.types import Finish, Piece, Request, Sampling, Segment
+from server.engine.types import Piece, Segment
 from server.errors import EngineCrashed, InvalidRequest, LoadFailed, Overloaded
-
-MODEL = Path("a-model")
-ENDLESS = Sampling(ignore_eos=True)
+from tests.support.supervising import ENDLESS, MODEL, events, pid_of, reply, until
 
 
 @pytest.fixture
@@ -26,36 +23,6 @@ async def supervisor() -> AsyncIterator[Supervisor]:
     made = Supervisor(EngineConfig(backend="fake", parallel=2, fake=FakeCosts(step_s=0.002)))
     yield made
     await made.close()
-
-
-async def events(
-    supervisor: Supervisor, prompt: str, keep_alive_s: float | None = None, **request: object
-) -> AsyncIterator[Piece | Finish]:
-    async with supervisor.use(MODEL, keep_alive_s=keep_alive_s) as lease:
-        tokens = await lease.model.tokenize([Segment(prompt)], add_bos=True)
-        async with aclosing(
-            lease.model.generate(Request(tokens=tokens, **request))  # type: ignore[arg-type]
-        ) as stream:
-            async for event in stream:
-                yield event
-
-
-async def reply(supervisor: Supervisor, prompt: str, **request: object) -> str:
-    pieces = [e async for e in events(supervisor, prompt, **request) if isinstance(e, Piece)]  # type: ignore[arg-type]
-    return "".join(piece.text for piece in pieces)
-
-
-async def until(condition: object) -> None:
-    """Wait for something that the event loop will bring; the test's limit bounds it."""
-    async with asyncio.timeout(20):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0)
-
-
-def pid_of(supervisor: Supervisor) -> int:
-    [entry] = supervisor.loaded()
-    assert entry.pid is not None
-    return entry.pid
 
 
 async def test_a_model_is_loaded_by_the_first_request(supervisor: Supervisor) -> None:
@@ -91,7 +58,7 @@ async def test_a_killed_runner_fails_its_requests_and_comes_back(supervisor: Sup
     assert isinstance(await anext(stream), Piece)
     first = pid_of(supervisor)
     os.kill(first, signal.SIGKILL)
-    with pytest.raises(EngineCrashed, match="ended unexpectedly"):
+    with pytest.raises(EngineCrashed, match="was ended by SIGKILL"):
         async for _ in stream:
             pass
     assert await reply(supervisor, "⟦again⟧") == "again"
@@ -113,7 +80,7 @@ async def test_closing_a_stream_frees_its_slot(supervisor: Supervisor) -> None:
         await anext(stream)
     await until(lambda: supervisor.loaded()[0].stats.num_running == 2)
     for stream in streams:
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
     await until(lambda: supervisor.loaded()[0].stats.num_running == 0)
     assert await reply(supervisor, "⟦free⟧") == "free"
 
@@ -140,7 +107,7 @@ async def test_keep_alive_holds_from_the_end_of_the_last_request(supervisor: Sup
     await anext(stream)
     assert await reply(supervisor, "⟦b⟧") == "b"
     assert supervisor.state(MODEL) is State.READY, "it was unloaded under a running request"
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     await until(lambda: supervisor.state(MODEL) is State.ABSENT)
 
 
@@ -223,7 +190,7 @@ async def test_a_full_queue_is_overload() -> None:
         await until(lambda: supervisor.loaded()[0].stats.num_waiting == 1)
         with pytest.raises(Overloaded, match="maximum pending requests"):
             await reply(supervisor, "⟦refused⟧")
-        await running.aclose()  # type: ignore[attr-defined]
+        await running.aclose()
         assert await waiting == "w"
     finally:
         await supervisor.close()
@@ -238,3 +205,62 @@ async def test_tokens_and_text_cross_the_border(supervisor: Supervisor) -> None:
         assert await lease.model.detokenize(tokens) == "<|im_start|>" * 2
         with pytest.raises(InvalidRequest, match="vocabulary"):
             await lease.model.detokenize([10**6])
+
+
+async def test_progress_grows_while_a_model_loads() -> None:
+    supervisor = Supervisor(EngineConfig(backend="fake", fake=FakeCosts(load_s=1)))
+    try:
+        assert supervisor.progress(MODEL) == 0
+        waiting = asyncio.create_task(reply(supervisor, "⟦a⟧"))
+        seen = [0.0]
+        while not waiting.done():
+            seen.append(supervisor.progress(MODEL))
+            await asyncio.sleep(0)
+        assert seen == sorted(seen) and len(set(seen)) > 3
+        assert await waiting == "a"
+        assert supervisor.progress(MODEL) == 1
+    finally:
+        await supervisor.close()
+
+
+async def test_who_joins_a_load_is_told_how_long_it_waited() -> None:
+    supervisor = Supervisor(EngineConfig(backend="fake", fake=FakeCosts(load_s=0.5)))
+    try:
+        first = asyncio.create_task(_lease_ns(supervisor))
+        await until(lambda: supervisor.progress(MODEL) > 0)
+        second = asyncio.create_task(_lease_ns(supervisor))
+        await asyncio.sleep(0)
+        joined_ns = still_loading_ns = time.monotonic_ns()
+        while supervisor.state(MODEL) is State.LOADING:
+            still_loading_ns = time.monotonic_ns()
+            await asyncio.sleep(0)
+        first_ns, second_ns = await asyncio.gather(first, second)
+        assert first_ns > second_ns >= still_loading_ns - joined_ns > 0
+        assert await _lease_ns(supervisor) < second_ns
+    finally:
+        await supervisor.close()
+
+
+async def test_a_load_goes_on_when_everybody_has_left() -> None:
+    supervisor = Supervisor(EngineConfig(backend="fake", fake=FakeCosts(load_s=0.3)))
+    try:
+        gone = asyncio.create_task(reply(supervisor, "x"))
+        await until(lambda: supervisor.progress(MODEL) > 0)
+        gone.cancel()
+        await until(lambda: supervisor.state(MODEL) is State.READY)
+        assert [counts.num_loads for counts in supervisor.counts()] == [1]
+    finally:
+        await supervisor.close()
+
+
+async def test_closing_in_the_middle_of_a_load_leaves_nothing() -> None:
+    supervisor = Supervisor(EngineConfig(backend="fake", fake=FakeCosts(load_s=20)))
+    supervisor.start_loading(MODEL, keep_alive_s=FOREVER)
+    await until(lambda: supervisor.progress(MODEL) > 0)
+    await supervisor.close()
+    assert psutil.Process().children() == []
+
+
+async def _lease_ns(supervisor: Supervisor) -> int:
+    async with supervisor.use(MODEL) as lease:
+        return lease.load_ns

@@ -1,0 +1,173 @@
+"""What a server tells Prometheus: the names, their meaning, and where each comes from.
+
+Everything is read when it is asked for; nothing is counted here and nothing is global.
+Counters belong to the model, not to its process: they go on where they were after a
+crash or an unload.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from server.engine.tally import ModelCounts
+
+PREFIX = "akash_llm_"
+MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+
+class Source(Protocol):
+    """Who knows: the core of a server."""
+
+    def counts(self) -> Sequence[tuple[str, ModelCounts]]:
+        """Every model that was asked for, by the name that it was first asked for with."""
+
+    @property
+    def memory_budget_bytes(self) -> int | None:
+        """What models may take together; None if nothing bounds it."""
+
+
+class ModelMetric(NamedTuple):
+    """A metric with the label `model`."""
+
+    name: str
+    kind: Literal["gauge", "counter"]
+    help: str
+    read: Callable[[ModelCounts], float]
+
+    @property
+    def full_name(self) -> str:
+        return PREFIX + self.name + ("_total" if self.kind == "counter" else "")
+
+
+METRICS: tuple[ModelMetric, ...] = (
+    ModelMetric("requests_running", "gauge", "requests in a slot", lambda c: c.stats.num_running),
+    ModelMetric("requests_waiting", "gauge", "requests without one", lambda c: c.stats.num_waiting),
+    ModelMetric(
+        "cache_cells_used", "gauge", "tokens in the cache", lambda c: c.stats.num_cells_used
+    ),
+    ModelMetric("cache_cells", "gauge", "tokens that fit into it", lambda c: c.stats.num_cells),
+    ModelMetric(
+        "parked_bytes",
+        "gauge",
+        "prefixes kept outside of the slots",
+        lambda c: c.stats.parked_bytes,
+    ),
+    ModelMetric("steps", "counter", "steps of the engine", lambda c: c.stats.num_steps),
+    ModelMetric(
+        "prompt_tokens",
+        "counter",
+        "tokens of prompts, cached ones too",
+        lambda c: c.stats.prompt_tokens,
+    ),
+    ModelMetric(
+        "cached_tokens",
+        "counter",
+        "those of them that need not be computed",
+        lambda c: c.stats.cached_tokens,
+    ),
+    ModelMetric("output_tokens", "counter", "tokens generated", lambda c: c.stats.output_tokens),
+    ModelMetric(
+        "shifted_tokens",
+        "counter",
+        "tokens dropped from full windows",
+        lambda c: c.stats.shifted_tokens,
+    ),
+    ModelMetric(
+        "preemptions",
+        "counter",
+        "requests that gave up their slot",
+        lambda c: c.stats.num_preempted,
+    ),
+    ModelMetric("parked", "counter", "prefixes moved out of a slot", lambda c: c.stats.num_parked),
+    ModelMetric(
+        "restored", "counter", "prefixes moved back into one", lambda c: c.stats.num_restored
+    ),
+    ModelMetric(
+        "drafted_tokens",
+        "counter",
+        "tokens guessed by speculation",
+        lambda c: c.stats.drafted_tokens,
+    ),
+    ModelMetric(
+        "accepted_tokens",
+        "counter",
+        "those of them that were right",
+        lambda c: c.stats.accepted_tokens,
+    ),
+    ModelMetric("model_loaded", "gauge", "1 while it is in memory", lambda c: c.is_loaded),
+    ModelMetric("model_memory_bytes", "gauge", "memory of its process", lambda c: c.memory_bytes),
+    ModelMetric("loads", "counter", "times it was loaded", lambda c: c.num_loads),
+    ModelMetric("load_seconds", "counter", "time that took", lambda c: c.load_ns / 1e9),
+    ModelMetric("load_failures", "counter", "loads that failed", lambda c: c.num_failed_loads),
+    ModelMetric(
+        "evictions", "counter", "unloads to make room for another model", lambda c: c.num_evictions
+    ),
+    ModelMetric(
+        "runner_crashes", "counter", "unexpected ends of its process", lambda c: c.num_crashes
+    ),
+    ModelMetric("runner_hangs", "counter", "those of them because it hung", lambda c: c.num_hung),
+    ModelMetric("runner_restarts", "counter", "starts after a crash", lambda c: c.num_restarts),
+    ModelMetric(
+        "requests_crashed",
+        "counter",
+        "requests ended by a crash",
+        lambda c: c.num_crashed_requests,
+    ),
+)
+_LOADED = ("models_loaded", "models in memory")
+_BUDGET = ("memory_budget_bytes", "what models may take together (`--memory`)")
+
+
+class Metrics:
+    """The registry of one server."""
+
+    def __init__(self, source: Source) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_ModelCollector(source))
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _ModelCollector(Collector):
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # otherwise the registry would collect once just to learn the names
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._source.counts()
+        for metric in METRICS:
+            yield _family(metric, counts)
+        loaded = sum(each.is_loaded for _, each in counts)
+        yield GaugeMetricFamily(PREFIX + _LOADED[0], _LOADED[1], value=loaded)
+        budget = self._source.memory_budget_bytes
+        if budget is not None:
+            yield GaugeMetricFamily(PREFIX + _BUDGET[0], _BUDGET[1], value=budget)
+
+
+def _family(metric: ModelMetric, counts: Sequence[tuple[str, ModelCounts]]) -> Metric:
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = kind(PREFIX + metric.name, metric.help, labels=["model"])
+    # A name may have had several files; its counters must not fall back to those of the last.
+    sums: defaultdict[str, float] = defaultdict(float)
+    for name, each in counts:
+        sums[name] += metric.read(each)
+    for name, value in sums.items():
+        family.add_metric([name], value)
+    return family
+
+
+def table() -> str:
+    """All metrics as a Markdown table, for the README."""
+    rows = [(each.full_name, each.kind, each.help, "`model`") for each in METRICS]
+    rows += [(PREFIX + name, "gauge", text, "") for name, text in (_LOADED, _BUDGET)]
+    lines = [f"| `{name}` | {kind} | {label} | {text} |" for name, kind, text, label in rows]
+    return "\n".join(["| metric | kind | label | meaning |", "|---|---|---|---|", *lines])

@@ -1,0 +1,130 @@
+"""How much memory models may take on this machine, and how much one will take: held against
+llama.cpp itself."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from server.engine import memory
+from server.engine.config import Attention, EngineConfig, WeightType
+from server.engine.requantizer import Requantizer
+from server.models.model_files import Adapter, ModelFiles
+from server.models.store import Store
+from tests.support.tiny_llama import write_tiny_llama
+from tests.support.tiny_lora import write_tiny_lora
+
+GIB = 1 << 30
+
+MEASURE = """
+import sys, msgspec, psutil
+from server.engine.config import EngineConfig
+from server.engine.llama import LlamaBackend
+backend = LlamaBackend(sys.argv[1], msgspec.json.decode(sys.argv[2], type=EngineConfig))
+print(psutil.Process().memory_info().rss)
+"""
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the cgroup's limit; the machine has 64 GiB."""
+    monkeypatch.setattr(memory, "_CGROUP_V2", tmp_path / "memory.max")
+    monkeypatch.setattr(memory, "_CGROUP_V1", tmp_path / "none")
+    machine = psutil.virtual_memory()._replace(total=64 * GIB)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
+    return tmp_path / "memory.max"
+
+
+@pytest.mark.parametrize(
+    ("limit", "budget"),
+    [
+        ("max\n", 64 * GIB - 64 * GIB // 10),
+        ("9223372036854771712\n", 64 * GIB - 64 * GIB // 10),
+        (f"{2 * GIB}\n", 2 * GIB - GIB // 2),
+        (f"{GIB // 2}\n", GIB // 4),
+        ("junk", 64 * GIB - 64 * GIB // 10),
+    ],
+)
+def test_the_budget_leaves_a_reserve(cgroup: Path, limit: str, budget: int) -> None:
+    cgroup.write_text(limit)
+    assert memory.default_budget() == budget
+
+
+def test_without_a_cgroup_the_machine_counts(cgroup: Path) -> None:
+    assert memory.default_budget() == 64 * GIB - 64 * GIB // 10
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> ModelFiles:
+    return ModelFiles(write_tiny_llama(tmp_path / "tiny.gguf"))
+
+
+def test_what_a_file_needs(tiny: ModelFiles, tmp_path: Path) -> None:
+    config = EngineConfig(context=256, parallel=1)
+    assert memory.needed(tiny, config) > tiny.weights.stat().st_size
+    tiny.weights.write_bytes(b"no model")
+    assert memory.needed(tiny, config) == 0
+    assert memory.needed(ModelFiles(tmp_path / "nowhere"), config) == 0
+
+
+def test_adapters_and_parked_conversations_are_counted(tiny: ModelFiles, tmp_path: Path) -> None:
+    lora = write_tiny_lora(tmp_path / "lora.gguf")
+    config = EngineConfig(context=256, parallel=1)
+    plain = memory.needed(tiny, config)
+    tuned = ModelFiles(tiny.weights, (Adapter(lora), Adapter(lora)))
+    assert memory.needed(tuned, config) == plain + 2 * lora.stat().st_size
+    parking = msgspec.structs.replace(config, parking_bytes=GIB)
+    assert memory.needed(tiny, parking) == plain + GIB
+    assert memory.needed(ModelFiles(tiny.weights, (Adapter(tmp_path / "none"),)), config) == 0
+
+
+def test_a_pool_and_smaller_types_need_less(tiny: ModelFiles) -> None:
+    config = EngineConfig(context=512, parallel=8)
+    pooled = msgspec.structs.replace(config, pool=1024)
+    quantized = msgspec.structs.replace(config, attention=Attention(keys="q8_0", values="q4_0"))
+    for other in (pooled, quantized):
+        assert memory.needed(tiny, other) < memory.needed(tiny, config)
+    # A pool that holds all requests is none.
+    assert memory.needed(tiny, msgspec.structs.replace(config, pool=4096)) == memory.needed(
+        tiny, config
+    )
+
+
+@pytest.mark.parametrize("kind", ["q8_0", "q4_0"])
+async def test_weights_that_are_rewritten_count_as_they_will_be(
+    tiny: ModelFiles, tmp_path: Path, kind: WeightType
+) -> None:
+    config = EngineConfig(context=256, parallel=1)
+    requantizer = Requantizer(tmp_path / "requantized", kind)
+    file_bytes = tiny.weights.stat().st_size
+    saved = memory.needed(tiny, config) - memory.needed(tiny, config, requantizer=requantizer)
+    made = (await requantizer.prepare(tiny)).weights.stat().st_size
+    assert 0.99 * made < file_bytes - saved < 1.2 * made
+    # Those that are it already stay as they are.
+    again = ModelFiles((await requantizer.prepare(tiny)).weights)
+    assert memory.needed(again, config, requantizer=requantizer) == memory.needed(again, config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        EngineConfig(context=512),
+        EngineConfig(context=4096),
+        EngineConfig(context=8192, pool=8192),
+        EngineConfig(context=8192, attention=Attention(keys="q8_0", values="q4_0")),
+    ],
+)
+def test_it_is_near_what_llama_cpp_takes(embedded_store: Path, config: EngineConfig) -> None:
+    files = Store(embedded_store).get("smollm2:135m").files()
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(files.weights), msgspec.json.encode(config).decode()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    measured = int(done.stdout)
+    assert 0.8 * measured < memory.needed(files, config) < 1.3 * measured

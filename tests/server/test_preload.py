@@ -1,0 +1,36 @@
+"""Readiness after the start: what becomes of a preloaded model is told as long as it lasts."""
+
+import os
+import signal
+from pathlib import Path
+
+from server.api.core import Core
+from server.durations import FOREVER
+from server.engine.config import EngineConfig
+from server.engine.restarts import RestartPolicy
+from server.engine.supervisor import Supervisor
+from server.models.store import Store
+from server.preload import Preloader, Readiness
+from tests.support.serving import write_gguf
+from tests.support.supervising import until
+
+
+async def test_a_model_that_keeps_crashing_is_red_with_the_reason(tmp_path: Path) -> None:
+    store = Store(tmp_path / "models")
+    store.add_file("m", write_gguf(tmp_path / "m.gguf"))
+    supervisor = Supervisor(
+        EngineConfig(backend="fake"), restarts=RestartPolicy(longest_s=600, most=1)
+    )
+    preloader = Preloader(Core(store, supervisor), ["m"], stock=None, keep_alive_s=FOREVER)
+    try:
+        assert await preloader.prepare() == Readiness("ready", {"m": "ready"})
+        [entry] = supervisor.loaded()
+        assert entry.pid is not None
+        os.kill(entry.pid, signal.SIGSEGV)
+        await until(lambda: preloader.readiness().status == "failed")
+        assert preloader.readiness().reason == (
+            "m: the model crashed 1 times in a row: the model runner was ended by SIGSEGV; "
+            "it is started again after 600 s"
+        )
+    finally:
+        await supervisor.close()
