@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NoReturn
 
 import psutil
@@ -51,6 +51,7 @@ from server.engine.messages import (
 from server.engine.progress import Progress, Reporter
 
 _RECEIVE_BYTES = 1 << 16
+_IDLE_S = 1.0
 
 _log = logging.getLogger("akash_llm.runner")
 
@@ -187,6 +188,16 @@ def _open_backend(load: Load, report: Progress) -> Backend:
     return LlamaBackend(load.path, load.config, load.adapters, report)
 
 
+def _wait(inbox: "SimpleQueue[Submit | Embed | Abort]", loop: Loop) -> Submit | Embed | Abort:
+    """The next message. When none comes for a while the books are checked: what contradicts
+    itself ends the process before a wrong answer does harm."""
+    try:
+        return inbox.get(timeout=_IDLE_S)
+    except Empty:
+        loop.check_integrity()
+        return inbox.get()
+
+
 def _serve(
     loop: Loop,
     embedder: Embedder,
@@ -198,9 +209,7 @@ def _serve(
     while True:
         pending = []
         if loop.is_idle and embedder.is_idle:
-            # Books that contradict each other end the process, before a wrong answer does harm.
-            loop.check_integrity()
-            pending.append(inbox.get())
+            pending.append(_wait(inbox, loop))
         while not inbox.empty():
             pending.append(inbox.get_nowait())
         for message in pending:
