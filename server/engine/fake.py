@@ -58,9 +58,10 @@ class FakeBackend:
         self.survives_failure = True
         self._cells: list[list[_Cell]] = [[] for _ in range(config.num_slots)]
         # Split memory, as in llama.cpp: what is copied is known at once, but the next decode
-        # copies it. `_held` is what each slot would compute with.
+        # copies it, and shifts after that. `_held` is what each slot would compute with.
         self._held: list[list[int]] = [[] for _ in range(config.num_slots)]
         self._pending_copies: list[tuple[int, int]] = []
+        self._pending_shifts: set[int] = set()
         self._rows: Sequence[Row] = ()
         self._read: dict[int, list[int]] = {}
         self.info = ModelInfo(
@@ -148,7 +149,7 @@ class FakeBackend:
         if any(cell in other for other in self._others(slot) for cell in moved):
             raise RuntimeError("shared cells would be shifted for others, too")
         del self._cells[slot][keep : keep + discard]
-        self._hold(slot)
+        self._pending_shifts.add(slot)
 
     def embed_shape(self) -> EmbedShape:
         return EMBED_SHAPE
@@ -189,6 +190,9 @@ class FakeBackend:
         for source, target in self._pending_copies:
             self._held[target] = list(self._held[source])
         self._pending_copies.clear()
+        for slot in self._pending_shifts:
+            self._hold(slot)
+        self._pending_shifts.clear()
         for slot, held in enumerate(self._held):
             known = self.cells(slot)
             if self.num_cells is None and held[: len(known)] != known:

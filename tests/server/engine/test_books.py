@@ -46,6 +46,8 @@ class World:
             needed=lambda files, _: SIZES[files.weights],
             restarts=RestartPolicy(first_s=0.01, longest_s=0.05, most=2),
         )
+        # Other tests have processes, too.
+        self._others = set(psutil.Process().children())
         self.streams: dict[Path, AsyncGenerator[object]] = {}
         self.waiting: list[asyncio.Task[str]] = []
 
@@ -89,14 +91,17 @@ class World:
         assert all(outcome == "x" or isinstance(outcome, allowed) for outcome in outcomes)
         self.check()
         await until(lambda: not self.is_moving())
-        processes = {child.pid for child in psutil.Process().children()}
+        processes = {child.pid for child in self._runners()}
         assert processes == {entry.pid for entry in self.supervisor.loaded()}
         await self.supervisor.close()
-        assert psutil.Process().children() == []
+        assert self._runners() == set()
 
     def is_moving(self) -> bool:
         loading = any(self.supervisor.state(path) is State.LOADING for path in SIZES)
-        return loading or len(psutil.Process().children()) != len(self.supervisor.loaded())
+        return loading or len(self._runners()) != len(self.supervisor.loaded())
+
+    def _runners(self) -> set[psutil.Process]:
+        return set(psutil.Process().children()) - self._others
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
