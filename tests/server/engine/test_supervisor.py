@@ -254,11 +254,12 @@ async def test_a_load_goes_on_when_everybody_has_left() -> None:
 
 
 async def test_closing_in_the_middle_of_a_load_leaves_nothing() -> None:
+    before = set(psutil.Process().children())
     supervisor = Supervisor(EngineConfig(backend="fake", fake=FakeCosts(load_s=20)))
     supervisor.start_loading(MODEL, keep_alive_s=FOREVER)
     await until(lambda: supervisor.progress(MODEL) > 0)
     await supervisor.close()
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= before
 
 
 async def _lease_ns(supervisor: Supervisor) -> int:
