@@ -177,7 +177,9 @@ class Loop:
         """The chunks of the next step, when there is space for all of them."""
         while True:
             num_decoding = self._scheduler.num_decoding
-            chunks = self._scheduler.schedule(self._pace.prompt_rows(num_decoding))
+            num_reading = self._scheduler.num_running - num_decoding
+            rows = self._pace.prompt_rows(num_decoding, num_reading)
+            chunks = self._scheduler.schedule(rows)
             missing = self._scheduler.num_missing_cells(chunks)
             if not missing or not self._reclaim(missing):
                 break

@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass, field
 
-# While streams run, prompts take up to this share of the time, so a stream keeps a fifth of
-# its speed and a prompt takes a quarter longer.
-PROMPT_SHARE = 0.8
+# While streams run, a step takes so much longer for prompts: a stream keeps a fifth of its
+# speed, and a prompt takes a quarter longer. More where more requests wait for their first
+# token than for their next.
+PROMPT_TIMES = 4
+
+# A stream may stop for so long where a prompt is read meanwhile: shorter steps only make both
+# take longer.
+LEAST_PROMPT_NS = 250 * 10**6
 
 # A step is not longer than this where it can be helped: it is as long as a cancelled
 # request may hold its slot where decoding cannot be interrupted, as on a GPU.
@@ -27,8 +32,9 @@ class Pace:
     _num_observed: int = 0
     _prompt_row_ns: float = 0.0
 
-    def prompt_rows(self, num_decoding: int) -> int:
-        """How many rows of prompts the next step may have beside so many streams."""
+    def prompt_rows(self, num_decoding: int, num_reading: int) -> int:
+        """How many rows of prompts the next step may have beside so many streams, when so
+        many prompts are being read."""
         if not self._prompt_row_ns:
             return min(self.batch, _UNMEASURED_ROWS)
         longest_ns = float(LONGEST_STEP_NS)
@@ -36,7 +42,8 @@ class Pace:
             decode_ns = self.decode_ns(num_decoding)
             if decode_ns is None:
                 return min(self.batch, _UNMEASURED_ROWS)
-            longest_ns = min(longest_ns, decode_ns * PROMPT_SHARE / (1 - PROMPT_SHARE))
+            times = PROMPT_TIMES * max(1.0, num_reading / num_decoding)
+            longest_ns = min(longest_ns, max(LEAST_PROMPT_NS, decode_ns * times))
         rows = int(longest_ns / self._prompt_row_ns)
         return min(self.batch, max(MIN_PROMPT_ROWS, rows))
 

@@ -17,9 +17,10 @@ ENVIRONMENT = {
     "GGML_NO_BACKTRACE": "1",
     # How often a thread looks before it sleeps at one of the thousand barriers of a step.
     # By default it looks for so long that two runners on the same cores take each other's
-    # time slices: a step of 8 streams took 1,200 ms instead of 64 (2 cores, 135M model).
-    # Alone it costs nothing that could be measured; 0 costs a factor of four.
-    "GOMP_SPINCOUNT": "500",
+    # time slices: a step of 8 streams took 1,200 ms instead of 64 (2 cores, 135M model), with
+    # this 94. Alone, 500 cost a tenth at one stream, more than this gains nothing, and 0
+    # costs a factor of four.
+    "GOMP_SPINCOUNT": "2000",
 }
 
 
