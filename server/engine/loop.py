@@ -37,7 +37,7 @@ class _Writer:
 
 
 class _Counts(msgspec.Struct):
-    """What has been done since the start: fields of `EngineStats`."""
+    """What has been done since the start: the last fields of `EngineStats`, in its order."""
 
     num_steps: int = 0
     prompt_tokens: int = 0
@@ -78,6 +78,7 @@ class Loop:
         self._speculation = Speculation(speculate if backend.can_rewind else "off", self._pace)
         self._writers: dict[int, _Writer] = {}
         self._counts = _Counts()
+        self._num_cells = backend.num_cells or len(self._slots) * backend.info.context
 
     @property
     def is_idle(self) -> bool:
@@ -241,9 +242,11 @@ class Loop:
         rows = [row for chunk in chunks for row in _rows(chunk)]
         num_decoding = sum(c.num_rows for c in chunks if c.sequence.is_decoding)
         prompts = [c.sequence.id for c in chunks if not c.sequence.is_decoding]
-        may_end = self._may_interrupt(chunks) and not has_shifted
         begun_ns = self._clock_ns()
-        with self._interrupts.may_end(prompts if may_end else ()):
+        if prompts and not has_shifted and self._may_interrupt(chunks):
+            with self._interrupts.may_end(prompts):
+                result = self._backend.decode(rows)
+        else:
             result = self._backend.decode(rows)
         self._was_interrupted = result is Decoded.INTERRUPTED
         self._mover.has_copied = self._mover.has_copied and result is Decoded.REFUSED
@@ -384,14 +387,14 @@ class Loop:
 
     def _stats(self) -> EngineStats:
         return EngineStats(
-            num_running=self._scheduler.num_running,
-            num_waiting=self._scheduler.num_waiting,
-            num_cells_used=self._slots.num_cells_used,
-            num_cells=self._backend.num_cells or len(self._slots) * self._backend.info.context,
-            parked_bytes=self._slots.parking.num_bytes,
-            num_parked=self._mover.num_parked,
-            num_restored=self._mover.num_restored,
-            **msgspec.structs.asdict(self._counts),
+            self._scheduler.num_running,
+            self._scheduler.num_waiting,
+            self._slots.num_cells_used,
+            self._num_cells,
+            self._slots.parking.num_bytes,
+            self._mover.num_parked,
+            self._mover.num_restored,
+            *msgspec.structs.astuple(self._counts),
         )
 
 

@@ -510,6 +510,7 @@ class EngineMachine(RuleBasedStateMachine):
     def interrupted_step(self) -> None:
         self.engine.backend.interrupt()
         self.engine.step()
+        self.engine.backend.arm()
 
     @invariant()
     def books_agree(self) -> None:
