@@ -36,13 +36,19 @@ def counters(text: str) -> dict[tuple[str, str], float]:
 
 
 @pytest.fixture
-def client(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[httpx2.Client]:
-    """Of a server with one model under two names."""
+def serving(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Serving]:
+    """A server with one model under two names."""
     store = Store(tmp_path / "models")
     store.add_file("m", write_gguf(tmp_path / "m.gguf"))
     store.add_file("alias", write_gguf(tmp_path / "m.gguf"))
     args = ["--models", str(store.root), "--memory", "1GiB"]
-    with Serving(tmp_path, free_port(), args=args) as server, server.client() as client:
+    with Serving(tmp_path, free_port(), args=args) as server:
+        yield server
+
+
+@pytest.fixture
+def client(serving: Serving) -> Iterator[httpx2.Client]:
+    with serving.client() as client:
         yield client
 
 
@@ -57,13 +63,8 @@ def scrape(client: httpx2.Client) -> str:
     return reply.text
 
 
-def kill_runner(client: httpx2.Client) -> None:
-    [runner] = [
-        child
-        for parent in psutil.Process().children()
-        for child in parent.children()
-        if "server.engine.runner" in child.cmdline()
-    ]
+def kill_runner(serving: Serving) -> None:
+    [runner] = psutil.Process(serving.process.pid).children()
     runner.send_signal(signal.SIGABRT)
     runner.wait(20)
 
@@ -87,12 +88,12 @@ def test_a_loaded_model(client: httpx2.Client) -> None:
     assert told["akash_llm_model_memory_bytes", "m:latest"] == shown["size"] > 0
 
 
-def test_counters_never_fall(client: httpx2.Client) -> None:
+def test_counters_never_fall(serving: Serving, client: httpx2.Client) -> None:
     seen = []
     for unloads in (False, True, False):
         generate(client)
         seen.append(counters(scrape(client)))
-        kill_runner(client)
+        kill_runner(serving)
         generate(client)
         seen.append(counters(scrape(client)))
         if unloads:
