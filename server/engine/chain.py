@@ -27,11 +27,6 @@ def _penalizes(sampling: Sampling) -> bool:
     )
 
 
-def looks_back(sampling: Sampling) -> bool:
-    """Whether the chain has to know what was said before, the prompt included."""
-    return _penalizes(sampling) or sampling.dry_multiplier > 0.0
-
-
 class _Builder:
     """Builds a llama.cpp sampler chain; every sampler added belongs to it."""
 

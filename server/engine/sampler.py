@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.engine.backend import RequestError, Sampled
-from server.engine.chain import Candidates, Chain, looks_back
+from server.engine.chain import Candidates, Chain
 from server.engine.grammar import Constraint
 from server.engine.llama_vocab import LlamaVocab
 from server.engine.nucleus import nucleus
@@ -46,7 +46,7 @@ class LlamaSampler:
             sampling.temperature <= 0
             and not sampling.ignore_eos
             and not sampling.logit_bias
-            and not looks_back(sampling)
+            and not self._chain.look_back
             and constraint is None
         )
         if self._chain.look_back:

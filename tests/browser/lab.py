@@ -4,7 +4,6 @@ import json
 import os
 import re
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_port
 from toolkit.preflight import find_browser
 
 CHROMIUM = find_browser()
@@ -46,7 +46,7 @@ class Lab:
 @contextmanager
 def running_lab(folder: Path, *, theme: str = "JupyterLab Light") -> Iterator[Lab]:
     """JupyterLab over `folder`, with a token, without news, ended with the block."""
-    token, port = secrets.token_hex(16), _free_port()
+    token, port = secrets.token_hex(16), free_port()
     home = folder.parent / f"{folder.name}-jupyter"
     settings = home / "settings"
     _write(settings / "@jupyterlab/apputils-extension/themes.jupyterlab-settings", {"theme": theme})
@@ -101,13 +101,6 @@ def notebook_with(source: Path, target: Path, parameters: dict[str, Any]) -> Non
     }
     book["cells"].insert(tagged[0] + 1, cell)
     target.write_text(json.dumps(book), encoding="utf-8")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _write(path: Path, content: object) -> None:
