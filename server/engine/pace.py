@@ -1,5 +1,6 @@
 """What a step costs, as measured, and so how many rows of prompts it may have."""
 
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
 # While streams run, a step takes so much longer for prompts: a stream keeps a fifth of its
@@ -29,6 +30,7 @@ class Pace:
     batch: int
     _decode_ns: dict[int, float] = field(default_factory=dict)
     _measured_at: dict[int, int] = field(default_factory=dict)
+    _measured_rows: list[int] = field(default_factory=list)
     _num_observed: int = 0
     _prompt_row_ns: float = 0.0
 
@@ -53,7 +55,9 @@ class Pace:
             return None
         if num_rows in self._decode_ns:
             return self._decode_ns[num_rows]
-        nearest = min(self._decode_ns, key=lambda rows: abs(rows - num_rows))
+        at = bisect_left(self._measured_rows, num_rows)
+        beside = self._measured_rows[max(at - 1, 0) : at + 1]
+        nearest = min(beside, key=lambda rows: abs(rows - num_rows))
         return self._decode_ns[nearest] * max(1.0, num_rows / nearest)
 
     def has_measured(self, num_rows: int) -> bool:
@@ -67,6 +71,8 @@ class Pace:
             is_known = self.has_measured(num_decode_rows)
             known = self._decode_ns[num_decode_rows] if is_known else float(duration_ns)
             self._num_observed += 1
+            if num_decode_rows not in self._decode_ns:
+                insort(self._measured_rows, num_decode_rows)
             self._measured_at[num_decode_rows] = self._num_observed
             self._decode_ns[num_decode_rows] = known + _WEIGHT * (duration_ns - known)
             return
