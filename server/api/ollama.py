@@ -10,13 +10,14 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from server import limits
-from server.api import gojson, ollama_embed, ollama_fields
+from server.api import functions, gojson, ollama_embed, ollama_fields
 from server.api import ollama_types as wire
 from server.api.body import read_body
-from server.api.core import ChatRequest, CompletionRequest, Core, Generation, require
+from server.api.core import Core, capabilities, require
 from server.api.dialect import Dialect
 from server.api.ollama_inventory import running, shown, tag
 from server.api.ollama_replies import ChatEncoder, GenerateEncoder, encode_error
+from server.api.requests import ChatRequest, CompletionRequest, Generation, Think
 from server.api.stream import reply, reply_with_events
 from server.auth import owner_of
 from server.chat.messages import SYSTEM, USER, Message
@@ -101,12 +102,14 @@ async def _generate(core: Core, body: wire.GenerateRequest, owner: str) -> ASGIA
         await core.unload(model)
         return reply(encoder.status("unload"))
     _check_raw(body)
-    _check_capabilities(model, body, "generate", suffix=body.suffix, images=body.images)
+    _check_capabilities(
+        model, body, "generate", suffix=body.suffix, images=body.images, thinks=ask.think
+    )
     generation = ask.generation(body, owner)
     if not body.prompt:
         await core.load(model, generation)
         return reply(encoder.status("load"))
-    request = _generate_request(model, body, generation)
+    request = _generate_request(model, body, ask.think, generation)
     if body.debug_render_only:
         return reply(encoder.rendered(await core.render(request)))
     return reply_with_events(core.run(request), encoder, stream=body.stream)
@@ -124,12 +127,18 @@ async def _chat(core: Core, body: wire.ChatRequest, owner: str) -> ASGIApp:
         await core.unload(model)
         return reply(encoder.status("unload"))
     images = [image for message in body.messages for image in message.images]
-    _check_capabilities(model, body, "chat", tools=body.tools, images=images)
+    _check_capabilities(model, body, "chat", tools=body.tools, images=images, thinks=ask.think)
     generation = ask.generation(body, owner)
     if not messages:
         await core.load(model, generation)
         return reply(encoder.status("load"))
-    request = ChatRequest(model=model, messages=messages, generation=generation)
+    request = ChatRequest(
+        model=model,
+        messages=messages,
+        tool_use=functions.tool_use(body.tools, body.tool_choice),
+        think=ask.think,
+        generation=generation,
+    )
     if body.debug_render_only:
         return reply(encoder.rendered(await core.render(request)))
     return reply_with_events(core.run(request), encoder, stream=body.stream)
@@ -140,7 +149,7 @@ class _Ask:
     looked at before the model is, options and format after."""
 
     def __init__(self, body: wire.GenerationRequest) -> None:
-        ollama_fields.think(body.think)
+        self.think = ollama_fields.think(body.think)
         self.keep_alive_s = ollama_fields.keep_alive(body.keep_alive)
         self.top_logprobs = ollama_fields.top_logprobs(body.logprobs, body.top_logprobs)
 
@@ -175,11 +184,12 @@ def _check_capabilities(
     tools: Sequence[Any] = (),
     images: Sequence[str] = (),
     suffix: str = "",
+    thinks: Think = None,
 ) -> None:
     """Raise `Unsupported` for what the model cannot do."""
     needs = {"tools": tools, "insert": suffix, "vision": images}
     require(model, body.model, verb, *(name for name, value in needs.items() if value))
-    if ollama_fields.think(body.think) and "thinking" not in model.capabilities:
+    if thinks and "thinking" not in capabilities(model):
         raise Unsupported(f"{go_quote(body.model)} does not support thinking")
 
 
@@ -196,20 +206,21 @@ def _message(message: wire.Message) -> Message:
 
 
 def _generate_request(
-    model: StoredModel, body: wire.GenerateRequest, generation: Generation
+    model: StoredModel, body: wire.GenerateRequest, think: Think, generation: Generation
 ) -> ChatRequest | CompletionRequest:
     """A prompt is a conversation of one message, with its own system text if it has one,
     unless it is raw or a gap is to be filled."""
     if body.raw or body.suffix:
         suffix = "" if body.raw else body.suffix
         return CompletionRequest(
-            model=model, text=body.prompt, suffix=suffix, generation=generation
+            model=model, prompt=body.prompt, suffix=suffix, generation=generation
         )
     system = (Message(role=SYSTEM, content=body.system),) if body.system else ()
     user = Message(role=USER, content=body.prompt, images=ollama_fields.images(body.images))
     return ChatRequest(
         model=model,
         messages=(*system, user),
+        think=think,
         generation=generation,
         before=None if body.context is None else tuple(body.context),
     )

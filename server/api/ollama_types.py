@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from server.api.functions import ToolDefinition
 from server.models.stored import Details
 
 
@@ -55,7 +56,8 @@ class ChatRequest(GenerationRequest, kw_only=True):
     """POST /api/chat"""
 
     messages: list[Message] = []
-    tools: list[Any] = []
+    tools: list[ToolDefinition] = []
+    tool_choice: Any = None
 
 
 class EmbedRequest(msgspec.Struct, kw_only=True):
@@ -119,6 +121,7 @@ class Generated(msgspec.Struct, kw_only=True, omit_defaults=True):
     model: str
     created_at: str
     response: str
+    thinking: str = ""
     done: bool
     done_reason: str = ""
     context: list[int] = []
@@ -134,11 +137,28 @@ class Generated(msgspec.Struct, kw_only=True, omit_defaults=True):
     shifted: int = 0
 
 
+class CalledFunction(msgspec.Struct, kw_only=True):
+    """`function` of a call."""
+
+    index: int
+    name: str
+    arguments: dict[str, Any]
+
+
+class ToolCall(msgspec.Struct, kw_only=True):
+    """A call in a reply."""
+
+    id: str
+    function: CalledFunction
+
+
 class Reply(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The message in a reply of /api/chat."""
 
     role: str
     content: str
+    thinking: str = ""
+    tool_calls: list[ToolCall] = []
 
 
 class Chatted(msgspec.Struct, kw_only=True, omit_defaults=True):

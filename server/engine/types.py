@@ -76,7 +76,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     token's and the n best. `num_keep` and `shift` say what happens when the context
     is full while generating: drop the older half behind the first `num_keep`
     tokens, or end with `length`. `owner` is the name of the key, for fairness.
-    `context` is the window of this request in tokens, at most the model's.
+    `context` is the window of this request in tokens, at most the model's. `markers` are
+    texts of control tokens that are written out where the model says them; all others
+    are left out of the text.
     """
 
     tokens: Sequence[int]
@@ -89,6 +91,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     shift: bool = True
     context: int | None = None
     owner: str = ""
+    markers: tuple[str, ...] = ()
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
