@@ -12,6 +12,12 @@ from server.api.functions import ToolDefinition
 from server.models.stored import Details
 
 
+class Error(msgspec.Struct, kw_only=True):
+    """What a failure says."""
+
+    error: str
+
+
 class Message(msgspec.Struct, kw_only=True):
     """A message in a request."""
 
@@ -229,6 +235,18 @@ class Tag(msgspec.Struct, kw_only=True, omit_defaults=True):
     problem: str = ""
 
 
+class Tags(msgspec.Struct, kw_only=True):
+    """The reply of /api/tags."""
+
+    models: list[Tag]
+
+
+class Version(msgspec.Struct, kw_only=True):
+    """The reply of /api/version."""
+
+    version: str
+
+
 class Running(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An item of /api/ps. The last four are ours: requests that are being answered, that
     wait, and that can be answered at once; the type of the weights if it is not the file's."""
@@ -245,6 +263,12 @@ class Running(msgspec.Struct, kw_only=True, omit_defaults=True):
     num_waiting: int
     parallel: int
     requantized: str = ""
+
+
+class Processes(msgspec.Struct, kw_only=True):
+    """The reply of /api/ps."""
+
+    models: list[Running]
 
 
 class Shown(msgspec.Struct, kw_only=True, omit_defaults=True):
