@@ -15,15 +15,15 @@ class Described:
     """The bodies of a route, as types that msgspec reads and writes.
 
     `reply` None with `reply_type` None is an empty body, `str` with another type a text.
-    `stream` is one object of a stream (a union, if there are several kinds), `stream_type`
-    how they are framed. `statuses` are further ones that are no error, with their meaning.
+    `stream` are the kinds of objects in a stream, `stream_type` how they are framed.
+    `statuses` are further ones that are no error, with their meaning.
     """
 
     summary: str
     request: Any = None
     reply: Any = None
     reply_type: str | None = JSON_TYPE
-    stream: Any = None
+    stream: tuple[Any, ...] = ()
     stream_type: str = NDJSON_TYPE
     statuses: Mapping[int, str] = field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -30,7 +31,7 @@ table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0; vertical-a
 <code>Authorization: Bearer KEY</code> or <code>x-api-key</code>.</p>
 {% for path, operations in paths.items() %}{% for method, operation in operations.items() %}
 <h2 id="{{ operation.operationId }}">{{ method | upper }} {{ path }}</h2>
-<p>{{ operation.summary }}{% if operation["x-scope"] %} (scope {{ operation["x-scope"] }})
+<p>{{ operation.summary }}{% if operation.get("x-scope") %} (scope {{ operation["x-scope"] }})
 {%- else %} (open){% endif %}.</p>
 {% for name, schema in bodies(operation) %}
 <details><summary>{{ name }}</summary><pre>{{ schema }}</pre></details>
@@ -47,18 +48,23 @@ table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0; vertical-a
 def handlers(
     documented: Sequence[HTTPRouteHandler], dialects: Sequence[Dialect], version: str
 ) -> Sequence[HTTPRouteHandler]:
-    """The two routes, for the document of these handlers."""
-    document = openapi.document(documented, dialects, version)
-    encoded = msgspec.json.encode(document)
-    page = _page(document).encode()
+    """The two routes, for the document of these handlers. It is made when it is asked for."""
+
+    @cache
+    def document() -> dict[str, Any]:
+        return openapi.document(documented, dialects, version)
+
+    @cache
+    def page() -> bytes:
+        return _page(document()).encode()
 
     @get("/openapi.json", opt={"scope": Scope.READ})
     async def machine() -> ASGIApp:
-        return reply(encoded, media_type="application/json")
+        return reply(msgspec.json.encode(document()), media_type="application/json")
 
     @get("/docs", opt={"scope": Scope.READ})
     async def human() -> ASGIApp:
-        return reply(page, media_type="text/html; charset=utf-8")
+        return reply(page(), media_type="text/html; charset=utf-8")
 
     return [machine, human]
 

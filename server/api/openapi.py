@@ -63,7 +63,7 @@ def _schemas(
 ) -> tuple[dict[Any, Any], dict[str, Any]]:
     """A schema for each type by the type, and the components that they refer to."""
     requests = {d.request: None for d in routes if d.request is not None}
-    replies = {t: None for d in routes for t in (d.reply, d.stream) if t not in (None, str)}
+    replies = {t: None for d in routes for t in (d.reply, *d.stream) if t not in (None, str)}
     replies |= {dialect.error: None for dialect in dialects}
     types = [*replies, *requests]
     found, components = msgspec.json.schema_components(types, ref_template=_TEMPLATE)
@@ -120,9 +120,10 @@ def _content(described: Described, refs: dict[Any, Any]) -> dict[str, Any]:
         is_text = described.reply is str
         schema = {"type": "string"} if is_text else refs[described.reply]
         content[described.reply_type] = {"schema": schema}
-    if described.stream is not None:
+    if described.stream:
         # One object a line, or in the data of an event: no schema can say so.
-        content[described.stream_type] = {"x-item-schema": refs[described.stream]}
+        kinds = [refs[kind] for kind in described.stream]
+        content[described.stream_type] = {"x-item-schema": {"anyOf": kinds}}
     return {"content": content} if content else {}
 
 
