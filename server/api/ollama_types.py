@@ -4,12 +4,25 @@ A field with a default is left out when it has that value (Go's `omitempty`). Th
 names of the request structs are Ollama's: they appear in its error texts.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from server.api.functions import ToolDefinition
 from server.models.stored import Details
+
+
+def _shown(*kinds: dict[str, Any]) -> msgspec.Meta:
+    """What the document says of a field that is read by hand."""
+    return msgspec.Meta(extra_json_schema={"anyOf": [*kinds, {"type": "null"}]})
+
+
+_TEXT, _NUMBER, _OBJECT = {"type": "string"}, {"type": "number"}, {"type": "object"}
+KeepAlive = Annotated[Any, _shown(_NUMBER, _TEXT)]
+Format = Annotated[Any, _shown({"enum": ["", "json"]}, _OBJECT)]
+ThinkField = Annotated[Any, _shown({"type": "boolean"}, {"enum": ["high", "medium", "low", "max"]})]
+Inputs = Annotated[Any, _shown(_TEXT, {"type": "array", "items": _TEXT})]
+ToolChoice = Annotated[Any, _shown({"enum": ["auto", "none", "required"]}, _OBJECT)]
 
 
 class Error(msgspec.Struct, kw_only=True):
@@ -35,10 +48,10 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
 
     model: str = ""
     stream: bool = True
-    format: Any = None
-    keep_alive: Any = None
+    format: Format = None
+    keep_alive: KeepAlive = None
     options: dict[str, Any] = {}
-    think: Any = None
+    think: ThinkField = None
     truncate: bool = True
     shift: bool = True
     logprobs: bool = False
@@ -63,15 +76,15 @@ class ChatRequest(GenerationRequest, kw_only=True):
 
     messages: list[Message] = []
     tools: list[ToolDefinition] = []
-    tool_choice: Any = None
+    tool_choice: ToolChoice = None
 
 
 class EmbedRequest(msgspec.Struct, kw_only=True):
     """POST /api/embed"""
 
     model: str = ""
-    input: Any = None
-    keep_alive: Any = None
+    input: Inputs = None
+    keep_alive: KeepAlive = None
     truncate: bool = True
     dimensions: int = 0
     options: dict[str, Any] = {}
@@ -82,7 +95,7 @@ class EmbeddingRequest(msgspec.Struct, kw_only=True):
 
     model: str = ""
     prompt: str = ""
-    keep_alive: Any = None
+    keep_alive: KeepAlive = None
     options: dict[str, Any] = {}
 
 
