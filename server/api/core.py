@@ -16,7 +16,8 @@ from server import limits
 from server.api import prompt
 from server.api.options import Options, Resolved, parse_ollama, resolve
 from server.api.prompt import Prompt, Window
-from server.chat.messages import Message, assemble
+from server.chat.messages import Conversation, Message, assemble
+from server.chat.renderer import Renderer
 from server.engine import types as engine
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
 from server.engine.tally import ModelCounts
@@ -143,9 +144,10 @@ class Served(msgspec.Struct, frozen=True):
 class Core:
     """The store and the engine behind all dialects."""
 
-    def __init__(self, store: Store, supervisor: Supervisor) -> None:
+    def __init__(self, store: Store, supervisor: Supervisor, renderer: Renderer) -> None:
         self._store = store
         self._supervisor = supervisor
+        self._renderer = renderer
         self._last_names: dict[ModelFiles, StoredModel] = {}
         self._first_names: dict[ModelFiles, str] = {}
 
@@ -214,7 +216,7 @@ class Core:
         """The text of a prompt as the template makes it, without generating anything."""
         _options(request.model, request.generation)
         async with self._use(request.model, request.generation) as lease:
-            segments = await _segments(request, lease.model.info)
+            segments = await self._segments(request, lease.model.info)
             return "".join(segment.text for segment in segments)
 
     def run(self, request: ChatRequest | CompletionRequest) -> Events:
@@ -229,7 +231,10 @@ class Core:
 
         async def make(model: LoadedModel, window: Window) -> Prompt:
             before = request.before or ()
-            return await prompt.from_chat(model, _conversation(request), window, before=before)
+            conversation = _conversation(request)
+            return await prompt.from_chat(
+                self._renderer, model, conversation, window, before=before
+            )
 
         return self._run(request.model, request.generation, make)
 
@@ -237,7 +242,7 @@ class Core:
         """`run` for a text."""
 
         async def make(model: LoadedModel, window: Window) -> Prompt:
-            segments = await _segments(request, model.info)
+            segments = await self._segments(request, model.info)
             return await prompt.from_segments(model, segments, window)
 
         return self._run(request.model, request.generation, make)
@@ -300,6 +305,15 @@ class Core:
                     if piece.text or piece.logprobs:
                         yield Delta(piece.text, piece.logprobs)
 
+    async def _segments(
+        self, request: ChatRequest | CompletionRequest, info: ModelInfo
+    ) -> Sequence[Segment]:
+        if isinstance(request, ChatRequest):
+            return await prompt.chat_segments(self._renderer, info, _conversation(request))
+        if request.suffix:
+            return prompt.gap_segments(info, request.text, request.suffix)
+        return [Segment(request.text)]
+
     @asynccontextmanager
     async def _use(self, model: StoredModel, generation: Generation) -> AsyncIterator[Lease]:
         files = model.files()
@@ -331,21 +345,15 @@ def _options(model: StoredModel, generation: Generation) -> Resolved:
     return resolve(own, generation.options)
 
 
-async def _segments(request: ChatRequest | CompletionRequest, info: ModelInfo) -> Sequence[Segment]:
-    if isinstance(request, ChatRequest):
-        return await prompt.chat_segments(info, _conversation(request))
-    if request.suffix:
-        return prompt.gap_segments(info, request.text, request.suffix)
-    return [Segment(request.text)]
-
-
-def _conversation(request: ChatRequest) -> tuple[Message, ...]:
+def _conversation(request: ChatRequest) -> Conversation:
     stored = request.model
     examples = () if request.before is not None else stored.messages
-    return assemble(
-        request.messages,
-        system=stored.system or "",
-        examples=[Message(role=m.role, content=m.content) for m in examples],
+    return Conversation(
+        messages=assemble(
+            request.messages,
+            system=stored.system or "",
+            examples=[Message(role=m.role, content=m.content) for m in examples],
+        )
     )
 
 
