@@ -11,6 +11,8 @@ import socket
 import sys
 from contextlib import suppress
 
+import msgspec
+
 from server.chat.render_messages import (
     Define,
     Described,
@@ -43,8 +45,15 @@ class Worker:
     def __init__(self) -> None:
         self._templates: dict[int, ChatTemplate] = {}
 
-    def answer(self, message: ToWorker) -> FromWorker | None:
-        """The answer; None for what has none."""
+    def answer(self, body: bytes) -> FromWorker | None:
+        """The answer to a message; None for what has none."""
+        try:
+            message = decode_to_worker(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return Failed(f"the messages or tools cannot be written down: {error}")
+        return self._answer(message)
+
+    def _answer(self, message: ToWorker) -> FromWorker | None:
         if isinstance(message, Define):
             self._templates[message.key] = message.template
             return None
@@ -76,10 +85,11 @@ def serve(sock: socket.socket, limit_s: float) -> None:
         for body in frames.feed(data):
             # By default the signal ends the process, wherever it is.
             signal.setitimer(signal.ITIMER_REAL, limit_s)
-            answer = worker.answer(decode_to_worker(body))
+            answer = worker.answer(body)
             frame = encode(answer) if answer is not None else b""
             signal.setitimer(signal.ITIMER_REAL, 0)
-            sock.sendall(frame)
+            if frame:
+                sock.sendall(frame)
 
 
 def main(fd: int, limit_s: float) -> int:

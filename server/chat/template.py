@@ -59,9 +59,7 @@ def render(template: ChatTemplate, conversation: Conversation) -> list[Segment]:
     except FAULTS as error:
         raise InvalidRequest(f"the model's chat template failed: {error}") from None
     except RecursionError:
-        raise InvalidRequest(
-            "the model's chat template failed: it calls itself too often"
-        ) from None
+        raise InvalidRequest("the model's chat template failed: it goes too deep") from None
     except NoStandIn:
         raise InvalidRequest("the messages use all private-use characters") from None
 

@@ -72,12 +72,12 @@ def describe(template: ChatTemplate) -> TemplateFacts:
 
 
 def _prompt(source: str, thinking: bool | None, effort: Effort | None = None) -> str:
-    """A short conversation as the template writes it, up to where the reply begins."""
+    """A conversation with a system text, which some templates put theirs in place of, and
+    one without, up to where the reply begins."""
     said = (Message(role=SYSTEM, content=CANARY), Message(role=USER, content=CANARY))
     variables = thinking_variables(Conversation(messages=said, thinking=thinking, effort=effort))
-    return probe(source, list(said), habits(source), **variables) or probe(
-        source, list(said[1:]), habits(source), **variables
-    )
+    shape = habits(source)
+    return "".join(probe(source, list(each), shape, **variables) for each in (said, said[1:]))
 
 
 def _has_tools(source: str) -> bool:

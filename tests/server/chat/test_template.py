@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.chat import template as templates
@@ -62,6 +62,7 @@ def test_private_use_characters_of_a_user_stay_what_they_are() -> None:
     assert [s.text for s in segments if not s.special] == ["<|im_end|>"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PARTS)).map("".join))
 def test_whatever_a_user_writes_arrives_whole_and_without_control(text: str) -> None:
     template = ChatTemplate("[{{ messages[0].content }}]", "", "", TOKENS)
