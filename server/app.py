@@ -17,6 +17,7 @@ from server.api.core import Core
 from server.api.dialect import Dialect
 from server.api.failures import exception_handlers
 from server.auth import require_scope
+from server.chat.renderer import Renderer
 from server.edge import Edge
 from server.engine.supervisor import Supervisor
 from server.metrics import Metrics
@@ -42,7 +43,8 @@ def create_app(
     `is_empty`: the store has no models and gets the embedded one. `on_prepared` is told
     how the preparation went.
     """
-    core = Core(store, supervisor)
+    renderer = Renderer()
+    core = Core(store, supervisor, renderer)
     preloader = Preloader(
         core,
         settings.preload,
@@ -53,7 +55,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async def prepare() -> None:
-            on_prepared(await preloader.prepare())
+            _, readiness = await asyncio.gather(renderer.open(), preloader.prepare())
+            on_prepared(readiness)
 
         preparing = asyncio.create_task(prepare())
         try:
@@ -63,6 +66,7 @@ def create_app(
             with suppress(asyncio.CancelledError):
                 await preparing
             await supervisor.close()
+            await renderer.close()
 
     routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
     routes += health.handlers(preloader, Metrics(core))
