@@ -29,10 +29,11 @@ from server.models.files import (
 from server.models.ggml import BLOCKS
 from server.models.gguf import GGUFHeader, Tensor, read_header
 from server.models.model_files import ModelFiles
+from server.models.splits import read_whole, whole_header
 
 _log = logging.getLogger("akash_llm.requantize")
 
-_BLOB = re.compile(r"sha256-([0-9a-f]{64})")
+_BLOB = re.compile(r"sha256-([0-9a-f]{64})(-00001-of-\d{5}\.gguf)?")
 _BLOCKS = {block.name: block for block in BLOCKS.values()}
 _IN_8_BITS = ("output.weight", "token_embd.weight", "per_layer_token_embd.weight")
 
@@ -76,7 +77,7 @@ class Requantizer:
         Raises `ModelUnusable`."""
         if not self.type_for(header):
             return header.file_size
-        return self._size(read_header(weights, whole=True))
+        return self._size(read_whole(weights))
 
     async def prepare(self, files: ModelFiles) -> ModelFiles:
         """The same model with the weights to load; makes them if that was not done before.
@@ -85,7 +86,7 @@ class Requantizer:
         `StorageFull`, `LoadFailed`, or `ServerError` if the folder cannot be written to.
         """
         source = files.weights
-        header = await asyncio.to_thread(read_header, source)
+        header = await asyncio.to_thread(whole_header, source, read_header)
         if not self.type_for(header):
             _log.info("the weights are %s already", self._level)
             return files
@@ -111,7 +112,7 @@ class Requantizer:
             await lock.release()
 
     async def _make_locked(self, source: Path, target: Path) -> None:
-        header = await asyncio.to_thread(read_header, source, whole=True)
+        header = await asyncio.to_thread(read_whole, source)
         await asyncio.to_thread(self._make_room, header, target)
         part = target.with_suffix(".part")
         begun_s = time.monotonic()
