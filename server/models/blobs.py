@@ -37,7 +37,7 @@ class Writer:
     """A draft that is being written, hashed on the way."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
-        self._path = path
+        self.path = path
         self._file = file
         self._sha256 = hashlib.sha256()
         self.written = 0
@@ -52,7 +52,7 @@ class Writer:
         """Bring the bytes to disk; nothing is written after that. Raises `OSError`."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        return Draft(self._path, f"sha256:{self._sha256.hexdigest()}", self.written)
+        return Draft(self.path, f"sha256:{self._sha256.hexdigest()}", self.written)
 
 
 class Blobs:

@@ -63,6 +63,8 @@ def ordered(headers: Sequence[GGUFHeader]) -> list[int]:
     Raises `ModelUnusable` unless they are the whole of one split model.
     """
     count = len(headers)
+    if count == 1 and num_parts(headers[0]) == 1:
+        return [0]
     numbers = [header.number("split.no") for header in headers]
     if any(num_parts(header) != count for header in headers) or set(numbers) != set(range(count)):
         raise ModelUnusable(

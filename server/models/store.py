@@ -101,6 +101,11 @@ class Store:
                 return self._read(path)
         raise _not_found(name)
 
+    def spelled(self, name: ModelName) -> ModelName:
+        """The name as it is spelled here, if there is a model of that name."""
+        path = self._find(name)
+        return ModelName(*path.parts[-4:]) if path else name
+
     def manifest(self, name: ModelName | str) -> Manifest:
         """What a model is made of. Raises `ModelNotFound`, and `ModelUnusable` if it cannot
         be read."""
@@ -117,6 +122,10 @@ class Store:
     def header(self, weights: Path) -> GGUFHeader:
         """The header of weights, remembered if it was read before. Raises `ModelUnusable`."""
         return splits.whole_header(weights, self._headers.read)
+
+    def blob_header(self, path: Path) -> GGUFHeader:
+        """The header of a single file of the store, remembered as well."""
+        return self._headers.read(path)
 
     def add_file(
         self,

@@ -37,17 +37,15 @@ async def upload(
         return False
     if size > max_bytes:
         raise _too_large(max_bytes)
-    with storage_errors(store.root):
-        await asyncio.to_thread(store.private_folder)
-        async with locks.shared(store.writers_lock):
-            with store.blobs.writer(size) as writer:
-                await _write(writer, chunks, max_bytes)
+    await asyncio.to_thread(store.private_folder)
+    async with locks.shared(store.writers_lock):
+        with store.blobs.writer(size) as writer:
+            await _write(writer, chunks, max_bytes)
+            with storage_errors(store.root):
                 draft = await asyncio.to_thread(writer.finish)
-                if draft.digest != digest:
-                    raise InvalidRequest(
-                        f'digest mismatch, expected "{digest}", got "{draft.digest}"'
-                    )
-                await asyncio.to_thread(store.blobs.place, draft)
+            if draft.digest != digest:
+                raise InvalidRequest(f'digest mismatch, expected "{digest}", got "{draft.digest}"')
+            await asyncio.to_thread(store.blobs.place, draft)
     return True
 
 
@@ -59,9 +57,14 @@ async def _write(writer: Writer, chunks: AsyncIterable[bytes], max_bytes: int) -
         if writer.written + len(waiting) > max_bytes:
             raise _too_large(max_bytes)
         if len(waiting) >= CHUNK_BYTES:
-            await asyncio.to_thread(writer.write, bytes(waiting))
+            await _append(writer, waiting)
             waiting.clear()
-    await asyncio.to_thread(writer.write, bytes(waiting))
+    await _append(writer, waiting)
+
+
+async def _append(writer: Writer, data: bytearray) -> None:
+    with storage_errors(writer.path.parent):
+        await asyncio.to_thread(writer.write, bytes(data))
 
 
 def _too_large(max_bytes: int) -> PayloadTooLarge:
