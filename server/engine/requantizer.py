@@ -160,8 +160,8 @@ class Requantizer:
 
     async def _rewrite(self, source: Path, part: Path, header: GGUFHeader) -> None:
         _log.info("requantizing weights from %s to %s", header.quantization_level, self._level)
-        patience_s = _PATIENCE_S + header.file_size / _SLOWEST_BYTES_PER_S
-        code, reason = await _run(
+        patience_s = patience_for(header.file_size)
+        code, reason = await run_module(
             *("server.engine.quantize", str(source), str(part), self._kind, str(self._threads)),
             patience_s=patience_s,
         )
@@ -184,8 +184,14 @@ class Requantizer:
         return header
 
 
-async def _run(module: str, *args: str, patience_s: float) -> tuple[int, str]:
-    """Run a module in a process; its exit code and what it printed. Cancelling kills it."""
+def patience_for(size: int) -> float:
+    """Seconds after which rewriting so many bytes is given up."""
+    return _PATIENCE_S + size / _SLOWEST_BYTES_PER_S
+
+
+async def run_module(module: str, *args: str, patience_s: float) -> tuple[int, str]:
+    """Run a module in a process; its exit code and what it printed. Cancelling kills it, and so
+    does waiting for longer than `patience_s`."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *args),
         stdin=asyncio.subprocess.PIPE,  # when it closes, the process knows that it is alone

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import filelock
 import msgspec
 
-from server.models.files import check_space, storage_errors, sync_folder
+from server.models.files import check_space, read_chunks, storage_errors, sync_folder
 
 DRAFT_PREFIX = "draft-"
 
@@ -53,6 +53,18 @@ class Writer:
         self._file.flush()
         os.fsync(self._file.fileno())
         return Draft(self.path, f"sha256:{self._sha256.hexdigest()}", self.written)
+
+    def rewritten(self) -> Draft:
+        """The draft as another process wrote it, by its path. Raises `OSError`."""
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        sha256 = hashlib.sha256()
+        for chunk in read_chunks(self.path):
+            sha256.update(chunk)
+        return Draft(self.path, f"sha256:{sha256.hexdigest()}", self.path.stat().st_size)
 
 
 class Blobs:

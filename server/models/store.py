@@ -13,7 +13,7 @@ change, copying weights does not. All of it blocks on the disk.
 """
 
 import builtins
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,13 @@ class Store:
             with suppress(FileNotFoundError):  # removed a moment ago
                 return self._read(path)
         raise _not_found(name)
+
+    def link(self, parts: Sequence[Path]) -> Path:
+        """A path that weights in several files can be loaded from, given in their order.
+
+        Raises `ModelUnusable` if the store cannot be written to.
+        """
+        return splits.linked(self._links, parts)
 
     def spelled(self, name: ModelName) -> ModelName:
         """The name as it is spelled here, if there is a model of that name."""

@@ -1,7 +1,6 @@
 """Debian's docker-registry on loopback, and models that are pushed into it."""
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -44,11 +43,9 @@ class ImageRegistry:
         self._client = httpx2.Client(base_url=self.url, timeout=30, trust_env=False)
 
     def __enter__(self) -> Self:
-        program = shutil.which(PROGRAM)
-        assert program, f"{PROGRAM} is not installed: see system-packages.txt"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [program, "serve", str(self._config)], stdout=log, stderr=log
+                [PROGRAM, "serve", str(self._config)], stdout=log, stderr=log
             )
         try:
             self._wait_until_ready()

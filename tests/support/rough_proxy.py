@@ -63,7 +63,7 @@ class RoughProxy:
         """Listen while the context is open."""
         self._connections: set[asyncio.Task[None]] = set()
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.host = "127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+        self.host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self.url = f"http://{self.host}"
         try:
             yield

@@ -154,7 +154,7 @@ async def test_only_registries_of_the_list_are_asked(puller: Puller, store: Stor
 
 async def test_model_that_is_not_there(puller: Puller, proxy: RoughProxy, store: Store) -> None:
     seen = []
-    with pytest.raises(NotFound, match="^pull model manifest: file does not exist$"):
+    with pytest.raises(NotFound, match=r"^pull model manifest: file does not exist$"):
         async for step in puller.pull(f"{proxy.host}/library/none"):
             seen.append(step)
     assert seen == [Progress("pulling manifest")]
