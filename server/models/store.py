@@ -215,22 +215,24 @@ class Store:
                 num_dropped = self._drop_unused(old | new)
             return num_dropped > 0
 
-    def copy(self, source: ModelName, destination: ModelName) -> None:
+    def copy(self, source: str, destination: str) -> None:
         """Give a model another name as well; a model that had it is replaced.
 
-        Raises `ModelNotFound` in Ollama's words.
+        Raises `InvalidModelName` and `ModelNotFound` in Ollama's words.
         """
-        path = self._find(source)
-        if path is None:
-            raise ModelNotFound(f'model "{source.display()}" not found', hint=_LIST_HINT)
-        if source.same_as(destination):
+        old, new = _named("source", source), _named("destination", destination)
+        path = self._find(old)
+        if path is not None and old.same_as(new):
             return
         try:
-            self.commit(destination, path.read_bytes())
+            if path is not None:
+                self.commit(new, path.read_bytes())
+                return
         except FileNotFoundError:  # removed a moment ago
-            raise ModelNotFound(f'model "{source.display()}" not found', hint=_LIST_HINT) from None
+            pass
         except ValueError as error:
-            raise ModelUnusable(f"{source.display()} cannot be copied: {error}") from None
+            raise ModelUnusable(f"{old.display()} cannot be copied: {error}") from None
+        raise ModelNotFound(f'model "{source}" not found', hint=_LIST_HINT)
 
     def remove(self, name: ModelName | str) -> None:
         """Remove a model and the blobs that no other model uses. Raises `ModelNotFound`."""
@@ -368,6 +370,13 @@ class Store:
 
 def _parsed(name: ModelName | str) -> ModelName:
     return ModelName.parse(name) if isinstance(name, str) else name
+
+
+def _named(what: str, text: str) -> ModelName:
+    try:
+        return ModelName.parse(text)
+    except InvalidModelName as error:
+        raise InvalidModelName(f'{what} "{text[:100]}" is invalid', hint=error.hint) from None
 
 
 def _name_of(path: Path) -> ModelName | None:
