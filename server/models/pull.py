@@ -80,13 +80,19 @@ class Puller:
             async for step in steps:
                 yield step
 
+    def name_of(self, source: str) -> ModelName:
+        """What a model is called after it was pulled. Raises `InvalidRequest`."""
+        if source.startswith(SCHEME):
+            return HubFile.parse(source).name
+        return self._store.spelled(parse_name(source))
+
     def _choose(self, source: str, target: ModelName | None, insecure: bool) -> Steps:
         if source.startswith(SCHEME):
             file = HubFile.parse(source)
             if not any(map(self._registries.allows, HUGGING_FACE)):
                 raise Forbidden("models may not be pulled from Hugging Face (--registries)")
             return self._pull_files(file, target or file.name)
-        name = self._store.spelled(parse_name(source))
+        name = self.name_of(source)
         if target is None and name.same_as(ModelName.parse(EMBEDDED)):
             return self._pull_embedded()
         registry = Registry(name, self._registries, self._patience, insecure=insecure)

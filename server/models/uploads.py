@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterable
+from pathlib import Path
 
-from server.errors import InvalidRequest, PayloadTooLarge
+from server.errors import InvalidRequest, ModelUnusable, PayloadTooLarge
 from server.models import locks
 from server.models.blobs import Writer
-from server.models.files import CHUNK_BYTES, storage_errors
+from server.models.files import CHUNK_BYTES, read_chunks, storage_errors
 from server.models.manifest import parse_digest
 from server.models.store import Store
+from server.models.verification import sha256_of
 
 MAX_BLOB_BYTES = 1 << 40
 
@@ -16,6 +18,24 @@ MAX_BLOB_BYTES = 1 << 40
 def has_blob(store: Store, digest: str) -> bool:
     """Whether a blob is there. Raises `InvalidRequest` for what is no digest."""
     return store.blobs.size(parse_digest(digest)) is not None
+
+
+def take_file(store: Store, path: Path) -> str:
+    """Copy a file of this machine into the store as a blob; its digest. Blocks.
+
+    Raises `ModelUnusable` if it cannot be read, `StorageFull`, or `ServerError`.
+    """
+    try:
+        size = path.stat().st_size
+        digest = f"sha256:{sha256_of(path)}"
+    except OSError as error:
+        raise ModelUnusable(f"{path} cannot be read: {error.strerror}") from error
+    if store.blobs.size(digest) is None:
+        store.private_folder()
+        with store.blobs.draft(read_chunks(path), size) as draft:
+            store.blobs.place(draft)
+            return draft.digest
+    return digest
 
 
 async def upload(

@@ -1,6 +1,7 @@
 """Whether the files of a model are what their names say."""
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from server.models.store import Store
 
 GOOD, MISSING, DAMAGED = "good", "missing", "damaged"
 
-Progress = Callable[[int], None]  # bytes that were read
+Progress = Callable[[int], None]  # bytes that were read so far
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -33,26 +34,29 @@ def verify(
     Raises `ModelNotFound`, and `ModelUnusable` for a manifest that cannot be read.
     """
     layers = store.manifest(name).blobs()
+    starts = itertools.accumulate((layer.size for layer in layers), initial=0)
     return [
-        Verified(layer.kind, layer.digest, layer.size, _state(store, layer, progress))
-        for layer in layers
+        _verified(store, layer, start, progress)
+        for layer, start in zip(layers, starts, strict=False)
     ]
 
 
 def sha256_of(path: Path, progress: Progress = lambda _: None) -> str:
     """The digest (hex) of what is in a file. Raises `OSError`."""
     digest = hashlib.sha256()
+    done = 0
     for chunk in read_chunks(path):
         digest.update(chunk)
-        progress(len(chunk))
+        done += len(chunk)
+        progress(done)
     return digest.hexdigest()
 
 
-def _state(store: Store, layer: Layer, progress: Progress) -> str:
+def _verified(store: Store, layer: Layer, start: int, progress: Progress) -> Verified:
     path = store.blobs.path(layer.digest)
     try:
-        is_good = path.stat().st_size == layer.size
-        is_good = is_good and f"sha256:{sha256_of(path, progress)}" == layer.digest
+        sha256 = sha256_of(path, lambda done: progress(start + done))
+        state = GOOD if f"sha256:{sha256}" == layer.digest else DAMAGED
     except OSError:
-        return DAMAGED if path.exists() else MISSING
-    return GOOD if is_good else DAMAGED
+        state = DAMAGED if path.exists() else MISSING
+    return Verified(layer.kind, layer.digest, layer.size, state)
