@@ -6,6 +6,7 @@ import msgspec
 
 from server.chat.tools import ToolCall
 from server.engine.types import FinishReason, Logprob
+from server.models.pull import Progress
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,5 +70,5 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True):
     load_ns: int
 
 
-Event = Started | Delta | Thinking | Called | Done | Embedded
+Event = Started | Delta | Thinking | Called | Done | Embedded | Progress
 Events = AsyncGenerator[Event, None]
