@@ -4,18 +4,21 @@ Another dialect is its own modules and one line in `DIALECTS`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from server.api import health, ollama
+from server.accounts import Accounts
+from server.admission import Gate
+from server.api import admin, health, ollama
 from server.api.core import Core
 from server.api.dialect import Dialect
 from server.api.failures import exception_handlers
-from server.auth import require_scope
+from server.auth import refuse_management, require_scope
 from server.edge import Edge
 from server.engine.supervisor import Supervisor
 from server.metrics import Metrics
@@ -32,6 +35,7 @@ def create_app(
     settings: Settings,
     store: Store,
     supervisor: Supervisor,
+    accounts: Accounts,
     *,
     is_empty: bool = False,
     on_prepared: Callable[[Readiness], None] = lambda _: None,
@@ -41,7 +45,7 @@ def create_app(
     `is_empty`: the store has no models and gets the embedded one. `on_prepared` is told
     how the preparation went.
     """
-    core = Core(store, supervisor)
+    core = Core(store, supervisor, Gate(accounts.usage))
     preloader = Preloader(
         core,
         settings.preload,
@@ -54,19 +58,21 @@ def create_app(
         async def prepare() -> None:
             on_prepared(await preloader.prepare())
 
-        preparing = asyncio.create_task(prepare())
+        tasks = [asyncio.create_task(work) for work in (prepare(), accounts.usage.run())]
         try:
             yield
         finally:
-            preparing.cancel()
-            with suppress(asyncio.CancelledError):
-                await preparing
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await supervisor.close()
+            await accounts.usage.write()
+            accounts.keys.close()
 
-    routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
     app = Litestar(
-        route_handlers=[*routes, *health.handlers(preloader, Metrics(core))],
-        guards=[require_scope],
+        route_handlers=route_handlers(core, preloader, accounts),
+        guards=[require_scope] if settings.management else [require_scope, refuse_management],
         exception_handlers=exception_handlers(DIALECTS),
         lifespan=[lifespan],
         request_max_body_size=settings.max_body_bytes,
@@ -74,4 +80,15 @@ def create_app(
         logging_config=None,
     )
     origins = Origins(settings.origins, is_loopback=settings.is_loopback)
-    return Edge(app, keys=settings.keys, origins=origins, dialects=DIALECTS)
+    return Edge(app, keys=accounts.keys, origins=origins, dialects=DIALECTS)
+
+
+def route_handlers(
+    core: Core, preloader: Preloader, accounts: Accounts
+) -> Sequence[HTTPRouteHandler]:
+    """Every route of a server."""
+    return [
+        *(handler for dialect in DIALECTS for handler in dialect.handlers(core)),
+        *health.handlers(preloader, Metrics(core)),
+        *admin.handlers(accounts),
+    ]

@@ -13,6 +13,7 @@ import msgspec
 
 from server.api.core import CompletionRequest, Core, EmbedRequest, Events, Generation
 from server.api.options import Options
+from server.caller import SERVER
 from server.engine.supervisor import State
 from server.errors import ServerError
 from server.models.stored import StoredModel
@@ -86,9 +87,9 @@ class Preloader:
 
     async def _probe(self, name: str) -> None:
         options = Options(num_predict=1)
-        generation = Generation(options=options, keep_alive_s=self._keep_alive_s)
+        generation = Generation(caller=SERVER, options=options, keep_alive_s=self._keep_alive_s)
         try:
-            model = self._found[name] = await self._core.find(name)
+            model = self._found[name] = await self._core.find(name, SERVER)
             async with aclosing(self._ask(model, generation)) as events:
                 async for _ in events:
                     pass

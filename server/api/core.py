@@ -7,15 +7,16 @@ here. Nothing here knows HTTP.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 
-from server import limits
+from server import limits, quota
 from server.api import prompt
 from server.api.options import Options, Resolved, parse_ollama, resolve
 from server.api.prompt import Prompt, Window
+from server.caller import Admission, Caller, Ticket
 from server.chat.messages import Message, assemble
 from server.engine import types as engine
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
@@ -33,7 +34,7 @@ from server.engine.types import (
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
 from server.models.model_files import ModelFiles
 from server.models.name import ModelName
-from server.models.store import Store
+from server.models.store import Store, missing
 from server.models.stored import StoredModel
 
 
@@ -42,16 +43,16 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
     `keep_alive_s` None leaves it as it is. `truncate`: a prompt that is too long may be
     cut; `shift`: so may what has been read when the window is full. `top_logprobs` as
-    in `engine.types.Request`. `owner` is the name of the key.
+    in `engine.types.Request`. `caller` is whose request it is.
     """
 
+    caller: Caller
     options: Options = Options()
     format: Grammar | None = None
     keep_alive_s: float | None = None
     truncate: bool = True
     shift: bool = True
     top_logprobs: int | None = None
-    owner: str = ""
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +61,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     model: StoredModel
     messages: tuple[Message, ...]
-    generation: Generation = Generation()
+    generation: Generation
     before: tuple[int, ...] | None = None
 
 
@@ -70,7 +71,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: StoredModel
     text: str
     suffix: str = ""
-    generation: Generation = Generation()
+    generation: Generation
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,19 +80,21 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: StoredModel
     texts: tuple[str, ...]
     dimensions: int | None = None
-    generation: Generation = Generation()
+    generation: Generation
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
     """The first event: the prompt is made. `context` is the window in force,
     `asked_context` the one that was asked for, `has_template` False if a plain layout
-    stands in for the model's missing chat template."""
+    stands in for the model's missing chat template, `quota` what the caller has left, as
+    header fields."""
 
     prompt_tokens: int
     truncated_tokens: int
     context: int
     asked_context: int | None
     has_template: bool = True
+    quota: Mapping[str, str] = {}
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -143,30 +146,37 @@ class Served(msgspec.Struct, frozen=True):
 class Core:
     """The store and the engine behind all dialects."""
 
-    def __init__(self, store: Store, supervisor: Supervisor) -> None:
+    def __init__(self, store: Store, supervisor: Supervisor, admission: Admission) -> None:
         self._store = store
         self._supervisor = supervisor
+        self._admission = admission
         self._last_names: dict[ModelFiles, StoredModel] = {}
         self._first_names: dict[ModelFiles, str] = {}
 
-    async def find(self, name: str) -> StoredModel:
-        """The stored model of that name. Raises `ModelNotFound`, `InvalidModelName`."""
+    async def find(self, name: str, caller: Caller) -> StoredModel:
+        """The stored model of that name. Raises `ModelNotFound`, `InvalidModelName`.
+
+        One that the caller may not use does not exist for it.
+        """
         parsed = ModelName.parse(name)
         try:
+            if not caller.may_use(parsed):
+                raise missing(parsed)
             return await asyncio.to_thread(self._store.get, parsed)
         except ModelNotFound as error:
             raise ModelNotFound(f"model '{name}' not found", hint=error.hint) from None
 
-    async def list(self) -> Sequence[StoredModel]:
-        """Every stored model, newest first."""
-        return await asyncio.to_thread(self._store.list)
+    async def list(self, caller: Caller) -> Sequence[StoredModel]:
+        """Every stored model that the caller may use, newest first."""
+        stored = await asyncio.to_thread(self._store.list)
+        return [model for model in stored if caller.may_use(model.name)]
 
-    def loaded(self) -> Sequence[Served]:
-        """The models in memory, the one that stays longest first."""
+    def loaded(self, caller: Caller) -> Sequence[Served]:
+        """Those of them that are in memory, the one that stays longest first."""
         return [
             Served(model, entry, self.requantized(model))
             for entry in self._supervisor.loaded()
-            if (model := self._last_names.get(entry.files))
+            if (model := self._last_names.get(entry.files)) and caller.may_use(model.name)
         ]
 
     def requantized(self, model: StoredModel) -> str:
@@ -213,7 +223,7 @@ class Core:
     async def render(self, request: ChatRequest | CompletionRequest) -> str:
         """The text of a prompt as the template makes it, without generating anything."""
         _options(request.model, request.generation)
-        async with self._use(request.model, request.generation) as lease:
+        async with self._use(request.model, request.generation) as (lease, _):
             segments = await _segments(request, lease.model.info)
             return "".join(segment.text for segment in segments)
 
@@ -231,7 +241,8 @@ class Core:
             before = request.before or ()
             return await prompt.from_chat(model, _conversation(request), window, before=before)
 
-        return self._run(request.model, request.generation, make)
+        length = sum(len(message.content) for message in request.messages)
+        return self._run(request.model, request.generation, length, make)
 
     def run_completion(self, request: CompletionRequest) -> Events:
         """`run` for a text."""
@@ -240,7 +251,8 @@ class Core:
             segments = await _segments(request, model.info)
             return await prompt.from_segments(model, segments, window)
 
-        return self._run(request.model, request.generation, make)
+        length = len(request.text) + len(request.suffix)
+        return self._run(request.model, request.generation, length, make)
 
     async def run_embed(self, request: EmbedRequest) -> Events:
         """`Started` and `Embedded`. Closing the iterator cancels the work. Any model embeds;
@@ -249,16 +261,20 @@ class Core:
         limits.check_count("inputs", request.texts, limits.MAX_EMBED_INPUTS)
         generation = request.generation
         options = _options(request.model, generation)
-        async with self._use(request.model, generation) as lease:
+        tokens = quota.estimate(sum(len(text) for text in request.texts), 0)
+        async with self._use(request.model, generation, tokens) as (lease, ticket):
             window = _window(lease.model.info, options, generation)
             made = await prompt.from_texts(
                 lease.model, request.texts, window.context, may_cut=generation.truncate
             )
+            num_tokens = sum(len(tokens) for tokens in made.tokens)
+            ticket.settle(num_tokens, 0)
             yield Started(
-                prompt_tokens=sum(len(tokens) for tokens in made.tokens),
+                prompt_tokens=num_tokens,
                 truncated_tokens=made.truncated,
                 context=window.context,
                 asked_context=options.num_ctx,
+                quota=ticket.headers,
             )
             result = await lease.model.embed(
                 engine.EmbedRequest(inputs=made.tokens, dimensions=request.dimensions)
@@ -275,38 +291,54 @@ class Core:
         self,
         stored: StoredModel,
         generation: Generation,
+        length: int,
         make: Callable[[LoadedModel, Window], Awaitable[Prompt]],
     ) -> Events:
+        """`length` is that of the prompt in characters, roughly."""
         begun_ns = time.monotonic_ns()
         options = _options(stored, generation)
-        async with self._use(stored, generation) as lease:
+        tokens = quota.estimate(length, options.max_tokens)
+        async with self._use(stored, generation, tokens) as (lease, ticket):
             window = _window(lease.model.info, options, generation)
             made = await make(lease.model, window)
+            ticket.settle(len(made.tokens), 0)
             yield Started(
                 prompt_tokens=len(made.tokens),
                 truncated_tokens=made.truncated,
                 context=window.context,
                 asked_context=options.num_ctx,
                 has_template=lease.model.info.chat_template is not None,
+                quota=ticket.headers,
             )
             request = _engine_request(made, window, options, generation)
             output: list[int] = []
             async with aclosing(lease.model.generate(request)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Finish):
+                        ticket.settle(piece.prompt_tokens, piece.output_tokens)
+                        ticket.computed((piece.prompt_ns + piece.output_ns) / 1e9)
                         yield _done(piece, made, output, lease.load_ns, begun_ns)
                         return
                     output += piece.tokens
+                    ticket.settle(len(made.tokens), len(output))
                     if piece.text or piece.logprobs:
                         yield Delta(piece.text, piece.logprobs)
 
     @asynccontextmanager
-    async def _use(self, model: StoredModel, generation: Generation) -> AsyncIterator[Lease]:
-        files = model.files()
-        self._last_names[files] = model
-        self._first_names.setdefault(files, model.name.display())
-        async with self._supervisor.use(files, keep_alive_s=generation.keep_alive_s) as lease:
-            yield lease
+    async def _use(
+        self, model: StoredModel, generation: Generation, tokens: int = 0
+    ) -> AsyncIterator[tuple[Lease, Ticket]]:
+        """A model, for a request that was let in and will use about so many tokens.
+
+        Raises `RateLimited` before anything is loaded.
+        """
+        with self._admission.begin(generation.caller, model.name, tokens) as ticket:
+            files = model.files()
+            self._last_names[files] = model
+            self._first_names.setdefault(files, model.name.display())
+            keep_alive_s = generation.keep_alive_s
+            async with self._supervisor.use(files, keep_alive_s=keep_alive_s) as lease:
+                yield lease, ticket
 
 
 def require(model: StoredModel, asked_name: str, verb: str, *wanted: str) -> None:
@@ -323,12 +355,17 @@ def require(model: StoredModel, asked_name: str, verb: str, *wanted: str) -> Non
 
 
 def _options(model: StoredModel, generation: Generation) -> Resolved:
-    """Built-in < model < request. Raises `ModelUnusable` for what the model brings."""
+    """Built-in < model < request, and no more than the caller may have.
+
+    Raises `ModelUnusable` for what the model brings.
+    """
     try:
         own, _ = parse_ollama(model.parameters)
     except InvalidRequest as error:
         raise ModelUnusable(f"{model.name.display()}: PARAMETER: {error.message}") from None
-    return resolve(own, generation.options)
+    resolved = resolve(own, generation.options)
+    most = generation.caller.limits.clamp_output(resolved.max_tokens)
+    return resolved._replace(max_tokens=most)
 
 
 async def _segments(request: ChatRequest | CompletionRequest, info: ModelInfo) -> Sequence[Segment]:
@@ -350,8 +387,9 @@ def _conversation(request: ChatRequest) -> tuple[Message, ...]:
 
 
 def _window(info: ModelInfo, options: Resolved, generation: Generation) -> Window:
+    asked = min(options.num_ctx or info.context, info.context)
     return Window(
-        context=min(options.num_ctx or info.context, info.context),
+        context=generation.caller.limits.clamp_context(asked),
         num_keep=options.num_keep,
         may_drop=generation.truncate,
         may_cut=generation.truncate and generation.shift,
@@ -371,7 +409,7 @@ def _engine_request(
         num_keep=options.num_keep + made.num_bos,
         shift=generation.shift,
         context=window.context,
-        owner=generation.owner,
+        owner=generation.caller.name,
     )
 
 

@@ -26,7 +26,7 @@ def handlers(preloader: Preloader, metrics: Metrics) -> Sequence[HTTPRouteHandle
         readiness = preloader.readiness()
         return reply(gojson.encode(readiness), status=200 if readiness.is_ready else 503)
 
-    @get("/metrics", opt={"scope": Scope.READ})
+    @get("/metrics", opt={"scope": Scope.READ, "all_models": True})
     async def prometheus() -> ASGIApp:
         return reply(metrics.text(), media_type=MEDIA_TYPE)
 

@@ -85,7 +85,7 @@ class Store:
         if path is not None:
             with suppress(FileNotFoundError):  # removed a moment ago
                 return self._read(path)
-        raise _not_found(name)
+        raise missing(name)
 
     def header(self, weights: Path) -> GGUFHeader:
         """The header of a model file, remembered if it was read before. Raises
@@ -142,11 +142,11 @@ class Store:
         """Remove a model and the blobs that no other model uses. Raises `ModelNotFound`."""
         parsed = _parsed(name)
         if self._find(parsed) is None:  # do not make folders in a store that has none
-            raise _not_found(name)
+            raise missing(name)
         with self._changing():
             path = self._find(parsed)
             if path is None:
-                raise _not_found(name)
+                raise missing(name)
             digests = self._digests(path)
             path.unlink()
             self._remove_empty_folders(path.parent)
@@ -273,7 +273,8 @@ def _same(path: Path, name: ModelName) -> bool:
     return found is not None and found.same_as(name)
 
 
-def _not_found(name: ModelName | str) -> ModelNotFound:
+def missing(name: ModelName | str) -> ModelNotFound:
+    """What is said of a name that no model has."""
     shown = name if isinstance(name, str) else name.display()
     return ModelNotFound(
         f"model '{shown}' not found", hint="`akash-llm models list` shows the models there are"

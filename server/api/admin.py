@@ -1,0 +1,141 @@
+"""Keys and usage over HTTP: for admins all of it, for everybody their own usage.
+
+The bodies are JSON in the shape of `server.grants`; an unknown field is refused, because a
+limit that was misspelled would be none. The answer that makes a key has it, once.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, TypeVar
+
+import msgspec
+from litestar import Request, delete, get, patch, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+
+from server import usage
+from server.accounts import Accounts
+from server.api import gojson
+from server.api.body import read_body
+from server.api.stream import reply
+from server.auth import caller_of
+from server.errors import InvalidRequest, NotFound, Unsupported
+from server.grants import Terms, described
+from server.keys import Scope
+from server.keystore import Change, KeyStore
+from server.usage import Query
+
+T = TypeVar("T")
+
+
+class NewKey(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body that asks for a key."""
+
+    name: str
+    scope: Scope = Scope.INFERENCE
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(models=self.models, limits=self.limits, expires_at=self.expires_at)
+
+
+def handlers(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
+    """The routes."""
+    return [*_key_handlers(accounts), *_usage_handlers(accounts)]
+
+
+def _key_handlers(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
+    admin = {"scope": Scope.ADMIN, "management": True}
+
+    @get("/admin/keys", opt=admin)
+    async def list_keys() -> ASGIApp:
+        stored = await asyncio.to_thread(accounts.store.list) if accounts.store else ()
+        keys = [described(grant) for grant in (*accounts.keys.fixed, *stored)]
+        return reply(gojson.encode({"keys": keys}))
+
+    @post("/admin/keys", opt=admin, status_code=200)
+    async def new_key(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = _decoded(await read_body(request), NewKey)
+        store = _store(accounts)
+        if _is_fixed(accounts, body.name):
+            raise InvalidRequest(f"the name {body.name!r} is taken: it comes from AKASH_LLM_KEYS")
+        key = await asyncio.to_thread(store.create, body.name, body.scope, body.terms)
+        accounts.keys.look_now()
+        return reply(gojson.encode({"name": body.name, "scope": body.scope, "key": key}))
+
+    @patch("/admin/keys/{name:str}", opt=admin)
+    async def change_key(request: Request[Any, Any, Any], name: str) -> ASGIApp:
+        change = _decoded(await read_body(request), Change)
+        _check_stored(accounts, name)
+        grant = await asyncio.to_thread(_store(accounts).change, name, change)
+        accounts.keys.look_now()
+        return reply(gojson.encode(described(grant)))
+
+    @delete("/admin/keys/{name:str}", opt=admin, status_code=200)
+    async def revoke_key(name: str) -> ASGIApp:
+        _check_stored(accounts, name)
+        await asyncio.to_thread(_store(accounts).revoke, name)
+        accounts.keys.look_now()
+        return reply(gojson.encode({"name": name, "revoked": True}))
+
+    return [list_keys, new_key, change_key, revoke_key]
+
+
+def _usage_handlers(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
+    async def answer(query: Query) -> ASGIApp:
+        found = await accounts.usage.read(query)
+        return reply(gojson.encode({"usage": list(usage.table(found))}))
+
+    @get("/admin/usage", opt={"scope": Scope.ADMIN, "management": True})
+    async def all_usage(request: Request[Any, Any, Any]) -> ASGIApp:
+        return await answer(_query(request, key=request.query_params.get("key")))
+
+    @get("/usage", opt={"scope": Scope.READ})
+    async def own_usage(request: Request[Any, Any, Any]) -> ASGIApp:
+        return await answer(_query(request, key=caller_of(request.scope).name))
+
+    return [all_usage, own_usage]
+
+
+def _query(request: Request[Any, Any, Any], *, key: str | None) -> Query:
+    given = request.query_params
+    return Query(key=key, model=given.get("model"), since=_day(given.get("since")))
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise InvalidRequest("since must be a day such as 2026-01-31") from None
+
+
+def _store(accounts: Accounts) -> KeyStore:
+    if accounts.store is None:
+        raise Unsupported(
+            "this server has nowhere to keep keys",
+            hint="give it a folder it can write with --state, or set AKASH_LLM_KEYS",
+        )
+    return accounts.store
+
+
+def _is_fixed(accounts: Accounts, name: str) -> bool:
+    return any(grant.key.name == name for grant in accounts.keys.fixed)
+
+
+def _check_stored(accounts: Accounts, name: str) -> None:
+    """Raise for a key of the environment, and for any where none can be stored."""
+    if _is_fixed(accounts, name):
+        raise InvalidRequest(
+            f"the key {name!r} comes from AKASH_LLM_KEYS and cannot be changed here",
+            hint="change the variable and start the server again",
+        )
+    if accounts.store is None:
+        raise NotFound(f"no key is called {name!r}")
+
+
+def _decoded(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(str(error)) from None
