@@ -13,7 +13,8 @@ from datetime import date, timedelta
 import msgspec
 
 from server import grants
-from server.errors import ServerError
+from server.errors import InvalidRequest, ServerError
+from server.models.name import ModelName
 from server.state import State
 
 WRITE_EVERY_S = 1.0
@@ -45,17 +46,26 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """Which counts are wanted; None is any."""
+    """Which counts are wanted; None is any. Case does not count in the name of a model."""
 
     key: str | None = None
     model: str | None = None
     since: date | None = None
 
+    @classmethod
+    def of(cls, *, key: str | None, model: str | None, since: str | None) -> "Query":
+        """What was asked for in words. Raises `InvalidRequest`."""
+        name = ModelName.parse(model).display() if model else None
+        try:
+            return cls(key=key, model=name, since=date.fromisoformat(since) if since else None)
+        except ValueError:
+            raise InvalidRequest("since must be a day such as 2026-01-31") from None
+
     def wants(self, place: Place) -> bool:
         """Whether that place is among them."""
         return (
             self.key in (None, place.key)
-            and self.model in (None, place.model)
+            and (self.model is None or self.model.lower() == place.model.lower())
             and (self.since is None or place.day >= self.since)
         )
 
@@ -88,7 +98,7 @@ class UsageFile:
         with self._state.reading() as db:
             rows = db.execute(
                 "SELECT * FROM usage WHERE (?1 IS NULL OR key = ?1)"
-                " AND (?2 IS NULL OR model = ?2) AND (?3 IS NULL OR day >= ?3)"
+                " AND (?2 IS NULL OR lower(model) = lower(?2)) AND (?3 IS NULL OR day >= ?3)"
                 " ORDER BY day DESC, key, model",
                 (query.key, query.model, since),
             )

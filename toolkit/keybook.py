@@ -6,7 +6,6 @@ within a second what is changed in its folder. Expected failures are toolkit err
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
@@ -54,19 +53,19 @@ class FolderKeys:
         self._store, self._usage = KeyStore(self._state), UsageFile(self._state)
 
     async def list(self) -> Sequence[Row]:
-        with _translated():
+        with translated():
             return [described(grant) for grant in self._store.list()] if self._state.exists else []
 
     async def create(self, name: str, scope: Scope, terms: Terms) -> str:
-        with _translated():
+        with translated():
             return self._store.create(name, scope, terms)
 
     async def revoke(self, name: str) -> None:
-        with _translated():
+        with translated():
             self._store.revoke(name)
 
     async def usage(self, query: Query) -> Sequence[Row]:
-        with _translated():
+        with translated():
             return list(table(self._usage.read(query))) if self._state.exists else []
 
     async def aclose(self) -> None:
@@ -110,16 +109,9 @@ class EndpointKeys:
             raise EndpointError(f"The endpoint answered in another form: {error}") from None
 
 
-def day(text: str) -> date:
-    """A day such as 2026-01-31. Raises `UsageError`."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a day", hint="Write it like 2026-01-31.") from None
-
-
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """What the server's modules refuse, as the command line tells it."""
     try:
         yield
     except ServerError as error:

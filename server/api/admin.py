@@ -6,7 +6,6 @@ limit that was misspelled would be none. The answer that makes a key has it, onc
 
 import asyncio
 from collections.abc import Sequence
-from datetime import date
 from typing import Any, TypeVar
 
 import msgspec
@@ -100,14 +99,7 @@ def _usage_handlers(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
 
 def _query(request: Request[Any, Any, Any], *, key: str | None) -> Query:
     given = request.query_params
-    return Query(key=key, model=given.get("model"), since=_day(given.get("since")))
-
-
-def _day(text: str | None) -> date | None:
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:
-        raise InvalidRequest("since must be a day such as 2026-01-31") from None
+    return Query.of(key=key, model=given.get("model"), since=given.get("since"))
 
 
 def _store(accounts: Accounts) -> KeyStore:

@@ -22,7 +22,7 @@ from server.usage import Query
 from toolkit import paths
 from toolkit.cli.loop import run
 from toolkit.errors import UsageError
-from toolkit.keybook import EndpointKeys, FolderKeys, Keybook, Row, day
+from toolkit.keybook import EndpointKeys, FolderKeys, Keybook, Row, translated
 from toolkit.safetext import cleaned
 from toolkit.transport import Transport, read_key_file
 
@@ -198,7 +198,7 @@ def revoke(name: str, where: Where, as_json: bool) -> None:
 
 @keys.command("show-usage")
 @click.option("--key", metavar="NAME", help="Only of this key.")
-@click.option("--model", metavar="NAME", help="Only of this model, with its tag.")
+@click.option("--model", metavar="NAME", help="Only of this model.")
 @click.option("--since", metavar="DAY", help="From this day on, such as 2026-01-31.")
 @_where_options
 @JSON_OPTION
@@ -206,7 +206,8 @@ def show_usage(
     key: str | None, model: str | None, since: str | None, where: Where, as_json: bool
 ) -> None:
     """Show what was used, per key, model and day (UTC)."""
-    query = Query(key=key, model=model, since=day(since) if since else None)
+    with translated():
+        query = Query.of(key=key, model=model, since=since)
 
     async def work() -> Sequence[Row]:
         async with aclosing(where.opened()) as book:
