@@ -87,7 +87,8 @@ class KeyStore:
 
 
 class KeyWatch:
-    """Tells whether the keys changed. Used from one thread; costs microseconds.
+    """Tells whether the keys changed. Used from one thread; costs microseconds, and never
+    waits for another process.
 
     It follows the path, not the file: one that was put there instead counts as a change.
     """
@@ -118,7 +119,7 @@ class KeyWatch:
         file = self._file()
         if self._db is None or self._seen is None or self._seen[:2] != file:
             self.close()
-            self._db = self._state.connect()
+            self._db = self._state.connect(wait_s=0)
             file = self._file()
         seen = (*file, int(self._db.execute("SELECT value FROM revision").fetchone()[0]))
         if seen == self._seen:

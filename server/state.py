@@ -88,11 +88,14 @@ class State:
             with db:
                 yield db
 
-    def connect(self) -> sqlite3.Connection:
-        """A new connection; close it. Raises `OSError` and `sqlite3.Error`."""
+    def connect(self, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+        """A new connection, that waits so long for others; close it.
+
+        Raises `OSError` and `sqlite3.Error`.
+        """
         _make_private(self.path)
         db = sqlite3.connect(
-            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            self.path, timeout=wait_s, isolation_level=None, check_same_thread=False
         )
         try:
             _prepare(db)

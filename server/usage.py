@@ -128,13 +128,14 @@ class Usage:
 
     async def read(self, query: Query) -> Mapping[Place, Counts]:
         """The counts that are wanted, those of a moment ago too. Raises `ServerError`."""
-        await self.write()
-        kept = await asyncio.to_thread(self._file.read, query) if self._file else {}
-        found = dict(kept)
-        for place, counts in self._unwritten.items():
-            if query.wants(place):
-                found[place] = found.get(place, Counts()) + counts
-        return found
+        async with self._writing:  # or what is being written would be in neither
+            await self._write()
+            kept = await asyncio.to_thread(self._file.read, query) if self._file else {}
+            found = dict(kept)
+            for place, counts in self._unwritten.items():
+                if query.wants(place):
+                    found[place] = found.get(place, Counts()) + counts
+            return found
 
     async def run(self) -> None:
         """Write and forget until cancelled; then what is left is up to `write`."""
@@ -146,16 +147,19 @@ class Usage:
     async def write(self) -> None:
         """Bring what was counted to the file. What cannot be written is kept and logged."""
         async with self._writing:
-            if self._file is None or not self._unwritten:
-                return
-            batch, self._unwritten = self._unwritten, {}
-            try:
-                await asyncio.to_thread(self._file.add, batch)
-            except ServerError as error:
-                self._take_back(batch)
-                self._tell(error)
-            else:
-                self._is_failing = False
+            await self._write()
+
+    async def _write(self) -> None:
+        if self._file is None or not self._unwritten:
+            return
+        batch, self._unwritten = self._unwritten, {}
+        try:
+            await asyncio.to_thread(self._file.add, batch)
+        except ServerError as error:
+            self._take_back(batch)
+            self._tell(error)
+        else:
+            self._is_failing = False
 
     def _take_back(self, batch: Mapping[Place, Counts]) -> None:
         for place, counts in batch.items():

@@ -5,6 +5,7 @@ limit that was misspelled would be none. The answer that makes a key has it, onc
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from server.keystore import Change, KeyStore
 from server.usage import Query
 
 T = TypeVar("T")
+_log = logging.getLogger("akash_llm.keys")
 
 
 class NewKey(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +63,7 @@ def _key_handlers(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
             raise InvalidRequest(f"the name {body.name!r} is taken: it comes from AKASH_LLM_KEYS")
         key = await asyncio.to_thread(store.create, body.name, body.scope, body.terms)
         accounts.keys.look_now()
+        _log.info("the key %s was made by %s", body.name, caller_of(request.scope).name)
         return reply(gojson.encode({"name": body.name, "scope": body.scope, "key": key}))
 
     @patch("/admin/keys/{name:str}", opt=admin)
@@ -69,13 +72,15 @@ def _key_handlers(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
         _check_stored(accounts, name)
         grant = await asyncio.to_thread(_store(accounts).change, name, change)
         accounts.keys.look_now()
+        _log.info("the key %s was changed by %s", name, caller_of(request.scope).name)
         return reply(gojson.encode(described(grant)))
 
     @delete("/admin/keys/{name:str}", opt=admin, status_code=200)
-    async def revoke_key(name: str) -> ASGIApp:
+    async def revoke_key(request: Request[Any, Any, Any], name: str) -> ASGIApp:
         _check_stored(accounts, name)
         await asyncio.to_thread(_store(accounts).revoke, name)
         accounts.keys.look_now()
+        _log.info("the key %s was revoked by %s", name, caller_of(request.scope).name)
         return reply(gojson.encode({"name": name, "revoked": True}))
 
     return [list_keys, new_key, change_key, revoke_key]

@@ -15,6 +15,8 @@ import pytest
 
 from server.keys import digest
 from server.models.store import Store
+from server.state import State
+from server.usage import Query, UsageFile
 from tests.support.ports import free_port
 from tests.support.serving import ROOT, ServerEnded, Serving, write_gguf
 
@@ -114,6 +116,10 @@ def test_a_key_that_expires(made: Callable[..., dict[str, str]], boss: httpx2.Cl
         (b"", "truncated"),
         (b"{", "truncated"),
         (b"[]", "object"),
+        (b'{"name":' + b"[" * 10_000, "name"),
+        (b'{"limits":' + b"[" * 10_000, "limits"),
+        (b'{"other":' + b"[" * 10_000, "other"),
+        (b"\xff\xfe", "malformed"),
         (b"{}", "name"),
         ({"name": "x y"}, "made of"),
         ({"name": "boss"}, "AKASH_LLM_KEYS"),
@@ -261,6 +267,8 @@ def test_a_kill_loses_no_key_and_no_old_usage(folder: Path, tmp_path: Path) -> N
     with _serving(folder, **state) as server, server.client(headers=bearer(BOSS)) as boss:
         key = boss.post("/admin/keys", json={"name": "ann"}).json()["key"]
         boss.post("/api/generate", json=PROMPT, headers=bearer(key))
+        kept = UsageFile(State(tmp_path / "state"))
+        _until(lambda: kept.read(Query(key="ann")))  # written though nobody asked
         (row,) = boss.get("/usage", headers=bearer(key)).json()["usage"]
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
