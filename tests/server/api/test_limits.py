@@ -15,6 +15,7 @@ from tests.support.serving import Serving, write_gguf
 
 TERMS: dict[str, dict[str, int]] = {
     "free": {},
+    "stream": {"requests_per_minute": 1},
     "few": {"requests_per_minute": 2},
     "tokens": {"tokens_per_minute": 60},
     "one": {"parallel": 1},
@@ -98,6 +99,17 @@ def test_requests_per_minute(as_key: Clients) -> None:
     ):
         refused = few.post(path, json=body)
         assert refused.status_code == 429 and "retry-after" in refused.headers
+
+
+def test_streams_tell_it_too(as_key: Clients) -> None:
+    first, second = (
+        as_key("stream").post("/api/generate", json={**PROMPT, "stream": True}) for _ in range(2)
+    )
+    assert (first.status_code, quota(first)["remaining-requests"]) == (200, "0")
+    assert (second.status_code, second.json()["error"]) == (
+        429,
+        "this key may make 1 request(s) per minute",
+    )
 
 
 def test_tokens_per_minute(as_key: Clients) -> None:
