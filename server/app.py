@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from importlib.metadata import version
 
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
@@ -14,7 +15,7 @@ from litestar.types import ASGIApp
 
 from server.accounts import Accounts
 from server.admission import Gate
-from server.api import admin, health, ollama
+from server.api import admin, docs, health, ollama
 from server.api.core import Core
 from server.api.dialect import Dialect
 from server.api.failures import exception_handlers
@@ -87,8 +88,6 @@ def route_handlers(
     core: Core, preloader: Preloader, accounts: Accounts
 ) -> Sequence[HTTPRouteHandler]:
     """Every route of a server."""
-    return [
-        *(handler for dialect in DIALECTS for handler in dialect.handlers(core)),
-        *health.handlers(preloader, Metrics(core)),
-        *admin.handlers(accounts),
-    ]
+    routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
+    routes += [*health.handlers(preloader, Metrics(core)), *admin.handlers(accounts)]
+    return [*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))]

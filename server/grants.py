@@ -6,13 +6,13 @@ routes and in the output of the command line. Nothing here knows HTTP.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from server.allowlist import AllowList
-from server.keys import KeyDigest, KeyRing
+from server.keys import KeyDigest, KeyRing, Scope
 
 _MOST = 2**31 - 1
 Count = Annotated[int, Meta(ge=1, le=_MOST)]
@@ -74,21 +74,37 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         return self.revoked_at is None and (expires_at is None or now < expires_at)
 
 
+class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as it is shown to admins: all but its digest. One of the environment was not
+    created by us, and only its deployer can end it."""
+
+    name: str
+    scope: Scope
+    models: tuple[str, ...] | None
+    limits: Limits
+    expires_at: datetime | None
+    source: Literal["environment", "state"]
+    created_at: datetime | None
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, grant: Grant) -> "KeyInfo":
+        """The part of a grant that may be seen."""
+        return cls(
+            name=grant.key.name,
+            scope=grant.key.scope,
+            models=grant.terms.models,
+            limits=grant.terms.limits,
+            expires_at=grant.terms.expires_at,
+            source="environment" if grant.created_at is None else "state",
+            created_at=grant.created_at,
+            revoked_at=grant.revoked_at,
+        )
+
+
 def now() -> datetime:
     """The time by which keys expire."""
     return datetime.now(UTC)
-
-
-def described(grant: Grant) -> dict[str, object]:
-    """A key as it is shown to admins: all but its digest."""
-    return {
-        "name": grant.key.name,
-        "scope": grant.key.scope.value,
-        **msgspec.to_builtins(grant.terms),
-        "source": "environment" if grant.created_at is None else "state",
-        "created_at": msgspec.to_builtins(grant.created_at),
-        "revoked_at": msgspec.to_builtins(grant.revoked_at),
-    }
 
 
 def fixed_grants(ring: KeyRing, terms_text: str) -> tuple[Grant, ...]:

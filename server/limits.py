@@ -11,6 +11,7 @@ from server.errors import InvalidRequest, PayloadTooLarge
 
 BODY_TIMEOUT_S = 60.0
 MAX_MESSAGES = 10_000
+MAX_TOOLS = 512
 MAX_STOP_STRINGS = 64
 MAX_STOP_LENGTH = 1024
 MAX_OPTIONS = 256

@@ -11,8 +11,10 @@ from contextlib import aclosing
 
 import msgspec
 
-from server.api.core import CompletionRequest, Core, EmbedRequest, Events, Generation
+from server.api.core import Core
+from server.api.events import Events
 from server.api.options import Options
+from server.api.requests import CompletionRequest, EmbedRequest, Generation
 from server.caller import SERVER
 from server.engine.supervisor import State
 from server.errors import ServerError
@@ -102,10 +104,10 @@ class Preloader:
     def _ask(self, model: StoredModel, generation: Generation) -> Events:
         """The smallest thing that the model can do."""
         if "completion" in model.capabilities:
-            request = CompletionRequest(model=model, text=_PROBE, generation=generation)
+            request = CompletionRequest(model=model, prompt=_PROBE, generation=generation)
             return self._core.run(request)
         return self._core.run_embed(
-            EmbedRequest(model=model, texts=(_PROBE,), generation=generation)
+            EmbedRequest(model=model, inputs=(_PROBE,), generation=generation)
         )
 
     def _reason(self, name: str) -> str:

@@ -6,7 +6,7 @@ second, a stream never waits for a disk. Without a state file the counts stay in
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import date, timedelta
 
@@ -45,6 +45,19 @@ class Place(msgspec.Struct, frozen=True):
     day: date
 
 
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The counts of one place, flat. `day` is UTC."""
+
+    key: str
+    model: str
+    day: date
+    requests: int
+    failed: int
+    prompt_tokens: int
+    output_tokens: int
+    seconds: float
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which counts are wanted; None is any. Case does not count in the name of a model."""
 
@@ -78,7 +91,7 @@ class UsageFile:
 
     def add(self, counts: Mapping[Place, Counts]) -> None:
         """Add to what is there. Raises `ServerError`, then nothing was added."""
-        rows = [
+        values = [
             (place.key, place.model, place.day.isoformat(), *msgspec.structs.astuple(each))
             for place, each in counts.items()
         ]
@@ -89,20 +102,20 @@ class UsageFile:
                 " prompt_tokens = prompt_tokens + excluded.prompt_tokens,"
                 " output_tokens = output_tokens + excluded.output_tokens,"
                 " seconds = seconds + excluded.seconds",
-                rows,
+                values,
             )
 
     def read(self, query: Query) -> Mapping[Place, Counts]:
         """The counts that are wanted, the newest day first. Raises `ServerError`."""
         since = query.since.isoformat() if query.since else None
         with self._state.reading() as db:
-            rows = db.execute(
+            found = db.execute(
                 "SELECT * FROM usage WHERE (?1 IS NULL OR key = ?1)"
                 " AND (?2 IS NULL OR lower(model) = lower(?2)) AND (?3 IS NULL OR day >= ?3)"
                 " ORDER BY day DESC, key, model",
                 (query.key, query.model, since),
             )
-            return dict(_decoded(row) for row in rows)
+            return dict(_decoded(row) for row in found)
 
     def forget(self, before: date) -> None:
         """Remove the days before that one. Raises `ServerError`."""
@@ -183,11 +196,21 @@ class Usage:
                 await asyncio.to_thread(self._file.forget, oldest)
 
 
-def table(counts: Mapping[Place, Counts]) -> Iterator[dict[str, object]]:
-    """One flat object for each place, as it is shown everywhere."""
-    for place, each in counts.items():
-        rounded = msgspec.structs.replace(each, seconds=round(each.seconds, 3))
-        yield {**msgspec.to_builtins(place), **msgspec.to_builtins(rounded)}
+def rows(counts: Mapping[Place, Counts]) -> list[UsageRow]:
+    """The counts one by one, as they are shown."""
+    return [
+        UsageRow(
+            key=place.key,
+            model=place.model,
+            day=place.day,
+            requests=each.requests,
+            failed=each.failed,
+            prompt_tokens=each.prompt_tokens,
+            output_tokens=each.output_tokens,
+            seconds=round(each.seconds, 3),
+        )
+        for place, each in counts.items()
+    ]
 
 
 def _decoded(row: Sequence[object]) -> tuple[Place, Counts]:

@@ -4,7 +4,7 @@ Both give the same objects, so who shows them need not know which it was. The se
 within a second what is changed in its folder. Expected failures are toolkit errors.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -13,15 +13,14 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from server.errors import InvalidRequest, NotFound, ServerError
-from server.grants import Terms, described
+from server.grants import KeyInfo, Terms
 from server.keys import Scope
 from server.keystore import KeyStore
 from server.state import State
-from server.usage import Query, UsageFile, table
+from server.usage import Query, UsageFile, UsageRow, rows
 from toolkit.errors import ConfigError, EndpointError, RequestRefused, ToolkitError, UsageError
 from toolkit.transport import Transport
 
-Row = Mapping[str, Any]
 T = TypeVar("T")
 _SEE_KEYS = "See the keys there are: akash-llm keys list"
 
@@ -29,8 +28,8 @@ _SEE_KEYS = "See the keys there are: akash-llm keys list"
 class Keybook(Protocol):
     """Where keys are kept. All methods raise `ToolkitError`s."""
 
-    async def list(self) -> Sequence[Row]:
-        """Every key, as in `server.grants.described`."""
+    async def list(self) -> Sequence[KeyInfo]:
+        """Every key there is or was."""
 
     async def create(self, name: str, scope: Scope, terms: Terms) -> str:
         """A new key: it is told here and nowhere else."""
@@ -38,8 +37,8 @@ class Keybook(Protocol):
     async def revoke(self, name: str) -> None:
         """End a key, for good."""
 
-    async def usage(self, query: Query) -> Sequence[Row]:
-        """What was used, as in `server.usage.table`."""
+    async def usage(self, query: Query) -> Sequence[UsageRow]:
+        """What was used, the newest day first."""
 
     async def aclose(self) -> None:
         """Let go. May be repeated."""
@@ -52,9 +51,9 @@ class FolderKeys:
         self._state = State(folder)
         self._store, self._usage = KeyStore(self._state), UsageFile(self._state)
 
-    async def list(self) -> Sequence[Row]:
+    async def list(self) -> Sequence[KeyInfo]:
         with translated():
-            return [described(grant) for grant in self._store.list()] if self._state.exists else []
+            return [KeyInfo.of(grant) for grant in self._store.list()] if self._state.exists else []
 
     async def create(self, name: str, scope: Scope, terms: Terms) -> str:
         with translated():
@@ -64,9 +63,9 @@ class FolderKeys:
         with translated():
             self._store.revoke(name)
 
-    async def usage(self, query: Query) -> Sequence[Row]:
+    async def usage(self, query: Query) -> Sequence[UsageRow]:
         with translated():
-            return list(table(self._usage.read(query))) if self._state.exists else []
+            return rows(self._usage.read(query)) if self._state.exists else []
 
     async def aclose(self) -> None:
         """Nothing is held."""
@@ -78,8 +77,8 @@ class EndpointKeys:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def list(self) -> Sequence[Row]:
-        return (await self._ask("GET", "/admin/keys", dict[str, list[Row]]))["keys"]
+    async def list(self) -> Sequence[KeyInfo]:
+        return (await self._ask("GET", "/admin/keys", dict[str, list[KeyInfo]]))["keys"]
 
     async def create(self, name: str, scope: Scope, terms: Terms) -> str:
         body = {"name": name, "scope": scope, **msgspec.to_builtins(terms)}
@@ -89,11 +88,11 @@ class EndpointKeys:
     async def revoke(self, name: str) -> None:
         await self._ask("DELETE", f"/admin/keys/{quote(name, safe='')}", dict[str, Any])
 
-    async def usage(self, query: Query) -> Sequence[Row]:
+    async def usage(self, query: Query) -> Sequence[UsageRow]:
         wanted = {"key": query.key, "model": query.model, "since": query.since}
         given = urlencode({name: value for name, value in wanted.items() if value is not None})
         path = f"/admin/usage?{given}"
-        return (await self._ask("GET", path, dict[str, list[Row]]))["usage"]
+        return (await self._ask("GET", path, dict[str, list[UsageRow]]))["usage"]
 
     async def aclose(self) -> None:
         await self._transport.aclose()

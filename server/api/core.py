@@ -1,138 +1,36 @@
 """What every dialect asks for: find a model, load it, answer a chat or a completion.
 
-A dialect translates its body into one of the requests here and the events into its
-own reply. Defaults, windows, truncation, capabilities and usage are decided once,
-here. Nothing here knows HTTP.
+A dialect translates its body into one of the requests and the events into its own
+reply. Defaults, windows, truncation, capabilities and usage are decided once, here.
+Nothing here knows HTTP.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 
 from server import limits, quota
 from server.api import prompt
-from server.api.options import Options, Resolved, parse_ollama, resolve
+from server.api.events import Done, Embedded, Events, Started
+from server.api.options import Resolved, parse_ollama, resolve
 from server.api.prompt import Prompt, Window
+from server.api.reader import Reader
+from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest, Generation
+from server.api.turn import Turn, chat_turn, manner_of
 from server.caller import Admission, Caller, Ticket
 from server.chat.messages import Message, assemble
 from server.engine import types as engine
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
 from server.engine.tally import ModelCounts
-from server.engine.types import (
-    Finish,
-    FinishReason,
-    Grammar,
-    LoadedModel,
-    Logprob,
-    ModelInfo,
-    Request,
-    Segment,
-)
+from server.engine.types import Finish, LoadedModel, ModelInfo, Request, Segment
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
 from server.models.model_files import ModelFiles
 from server.models.name import ModelName
 from server.models.store import Store, missing
 from server.models.stored import StoredModel
-
-
-class Generation(msgspec.Struct, frozen=True, kw_only=True):
-    """What all kinds of generation have in common.
-
-    `keep_alive_s` None leaves it as it is. `truncate`: a prompt that is too long may be
-    cut; `shift`: so may what has been read when the window is full. `top_logprobs` as
-    in `engine.types.Request`. `caller` is whose request it is.
-    """
-
-    caller: Caller
-    options: Options = Options()
-    format: Grammar | None = None
-    keep_alive_s: float | None = None
-    truncate: bool = True
-    shift: bool = True
-    top_logprobs: int | None = None
-
-
-class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A reply to a conversation. `before` are the tokens of an earlier one, then the
-    model's example messages are left out."""
-
-    model: StoredModel
-    messages: tuple[Message, ...]
-    generation: Generation
-    before: tuple[int, ...] | None = None
-
-
-class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The continuation of a text, or with `suffix` what goes between the two."""
-
-    model: StoredModel
-    text: str
-    suffix: str = ""
-    generation: Generation
-
-
-class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A vector for each text. `dimensions`: only so many of its leading components."""
-
-    model: StoredModel
-    texts: tuple[str, ...]
-    dimensions: int | None = None
-    generation: Generation
-
-
-class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """The first event: the prompt is made. `context` is the window in force,
-    `asked_context` the one that was asked for, `has_template` False if a plain layout
-    stands in for the model's missing chat template, `quota` what the caller has left, as
-    header fields."""
-
-    prompt_tokens: int
-    truncated_tokens: int
-    context: int
-    asked_context: int | None
-    has_template: bool = True
-    quota: Mapping[str, str] = {}
-
-
-class Delta(msgspec.Struct, frozen=True):
-    """New text, with the logprobs of its tokens if they were asked for."""
-
-    text: str
-    logprobs: tuple[Logprob, ...] = ()
-
-
-class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """The last event. `tokens` are those of prompt and output, without BOS."""
-
-    reason: FinishReason
-    stop_string: str | None
-    prompt_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    truncated_tokens: int
-    shifted_tokens: int
-    total_ns: int
-    load_ns: int
-    prompt_ns: int
-    output_ns: int
-    tokens: list[int]
-
-
-class Embedded(msgspec.Struct, frozen=True, kw_only=True):
-    """The last event of an embedding. `vectors` as in `engine.types.Embeddings`."""
-
-    vectors: tuple[bytes, ...]
-    prompt_tokens: int
-    truncated_tokens: int
-    total_ns: int
-    load_ns: int
-
-
-Event = Started | Delta | Done | Embedded
-Events = AsyncGenerator[Event, None]
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -227,6 +125,21 @@ class Core:
             segments = await _segments(request, lease.model.info)
             return "".join(segment.text for segment in segments)
 
+    async def tokenize(self, request: ChatRequest | CompletionRequest) -> Sequence[int]:
+        """The tokens of a prompt as the model gets it, whatever its length."""
+        if isinstance(request, CompletionRequest) and isinstance(request.prompt, tuple):
+            return request.prompt
+        async with self._use(request.model, request.generation) as (lease, _):
+            segments = await _segments(request, lease.model.info)
+            return await prompt.tokenize(lease.model, segments)
+
+    async def detokenize(
+        self, model: StoredModel, tokens: Sequence[int], generation: Generation
+    ) -> str:
+        """The text of tokens, control tokens written out. Raises `InvalidRequest`."""
+        async with self._use(model, generation) as (lease, _):
+            return await lease.model.detokenize(tokens)
+
     def run(self, request: ChatRequest | CompletionRequest) -> Events:
         """`Started`, `Delta`s and one `Done`. Closing the iterator cancels the generation
         and frees its slot. Raises `ServerError`s, before or between events."""
@@ -237,9 +150,10 @@ class Core:
     def run_chat(self, request: ChatRequest) -> Events:
         """`run` for a conversation."""
 
-        async def make(model: LoadedModel, window: Window) -> Prompt:
+        async def make(model: LoadedModel, window: Window) -> Turn:
             before = request.before or ()
-            return await prompt.from_chat(model, _conversation(request), window, before=before)
+            made = await prompt.from_chat(model, _conversation(request), window, before=before)
+            return chat_turn(request, model.info, made)
 
         length = sum(len(message.content) for message in request.messages)
         return self._run(request.model, request.generation, length, make)
@@ -247,25 +161,29 @@ class Core:
     def run_completion(self, request: CompletionRequest) -> Events:
         """`run` for a text."""
 
-        async def make(model: LoadedModel, window: Window) -> Prompt:
-            segments = await _segments(request, model.info)
-            return await prompt.from_segments(model, segments, window)
+        async def make(model: LoadedModel, window: Window) -> Turn:
+            if isinstance(request.prompt, tuple):
+                made = prompt.from_tokens(model, request.prompt, window)
+            else:
+                segments = await _segments(request, model.info)
+                made = await prompt.from_segments(model, segments, window)
+            return Turn(made, Reader(), request.generation.format)
 
-        length = len(request.text) + len(request.suffix)
+        length = _characters(request.prompt) + len(request.suffix)
         return self._run(request.model, request.generation, length, make)
 
     async def run_embed(self, request: EmbedRequest) -> Events:
         """`Started` and `Embedded`. Closing the iterator cancels the work. Any model embeds;
         one text that fails fails all. Raises `ServerError`s."""
         begun_ns = time.monotonic_ns()
-        limits.check_count("inputs", request.texts, limits.MAX_EMBED_INPUTS)
+        limits.check_count("inputs", request.inputs, limits.MAX_EMBED_INPUTS)
         generation = request.generation
         options = _options(request.model, generation)
-        tokens = quota.estimate(sum(len(text) for text in request.texts), 0)
+        tokens = quota.estimate(sum(map(_characters, request.inputs)), 0)
         async with self._use(request.model, generation, tokens) as (lease, ticket):
             window = _window(lease.model.info, options, generation)
-            made = await prompt.from_texts(
-                lease.model, request.texts, window.context, may_cut=generation.truncate
+            made = await prompt.from_inputs(
+                lease.model, request.inputs, window.context, may_cut=generation.truncate
             )
             num_tokens = sum(len(tokens) for tokens in made.tokens)
             ticket.settle(num_tokens, 0)
@@ -292,7 +210,7 @@ class Core:
         stored: StoredModel,
         generation: Generation,
         length: int,
-        make: Callable[[LoadedModel, Window], Awaitable[Prompt]],
+        make: Callable[[LoadedModel, Window], Awaitable[Turn]],
     ) -> Events:
         """`length` is that of the prompt in characters, roughly."""
         begun_ns = time.monotonic_ns()
@@ -300,29 +218,31 @@ class Core:
         tokens = quota.estimate(length, options.max_tokens)
         async with self._use(stored, generation, tokens) as (lease, ticket):
             window = _window(lease.model.info, options, generation)
-            made = await make(lease.model, window)
-            ticket.settle(len(made.tokens), 0)
+            turn = await make(lease.model, window)
+            ticket.settle(len(turn.prompt.tokens), 0)
             yield Started(
-                prompt_tokens=len(made.tokens),
-                truncated_tokens=made.truncated,
+                prompt_tokens=len(turn.prompt.tokens),
+                truncated_tokens=turn.prompt.truncated,
                 context=window.context,
                 asked_context=options.num_ctx,
                 has_template=lease.model.info.chat_template is not None,
                 quota=ticket.headers,
             )
-            request = _engine_request(made, window, options, generation)
+            request = _engine_request(turn, window, options, generation)
             output: list[int] = []
             async with aclosing(lease.model.generate(request)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Finish):
                         ticket.settle(piece.prompt_tokens, piece.output_tokens)
                         ticket.computed((piece.prompt_ns + piece.output_ns) / 1e9)
-                        yield _done(piece, made, output, lease.load_ns, begun_ns)
+                        for event in turn.reader.finish():
+                            yield event
+                        yield _done(piece, turn.prompt, output, lease.load_ns, begun_ns)
                         return
                     output += piece.tokens
-                    ticket.settle(len(made.tokens), len(output))
-                    if piece.text or piece.logprobs:
-                        yield Delta(piece.text, piece.logprobs)
+                    ticket.settle(len(turn.prompt.tokens), len(output))
+                    for event in turn.reader.feed(piece):
+                        yield event
 
     @asynccontextmanager
     async def _use(
@@ -341,15 +261,26 @@ class Core:
                 yield lease, ticket
 
 
+def capabilities(model: StoredModel) -> tuple[str, ...]:
+    """What a model can do here, in Ollama's words; nothing if it cannot be served."""
+    of_file = model.capabilities
+    if "completion" not in of_file or model.header is None:
+        return of_file
+    manner = manner_of(model.header.chat_template)
+    can = {"tools": manner.has_tools, "thinking": manner.has_thinking}
+    return (*of_file, *(name for name, has in can.items() if has))
+
+
 def require(model: StoredModel, asked_name: str, verb: str, *wanted: str) -> None:
     """Raise `Unsupported` unless the model can generate and has every capability `wanted`.
 
     `verb` is what was asked for, as in `"m" does not support chat`.
     """
     model.check()
-    if "completion" not in model.capabilities:
+    found = capabilities(model)
+    if "completion" not in found:
         raise Unsupported(f'"{asked_name}" does not support {verb}')
-    missing = [name for name in wanted if name not in model.capabilities]
+    missing = [name for name in wanted if name not in found]
     if missing:
         raise Unsupported(f"{model.name.full()} does not support " + "\n".join(missing))
 
@@ -371,9 +302,12 @@ def _options(model: StoredModel, generation: Generation) -> Resolved:
 async def _segments(request: ChatRequest | CompletionRequest, info: ModelInfo) -> Sequence[Segment]:
     if isinstance(request, ChatRequest):
         return await prompt.chat_segments(info, _conversation(request))
+    text = request.prompt
+    if isinstance(text, tuple):
+        raise InvalidRequest("tokens are not rendered")
     if request.suffix:
-        return prompt.gap_segments(info, request.text, request.suffix)
-    return [Segment(request.text)]
+        return prompt.gap_segments(info, text, request.suffix)
+    return [Segment(text)]
 
 
 def _conversation(request: ChatRequest) -> tuple[Message, ...]:
@@ -384,6 +318,11 @@ def _conversation(request: ChatRequest) -> tuple[Message, ...]:
         system=stored.system or "",
         examples=[Message(role=m.role, content=m.content) for m in examples],
     )
+
+
+def _characters(text: str | tuple[int, ...]) -> int:
+    """The length of a text, or about that of one that comes as tokens."""
+    return len(text) * (1 if isinstance(text, str) else quota.CHARACTERS_PER_TOKEN)
 
 
 def _window(info: ModelInfo, options: Resolved, generation: Generation) -> Window:
@@ -397,19 +336,20 @@ def _window(info: ModelInfo, options: Resolved, generation: Generation) -> Windo
 
 
 def _engine_request(
-    made: Prompt, window: Window, options: Resolved, generation: Generation
+    turn: Turn, window: Window, options: Resolved, generation: Generation
 ) -> Request:
     return Request(
-        tokens=made.tokens,
+        tokens=turn.prompt.tokens,
         sampling=options.sampling,
         max_tokens=options.max_tokens,
         stop=options.stop,
-        grammar=generation.format,
+        grammar=turn.grammar,
         top_logprobs=generation.top_logprobs,
-        num_keep=options.num_keep + made.num_bos,
+        num_keep=options.num_keep + turn.prompt.num_bos,
         shift=generation.shift,
         context=window.context,
         owner=generation.caller.name,
+        markers=turn.markers,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 from litestar.handlers import HTTPRouteHandler
 
 from server.api.core import Core
@@ -15,12 +16,14 @@ class Dialect:
 
     `prefixes` are the beginnings of the paths that are its own: errors there wear its
     shape, before and after routing. The longest one wins; an empty one takes the rest.
+    `error` is the type of what `encode_error` writes.
     """
 
     name: str
     prefixes: tuple[str, ...]
     handlers: Callable[[Core], Sequence[HTTPRouteHandler]]
     encode_error: Callable[[ServerError], bytes]
+    error: type[msgspec.Struct]
 
 
 def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:

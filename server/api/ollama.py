@@ -10,13 +10,15 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from server import limits
-from server.api import gojson, ollama_embed, ollama_fields
+from server.api import functions, gojson, ollama_embed, ollama_fields
 from server.api import ollama_types as wire
 from server.api.body import read_body
-from server.api.core import ChatRequest, CompletionRequest, Core, Generation, require
+from server.api.core import Core, capabilities, require
+from server.api.described import TEXT_TYPE, Described, route_opt
 from server.api.dialect import Dialect
 from server.api.ollama_inventory import running, shown, tag
 from server.api.ollama_replies import ChatEncoder, GenerateEncoder, encode_error
+from server.api.requests import ChatRequest, CompletionRequest, Generation, Think
 from server.api.stream import reply, reply_with_events
 from server.auth import caller_of
 from server.caller import Caller
@@ -38,25 +40,49 @@ def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
 def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     get_or_head = [HttpMethod.GET, HttpMethod.HEAD]
 
-    @route("/", http_method=get_or_head)
+    @route(
+        "/",
+        http_method=get_or_head,
+        opt=route_opt(None, Described("Says that it runs", reply=str, reply_type=TEXT_TYPE)),
+    )
     async def index() -> ASGIApp:
         return reply(b"Ollama is running", media_type="text/plain; charset=utf-8")
 
-    @route("/api/version", http_method=get_or_head, opt={"scope": Scope.READ})
+    @route(
+        "/api/version",
+        http_method=get_or_head,
+        opt=route_opt(
+            Scope.READ, Described("The Ollama version whose API this is", reply=wire.Version)
+        ),
+    )
     async def version() -> ASGIApp:
-        return reply(gojson.encode({"version": VERSION}))
+        return reply(gojson.encode(wire.Version(version=VERSION)))
 
-    @route("/api/tags", http_method=get_or_head, opt={"scope": Scope.READ})
+    @route(
+        "/api/tags",
+        http_method=get_or_head,
+        opt=route_opt(Scope.READ, Described("The stored models", reply=wire.Tags)),
+    )
     async def tags(request: Request[Any, Any, Any]) -> ASGIApp:
-        models = await core.list(caller_of(request.scope))
-        return reply(gojson.encode({"models": [tag(model) for model in models]}))
+        models = [tag(model) for model in await core.list(caller_of(request.scope))]
+        return reply(gojson.encode(wire.Tags(models=models)))
 
-    @get("/api/ps", opt={"scope": Scope.READ})
+    @get(
+        "/api/ps",
+        opt=route_opt(Scope.READ, Described("The models in memory", reply=wire.Processes)),
+    )
     async def ps(request: Request[Any, Any, Any]) -> ASGIApp:
-        models = core.loaded(caller_of(request.scope))
-        return reply(gojson.encode({"models": [running(one) for one in models]}))
+        models = [running(one) for one in core.loaded(caller_of(request.scope))]
+        return reply(gojson.encode(wire.Processes(models=models)))
 
-    @post("/api/show", opt={"scope": Scope.READ}, status_code=200)
+    @post(
+        "/api/show",
+        opt=route_opt(
+            Scope.READ,
+            Described("Facts of a model", request=wire.ShowRequest, reply=wire.Shown),
+        ),
+        status_code=200,
+    )
     async def show(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.ShowRequest)
         name = body.model or body.name
@@ -71,22 +97,62 @@ def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
 
 
 def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
-    @post("/api/generate", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/api/generate",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "The continuation of a prompt",
+                request=wire.GenerateRequest,
+                reply=wire.Generated,
+                stream=(wire.Generated, wire.Error),
+            ),
+        ),
+        status_code=200,
+    )
     async def generate(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.GenerateRequest)
         return await _generate(core, body, caller_of(request.scope))
 
-    @post("/api/chat", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/api/chat",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "The reply to a conversation",
+                request=wire.ChatRequest,
+                reply=wire.Chatted,
+                stream=(wire.Chatted, wire.Error),
+            ),
+        ),
+        status_code=200,
+    )
     async def chat(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.ChatRequest)
         return await _chat(core, body, caller_of(request.scope))
 
-    @post("/api/embed", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/api/embed",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described("Vectors of texts", request=wire.EmbedRequest, reply=wire.Embedded),
+        ),
+        status_code=200,
+    )
     async def embed(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.EmbedRequest)
         return await ollama_embed.embed(core, body, caller_of(request.scope))
 
-    @post("/api/embeddings", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/api/embeddings",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "The vector of one text", request=wire.EmbeddingRequest, reply=wire.Embedding
+            ),
+        ),
+        status_code=200,
+    )
     async def embeddings(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.EmbeddingRequest)
         return await ollama_embed.embed_prompt(core, body, caller_of(request.scope))
@@ -104,12 +170,14 @@ async def _generate(core: Core, body: wire.GenerateRequest, caller: Caller) -> A
         await core.unload(model)
         return reply(encoder.status("unload"))
     _check_raw(body)
-    _check_capabilities(model, body, "generate", suffix=body.suffix, images=body.images)
+    _check_capabilities(
+        model, body, "generate", suffix=body.suffix, images=body.images, thinks=ask.think
+    )
     generation = ask.generation(body, caller)
     if not body.prompt:
         await core.load(model, generation)
         return reply(encoder.status("load"))
-    request = _generate_request(model, body, generation)
+    request = _generate_request(model, body, ask.think, generation)
     if body.debug_render_only:
         return reply(encoder.rendered(await core.render(request)))
     return reply_with_events(core.run(request), encoder, stream=body.stream)
@@ -127,12 +195,18 @@ async def _chat(core: Core, body: wire.ChatRequest, caller: Caller) -> ASGIApp:
         await core.unload(model)
         return reply(encoder.status("unload"))
     images = [image for message in body.messages for image in message.images]
-    _check_capabilities(model, body, "chat", tools=body.tools, images=images)
+    _check_capabilities(model, body, "chat", tools=body.tools, images=images, thinks=ask.think)
     generation = ask.generation(body, caller)
     if not messages:
         await core.load(model, generation)
         return reply(encoder.status("load"))
-    request = ChatRequest(model=model, messages=messages, generation=generation)
+    request = ChatRequest(
+        model=model,
+        messages=messages,
+        tool_use=functions.tool_use(body.tools, body.tool_choice),
+        think=ask.think,
+        generation=generation,
+    )
     if body.debug_render_only:
         return reply(encoder.rendered(await core.render(request)))
     return reply_with_events(core.run(request), encoder, stream=body.stream)
@@ -143,7 +217,7 @@ class _Ask:
     looked at before the model is, options and format after."""
 
     def __init__(self, body: wire.GenerationRequest) -> None:
-        ollama_fields.think(body.think)
+        self.think = ollama_fields.think(body.think)
         self.keep_alive_s = ollama_fields.keep_alive(body.keep_alive)
         self.top_logprobs = ollama_fields.top_logprobs(body.logprobs, body.top_logprobs)
 
@@ -178,11 +252,12 @@ def _check_capabilities(
     tools: Sequence[Any] = (),
     images: Sequence[str] = (),
     suffix: str = "",
+    thinks: Think = None,
 ) -> None:
     """Raise `Unsupported` for what the model cannot do."""
     needs = {"tools": tools, "insert": suffix, "vision": images}
     require(model, body.model, verb, *(name for name, value in needs.items() if value))
-    if ollama_fields.think(body.think) and "thinking" not in model.capabilities:
+    if thinks and "thinking" not in capabilities(model):
         raise Unsupported(f"{go_quote(body.model)} does not support thinking")
 
 
@@ -199,23 +274,26 @@ def _message(message: wire.Message) -> Message:
 
 
 def _generate_request(
-    model: StoredModel, body: wire.GenerateRequest, generation: Generation
+    model: StoredModel, body: wire.GenerateRequest, think: Think, generation: Generation
 ) -> ChatRequest | CompletionRequest:
     """A prompt is a conversation of one message, with its own system text if it has one,
     unless it is raw or a gap is to be filled."""
     if body.raw or body.suffix:
         suffix = "" if body.raw else body.suffix
         return CompletionRequest(
-            model=model, text=body.prompt, suffix=suffix, generation=generation
+            model=model, prompt=body.prompt, suffix=suffix, generation=generation
         )
     system = (Message(role=SYSTEM, content=body.system),) if body.system else ()
     user = Message(role=USER, content=body.prompt, images=ollama_fields.images(body.images))
     return ChatRequest(
         model=model,
         messages=(*system, user),
+        think=think,
         generation=generation,
         before=None if body.context is None else tuple(body.context),
     )
 
 
-DIALECT = Dialect(name="ollama", prefixes=("",), handlers=handlers, encode_error=encode_error)
+DIALECT = Dialect(
+    name="ollama", prefixes=("",), handlers=handlers, encode_error=encode_error, error=wire.Error
+)

@@ -7,8 +7,10 @@ from litestar.types import ASGIApp
 
 from server.api import gojson, ollama_fields
 from server.api import ollama_types as wire
-from server.api.core import Core, Embedded, EmbedRequest, Event, Generation
+from server.api.core import Core
+from server.api.events import Embedded, Event
 from server.api.ollama_replies import encode_error
+from server.api.requests import EmbedRequest, Generation
 from server.api.stream import reply, reply_with_whole
 from server.caller import Caller
 from server.errors import InvalidRequest, ModelNotFound, ServerError
@@ -34,7 +36,7 @@ async def embed(core: Core, body: wire.EmbedRequest, caller: Caller) -> ASGIApp:
         return reply(gojson.encode(wire.Embedded(model=body.model, embeddings=[])))
     request = EmbedRequest(
         model=model,
-        texts=texts,
+        inputs=texts,
         dimensions=body.dimensions if body.dimensions > 0 else None,
         generation=generation,
     )
@@ -53,7 +55,7 @@ async def embed_prompt(core: Core, body: wire.EmbeddingRequest, caller: Caller) 
     if not body.prompt:
         await core.load(model, generation)
         return reply(gojson.encode(wire.Embedding(embedding=[])))
-    request = EmbedRequest(model=model, texts=(body.prompt,), generation=generation)
+    request = EmbedRequest(model=model, inputs=(body.prompt,), generation=generation)
     return reply_with_whole(core.run_embed(request), _EmbeddingEncoder())
 
 

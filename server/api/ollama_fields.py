@@ -9,6 +9,7 @@ from typing import Any
 from server import limits
 from server.api import gojson
 from server.api.options import Options, parse_ollama
+from server.api.requests import Think
 from server.api.schemas import closed
 from server.durations import lifetime
 from server.engine.types import Grammar
@@ -44,16 +45,16 @@ def options(values: dict[str, Any]) -> Options:
     return known
 
 
-def think(value: Any) -> bool:
-    """Whether the model was asked to think."""
+def think(value: Any) -> Think:
+    """Whether, and how much, the model was asked to think."""
     levels = ", ".join(f'"{level}"' for level in THINK_LEVELS)
     if value is None or isinstance(value, bool):
-        return bool(value)
+        return value
     if not isinstance(value, str):
         raise InvalidRequest(f"think must be a boolean or string ({levels}, true, or false)")
     if value not in THINK_LEVELS:
         raise InvalidRequest(f'invalid think value: "{value}" (must be {levels}, true, or false)')
-    return True
+    return value
 
 
 def output_format(value: Any) -> Grammar | None:

@@ -3,7 +3,7 @@
 import msgspec
 
 from server.api import ollama_types as wire
-from server.api.core import Served
+from server.api.core import Served, capabilities
 from server.api.ollama_types import TagDetails
 from server.models.stored import StoredModel
 
@@ -17,7 +17,7 @@ def tag(model: StoredModel) -> wire.Tag:
         size=model.size,
         digest=model.digest,
         details=TagDetails.of(model.details),
-        capabilities=list(model.capabilities),
+        capabilities=list(capabilities(model)),
         problem=model.problem or "",
     )
 
@@ -59,7 +59,7 @@ def shown(model: StoredModel, body: wire.ShowRequest, requantized: str) -> wire.
         messages=[{"role": m.role, "content": m.content} for m in model.messages],
         model_info=dict(model.model_info(verbose=body.verbose)),
         tensors=model.tensors() if body.verbose else [],
-        capabilities=list(model.capabilities),
+        capabilities=list(capabilities(model)),
         modified_at=model.modified_text,
         requantized=requantized,
     )

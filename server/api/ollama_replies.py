@@ -4,9 +4,11 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from server.api import gojson
 from server.api import ollama_types as wire
-from server.api.core import Delta, Done, Event
+from server.api.events import Called, Delta, Done, Event, Thinking
 from server.engine.types import FinishReason, Logprob, TokenLogprob
 from server.errors import ModelNotFound, ServerError
 
@@ -26,7 +28,29 @@ def encode_error(error: ServerError) -> bytes:
     text = error.message
     if error.hint and not isinstance(error, ModelNotFound):
         text = f"{text} ({error.hint})"
-    return gojson.encode({"error": text})
+    return gojson.encode(wire.Error(error=text))
+
+
+class _Gathered(msgspec.Struct):
+    """What a reply says, in a piece of it or as a whole."""
+
+    text: str = ""
+    thinking: str = ""
+    calls: list[wire.ToolCall] = []
+    logprobs: list[wire.Logprob] = []
+
+    def add(self, event: Event) -> None:
+        """Take an event over, if it says something."""
+        match event:
+            case Delta():
+                self.text += event.text
+            case Thinking():
+                self.thinking += event.text
+            case Called():
+                self.calls.append(_call(event))
+            case _:
+                return
+        self.logprobs += [_logprob(one) for one in event.logprobs]
 
 
 class Encoder:
@@ -37,36 +61,39 @@ class Encoder:
     def __init__(self, model: str) -> None:
         self._model = model
 
-    def chunk(self, text: str, **fields: Any) -> bytes:
+    def chunk(self, said: _Gathered, **fields: Any) -> bytes:
         """One object; `fields` are those that may be left out."""
         raise NotImplementedError
 
-    def last(self, done: Done, text: str, logprobs: list[wire.Logprob]) -> bytes:
+    def last(self, done: Done, said: _Gathered) -> bytes:
         """The object with the reason and the numbers."""
-        return self.chunk(text, done=True, logprobs=logprobs, **_numbers(done))
+        return self.chunk(said, done=True, **_numbers(done))
 
     def status(self, reason: str) -> bytes:
         """The reply to a request that only loads or unloads."""
-        return self.chunk("", done=True, done_reason=reason)
+        return self.chunk(_Gathered(), done=True, done_reason=reason)
 
     def rendered(self, text: str) -> bytes:
         """The reply to a request that only renders."""
-        return self.chunk("", done=False, debug_info=wire.DebugInfo(text))
+        return self.chunk(_Gathered(), done=False, debug_info=wire.DebugInfo(text))
 
     def frame(self, event: Event) -> bytes:
         match event:
-            case Delta():
-                return self.chunk(event.text, done=False, logprobs=_logprobs(event)) + b"\n"
+            case Delta() | Thinking() | Called():
+                said = _Gathered()
+                said.add(event)
+                return self.chunk(said, done=False) + b"\n"
             case Done():
-                return self.last(event, "", []) + b"\n"
+                return self.last(event, _Gathered()) + b"\n"
             case _:
                 return b""
 
     def whole(self, events: list[Event]) -> bytes:
-        deltas = [event for event in events if isinstance(event, Delta)]
+        said = _Gathered()
+        for event in events:
+            said.add(event)
         (done,) = (event for event in events if isinstance(event, Done))
-        text = "".join(delta.text for delta in deltas)
-        return self.last(done, text, [one for delta in deltas for one in _logprobs(delta)])
+        return self.last(done, said)
 
     def failure(self, error: ServerError) -> bytes:
         return encode_error(error) + b"\n"
@@ -82,24 +109,46 @@ class GenerateEncoder(Encoder):
         super().__init__(model)
         self._with_context = with_context
 
-    def chunk(self, text: str, **fields: Any) -> bytes:
+    def chunk(self, said: _Gathered, **fields: Any) -> bytes:
         return gojson.encode(
-            wire.Generated(model=self._model, created_at=now(), response=text, **fields)
+            wire.Generated(
+                model=self._model,
+                created_at=now(),
+                response=said.text,
+                thinking=said.thinking,
+                logprobs=said.logprobs,
+                **fields,
+            )
         )
 
-    def last(self, done: Done, text: str, logprobs: list[wire.Logprob]) -> bytes:
+    def last(self, done: Done, said: _Gathered) -> bytes:
         context = done.tokens if self._with_context else []
-        return self.chunk(text, done=True, logprobs=logprobs, context=context, **_numbers(done))
+        return self.chunk(said, done=True, context=context, **_numbers(done))
 
 
 class ChatEncoder(Encoder):
     """Replies of /api/chat."""
 
-    def chunk(self, text: str, **fields: Any) -> bytes:
-        message = wire.Reply(role="assistant", content=text)
-        return gojson.encode(
-            wire.Chatted(model=self._model, created_at=now(), message=message, **fields)
+    def chunk(self, said: _Gathered, **fields: Any) -> bytes:
+        message = wire.Reply(
+            role="assistant", content=said.text, thinking=said.thinking, tool_calls=said.calls
         )
+        return gojson.encode(
+            wire.Chatted(
+                model=self._model,
+                created_at=now(),
+                message=message,
+                logprobs=said.logprobs,
+                **fields,
+            )
+        )
+
+
+def _call(event: Called) -> wire.ToolCall:
+    function = wire.CalledFunction(
+        index=event.index, name=event.call.name, arguments=event.call.arguments
+    )
+    return wire.ToolCall(id=event.call.id, function=function)
 
 
 def _numbers(done: Done) -> dict[str, Any]:
@@ -115,10 +164,6 @@ def _numbers(done: Done) -> dict[str, Any]:
         "truncated": done.truncated_tokens,
         "shifted": done.shifted_tokens,
     }
-
-
-def _logprobs(delta: Delta) -> list[wire.Logprob]:
-    return [_logprob(one) for one in delta.logprobs]
 
 
 def _logprob(one: Logprob) -> wire.Logprob:

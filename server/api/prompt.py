@@ -22,6 +22,7 @@ TOO_LONG = (
 )
 
 
+TAIL_SEGMENTS, TAIL_CHARACTERS = 4, 256
 INPUT_TOO_LONG = "the input length exceeds the context length"
 
 
@@ -39,11 +40,13 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """Tokens for the engine; `truncated` were cut; `num_bos` of them stand in front."""
+    """Tokens for the engine; `truncated` were cut; `num_bos` of them stand in front. `tail`
+    is the end of its text where a template wrote it."""
 
     tokens: list[int]
     truncated: int = 0
     num_bos: int = 0
+    tail: str = ""
 
 
 class Inputs(msgspec.Struct, frozen=True):
@@ -53,25 +56,26 @@ class Inputs(msgspec.Struct, frozen=True):
     truncated: int = 0
 
 
-async def from_texts(
-    model: LoadedModel, texts: Sequence[str], context: int, *, may_cut: bool
+async def from_inputs(
+    model: LoadedModel, inputs: Sequence[str | Sequence[int]], context: int, *, may_cut: bool
 ) -> Inputs:
-    """Texts with what the vocabulary puts around each, at most `context` tokens of each.
+    """Texts, or their tokens, with what the vocabulary puts around each, at most `context`
+    tokens of each.
 
     An empty one that gets nothing around it becomes the token that begins a text.
     Raises `ContextExceeded` if one is longer and may not be cut.
     """
-    for text in texts:
+    for text in inputs:
         limits.check_prompt(len(text), model.info.context)
-    found = await asyncio.gather(*(_bare_tokens(model, text) for text in texts))
+    found = await asyncio.gather(*(_bare_tokens(model, text) for text in inputs))
     start, end = model.info.text_start, model.info.text_end
     room = max(0, context - len(start) - len(end))
     truncated = sum(max(0, len(tokens) - room) for tokens in found)
     if truncated and not may_cut:
         raise ContextExceeded(INPUT_TOO_LONG)
-    inputs = [[*start, *tokens[:room], *end] for tokens in found]
-    limits.check_inputs(inputs)
-    return Inputs(inputs, truncated)
+    whole = [[*start, *tokens[:room], *end] for tokens in found]
+    limits.check_inputs(whole)
+    return Inputs(whole, truncated)
 
 
 async def from_chat(
@@ -89,29 +93,43 @@ async def from_chat(
     limits.check_prompt(sum(len(message.content) for message in messages), model.info.context)
 
     async def tokens_of(some: Sequence[Message]) -> list[int]:
-        return await _tokens(model, await chat_segments(model.info, some))
+        return await tokenize(model, await chat_segments(model.info, some))
+
+    segments = await chat_segments(model.info, messages)
 
     num_bos = _count_bos(model.info)
-    before = _check_tokens(model.info, before)
+    before = _check_tokens(model.info, before, "context: ")
     room = window.context - len(before)
-    whole = await tokens_of(messages)
+    whole = await tokenize(model, segments)
     kept = whole
     if len(whole) > room and window.may_drop:
         kept = await _drop_oldest(messages, room, tokens_of) or whole
     joined = [*kept[:num_bos], *before, *kept[num_bos:]]
-    return _cut(joined, window, num_bos, already=len(whole) - len(kept))
+    made = _cut(joined, window, num_bos, already=len(whole) - len(kept))
+    return msgspec.structs.replace(made, tail=_tail(segments))
 
 
 async def from_segments(model: LoadedModel, segments: Sequence[Segment], window: Window) -> Prompt:
     """The prompt of a finished text. Raises `ContextExceeded` like `from_chat`."""
-    tokens = await _tokens(model, segments)
+    tokens = await tokenize(model, segments)
     return _cut(tokens, window, _count_bos(model.info))
+
+
+def from_tokens(model: LoadedModel, tokens: Sequence[int], window: Window) -> Prompt:
+    """A prompt that is tokens already. Raises `ContextExceeded` like `from_chat`."""
+    limits.check_prompt(len(tokens), model.info.context)
+    return _cut(list(_check_tokens(model.info, tokens)), window, 0)
 
 
 async def chat_segments(info: ModelInfo, messages: Sequence[Message]) -> list[Segment]:
     """A conversation as the model's template writes it."""
     described = ChatTemplate(info.chat_template, info.bos, info.eos, info.control_tokens)
     return await template.render(described, messages)
+
+
+def _tail(segments: Sequence[Segment]) -> str:
+    """The end of a text, long enough to show how the model was asked to begin."""
+    return "".join(segment.text for segment in segments[-TAIL_SEGMENTS:])[-TAIL_CHARACTERS:]
 
 
 def gap_segments(info: ModelInfo, before: str, after: str) -> list[Segment]:
@@ -123,14 +141,17 @@ def gap_segments(info: ModelInfo, before: str, after: str) -> list[Segment]:
     return [prefix, texts[0], suffix, texts[1], middle]
 
 
-async def _tokens(model: LoadedModel, segments: Sequence[Segment]) -> list[int]:
+async def tokenize(model: LoadedModel, segments: Sequence[Segment]) -> list[int]:
+    """The tokens of a prompt with BOS in front, whatever their number."""
     limits.check_prompt(sum(len(segment.text) for segment in segments), model.info.context)
     return await model.tokenize(segments, add_bos=True)
 
 
-async def _bare_tokens(model: LoadedModel, text: str) -> list[int]:
+async def _bare_tokens(model: LoadedModel, text: str | Sequence[int]) -> Sequence[int]:
     info = model.info
-    tokens = await model.tokenize([Segment(text, special=False)], add_bos=False)
+    if not isinstance(text, str) and text:
+        return _check_tokens(info, text)
+    tokens = await model.tokenize([Segment(str(text or ""), special=False)], add_bos=False)
     if tokens or info.text_start or info.text_end:
         return tokens
     return await model.tokenize([Segment(info.bos or info.eos)], add_bos=False)
@@ -141,10 +162,10 @@ def _count_bos(info: ModelInfo) -> int:
     return 1 if info.add_bos else 0
 
 
-def _check_tokens(info: ModelInfo, tokens: Sequence[int]) -> Sequence[int]:
+def _check_tokens(info: ModelInfo, tokens: Sequence[int], where: str = "") -> Sequence[int]:
     for token in tokens:
         if not 0 <= token < info.vocab_size:
-            raise InvalidRequest(f"context: token {token} is not in the model's vocabulary")
+            raise InvalidRequest(f"{where}token {token} is not in the model's vocabulary")
     return tokens
 
 

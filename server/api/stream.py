@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from server.api.core import Event, Events, Started
+from server.api.events import Event, Events, Started
 from server.errors import RateLimited, ServerError
 
 JSON = "application/json; charset=utf-8"

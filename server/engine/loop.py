@@ -20,7 +20,7 @@ from server.engine.scheduler import Chunk, Scheduler, shift_for
 from server.engine.sequence import Sequence
 from server.engine.slots import Slots
 from server.engine.speculation import Speculation
-from server.engine.types import EngineStats, FinishReason, Request
+from server.engine.types import EngineStats, FinishReason, Request, Segment
 from server.engine.waiting import QueueFull
 
 _log = logging.getLogger("akash_llm.engine")
@@ -30,10 +30,12 @@ _BUSY = "server busy, please try again.  maximum pending requests exceeded"
 
 @dataclass(slots=True)
 class _Writer:
-    """What turns the tokens of one request into text, from its first slot to its end."""
+    """What turns the tokens of one request into text, from its first slot to its end.
+    `markers` are control tokens that it shows."""
 
     sampler: Sampler
     detokenizer: Detokenizer
+    markers: dict[int, bytes]
 
 
 class _Counts(msgspec.Struct):
@@ -77,6 +79,7 @@ class Loop:
         self._pace = Pace(batch)
         self._speculation = Speculation(speculate if backend.can_rewind else "off", self._pace)
         self._writers: dict[int, _Writer] = {}
+        self._markers: dict[str, int] = {}
         self._counts = _Counts()
         self._num_cells = backend.num_cells or len(self._slots) * backend.info.context
 
@@ -162,8 +165,17 @@ class Loop:
         except RequestError as error:
             self._fail(sequence, "invalid_request", str(error))
             return False
-        self._writers[sequence.id] = _Writer(sampler, Detokenizer(sequence.request.stop))
+        request = sequence.request
+        markers = dict(self._marker(text) for text in request.markers)
+        self._writers[sequence.id] = _Writer(sampler, Detokenizer(request.stop), markers)
         return True
+
+    def _marker(self, text: str) -> tuple[int, bytes]:
+        """The control token of that text, and the text; (-1, …) if there is none."""
+        if text not in self._markers:
+            tokens = self._backend.tokenize([Segment(text)], add_bos=False)
+            self._markers[text] = tokens[0] if len(tokens) == 1 else -1
+        return self._markers[text], text.encode()
 
     def _begin(self, sequence: Sequence, kept: int) -> None:
         """A request runs for the first time."""
@@ -340,7 +352,8 @@ class Loop:
         if sampled.is_end:
             self._finish(sequence, FinishReason.EOS)
             return False
-        text = self._writers[sequence.id].detokenizer.feed(sampled.raw)
+        writer = self._writers[sequence.id]
+        text = writer.detokenizer.feed(writer.markers.get(sampled.token, sampled.raw))
         logprobs = (sampled.logprob,) if sampled.logprob else ()
         self._outbox.piece(sequence.id, text.text, (sampled.token,), logprobs)
         if text.stop is not None:

@@ -62,10 +62,15 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 class Grammar(msgspec.Struct, frozen=True):
     """A constraint on the output: any JSON object, a JSON schema as JSON text, a regular
-    expression, or a context-free grammar in Lark's or llama.cpp's (GBNF) notation."""
+    expression, or a context-free grammar in Lark's or llama.cpp's (GBNF) notation.
+
+    `markers` are texts that may be tokens of their own, which only the engine knows: a Lark
+    text names the first `marker_0`, and any text up to and including it `until_0`.
+    """
 
     kind: Literal["json", "schema", "regex", "lark", "gbnf"]
     text: str = ""
+    markers: tuple[str, ...] = ()
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +81,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     token's and the n best. `num_keep` and `shift` say what happens when the context
     is full while generating: drop the older half behind the first `num_keep`
     tokens, or end with `length`. `owner` is the name of the key, for fairness.
-    `context` is the window of this request in tokens, at most the model's.
+    `context` is the window of this request in tokens, at most the model's. `markers` are
+    texts of control tokens that are written out where the model says them; all others
+    are left out of the text.
     """
 
     tokens: Sequence[int]
@@ -89,6 +96,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     shift: bool = True
     context: int | None = None
     owner: str = ""
+    markers: tuple[str, ...] = ()
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.grants import Grant, Limits, Terms, described, fixed_grants
+from server.grants import Grant, KeyInfo, Limits, Terms, fixed_grants
 from server.keys import KeyDigest, KeyRing, Scope
 
 SHA = "a" * 64
@@ -82,5 +82,5 @@ def test_windows_are_clamped() -> None:
 
 
 def test_what_is_shown_is_never_the_digest() -> None:
-    shown = described(Grant(key=KeyDigest("me", Scope.READ, SHA)))
-    assert shown["name"] == "me" and SHA not in str(shown)
+    shown = KeyInfo.of(Grant(key=KeyDigest("me", Scope.READ, SHA)))
+    assert shown.name == "me" and SHA not in str(shown)

@@ -7,7 +7,7 @@ is done over HTTP, with an admin key.
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 
-from server.grants import Limits, Terms
+from server.grants import KeyInfo, Limits, Terms
 from server.keys import Scope, write_key_file
-from server.usage import Query
+from server.usage import Query, UsageRow
 from toolkit import paths
 from toolkit.cli.loop import run
 from toolkit.errors import UsageError
-from toolkit.keybook import EndpointKeys, FolderKeys, Keybook, Row, translated
+from toolkit.keybook import EndpointKeys, FolderKeys, Keybook, translated
 from toolkit.safetext import cleaned
 from toolkit.transport import Transport, read_key_file
 
@@ -168,7 +168,7 @@ def new(
 def list_keys(where: Where, as_json: bool) -> None:
     """List the keys, never what opens them."""
 
-    async def work() -> Sequence[Row]:
+    async def work() -> Sequence[KeyInfo]:
         async with aclosing(where.opened()) as book:
             return await book.list()
 
@@ -209,7 +209,7 @@ def show_usage(
     with translated():
         query = Query.of(key=key, model=model, since=since)
 
-    async def work() -> Sequence[Row]:
+    async def work() -> Sequence[UsageRow]:
         async with aclosing(where.opened()) as book:
             return await book.usage(query)
 
@@ -230,18 +230,21 @@ def _terms(models: tuple[str, ...], limits: Limits, days: int | None) -> Terms:
         raise UsageError(str(error)) from None
 
 
-def _print(rows: Sequence[Row], as_json: bool, columns: Sequence[str]) -> None:
+def _print(
+    found: Sequence[KeyInfo] | Sequence[UsageRow], as_json: bool, columns: Sequence[str]
+) -> None:
     """One line per row; a server may have written some of it."""
+    rows: list[dict[str, Any]] = msgspec.to_builtins(found)
     lines = map(_json, rows) if as_json else _table(rows, columns)
     for line in lines:
         click.echo(cleaned(line))
 
 
-def _json(row: Row) -> str:
-    return json.dumps(msgspec.to_builtins(row), ensure_ascii=False)
+def _json(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False)
 
 
-def _table(rows: Sequence[Row], columns: Sequence[str]) -> Iterator[str]:
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
     if not rows:
         return
     cells = [[column.upper() for column in columns]]

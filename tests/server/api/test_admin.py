@@ -321,7 +321,12 @@ def test_management_off(folder: Path, tmp_path: Path) -> None:
 def test_a_server_that_gets_its_first_key_is_open_no_longer(folder: Path, tmp_path: Path) -> None:
     env = {"AKASH_LLM_KEYS": "", "AKASH_LLM_STATE": str(tmp_path / "state")}
     with _serving(folder, **env) as server, server.client() as client:
-        key = client.post("/admin/keys", json={"name": "ann", "scope": "admin"}).json()["key"]
+        first = {"name": "ann", "scope": "admin"}
+        refused = client.post("/admin/keys", json=first)
+        assert refused.status_code == 403 and "keys new" in refused.json()["error"]
+        where = ("--state", tmp_path / "state", "--json")
+        key = _akash_llm("new", "ann", "--scope", "admin", *where)["key"]
+        _until(lambda: client.get("/api/version").status_code == 401)
         assert client.get("/api/version").status_code == 401
         assert client.delete("/admin/keys/ann", headers=bearer(key)).status_code == 200
         assert client.get("/api/version").status_code == 401

@@ -1,0 +1,75 @@
+"""What the core answers, for the dialects to write down."""
+
+from collections.abc import AsyncGenerator, Mapping
+
+import msgspec
+
+from server.chat.tools import ToolCall
+from server.engine.types import FinishReason, Logprob
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """The first event: the prompt is made. `context` is the window in force,
+    `asked_context` the one that was asked for, `has_template` False if a plain layout
+    stands in for the model's missing chat template, `quota` what the caller has left, as
+    header fields."""
+
+    prompt_tokens: int
+    truncated_tokens: int
+    context: int
+    asked_context: int | None
+    has_template: bool = True
+    quota: Mapping[str, str] = {}
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """New text of the answer, with the logprobs of its tokens if they were asked for."""
+
+    text: str
+    logprobs: tuple[Logprob, ...] = ()
+
+
+class Thinking(msgspec.Struct, frozen=True):
+    """New text of what the model thinks before it answers; `logprobs` as in `Delta`."""
+
+    text: str
+    logprobs: tuple[Logprob, ...] = ()
+
+
+class Called(msgspec.Struct, frozen=True):
+    """A function is called; the call is whole. `index` counts the calls of the reply."""
+
+    index: int
+    call: ToolCall
+    logprobs: tuple[Logprob, ...] = ()
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """The last event. `tokens` are those of prompt and output, without BOS."""
+
+    reason: FinishReason
+    stop_string: str | None
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    truncated_tokens: int
+    shifted_tokens: int
+    total_ns: int
+    load_ns: int
+    prompt_ns: int
+    output_ns: int
+    tokens: list[int]
+
+
+class Embedded(msgspec.Struct, frozen=True, kw_only=True):
+    """The last event of an embedding. `vectors` as in `engine.types.Embeddings`."""
+
+    vectors: tuple[bytes, ...]
+    prompt_tokens: int
+    truncated_tokens: int
+    total_ns: int
+    load_ns: int
+
+
+Event = Started | Delta | Thinking | Called | Done | Embedded
+Events = AsyncGenerator[Event, None]
