@@ -13,11 +13,12 @@ from litestar import Litestar
 from litestar.types import ASGIApp
 
 from server.api import docs, health, ollama, ollama_models
-from server.api.core import Core
 from server.api.dialect import Dialect
 from server.api.failures import exception_handlers
+from server.api.observe import ObservedCore
 from server.auth import require_scope
 from server.chat.renderer import Renderer
+from server.drain import Drain
 from server.edge import Edge
 from server.engine.quantizer import Quantizer
 from server.engine.supervisor import Supervisor
@@ -26,7 +27,6 @@ from server.models.create import Creator
 from server.models.pull import Puller
 from server.models.store import Store
 from server.models.wheel import ensure_embedded
-from server.origins import Origins
 from server.preload import Preloader, Readiness
 from server.settings import Settings
 
@@ -37,17 +37,19 @@ def create_app(
     settings: Settings,
     store: Store,
     supervisor: Supervisor,
+    drain: Drain,
     *,
     is_empty: bool = False,
     on_prepared: Callable[[Readiness], None] = lambda _: None,
 ) -> ASGIApp:
     """The ASGI app of a server. Its lifespan prepares models beside it and ends the engine.
 
-    `is_empty`: the store has no models and gets the embedded one. `on_prepared` is told
-    how the preparation went.
+    `drain` is told about every request and says when no more are taken. `is_empty`: the
+    store has no models and gets the embedded one. `on_prepared` is told how the
+    preparation went.
     """
     renderer = Renderer()
-    core = Core(store, supervisor, renderer)
+    core = ObservedCore(store, supervisor, renderer, drain.traffic)
     preloader = Preloader(
         core,
         settings.preload,
@@ -75,7 +77,7 @@ def create_app(
     puller = Puller(store, settings.registries)
     creator = Creator(store, puller=puller, quantizer=Quantizer(threads=settings.threads or 0))
     routes += ollama_models.handlers(core, store, puller, creator)
-    routes += health.handlers(preloader, Metrics(core))
+    routes += health.handlers(preloader, Metrics(core, drain.traffic), drain)
     app = Litestar(
         route_handlers=[*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))],
         guards=[require_scope],
@@ -85,5 +87,4 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    origins = Origins(settings.origins, is_loopback=settings.is_loopback)
-    return Edge(app, keys=settings.keys, origins=origins, dialects=DIALECTS)
+    return Edge(app, settings, drain, DIALECTS)

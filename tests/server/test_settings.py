@@ -60,6 +60,14 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "max_queue": ("1", "2"),
         "max_body_bytes": ("1024", "2048"),
         "registries": ("none", "hf.co,http://127.0.0.1:5000"),
+        "body_memory": ("1MiB", "1GiB"),
+        "max_connections": ("10", "20"),
+        "header_timeout": ("1", "2.5"),
+        "body_timeout": ("1", "2.5"),
+        "write_timeout": ("1", "2.5"),
+        "idle_timeout": ("1", "2.5"),
+        "heartbeat": ("0", "2.5"),
+        "drain": ("0", "2.5"),
         "origins": ("https://a", "https://b,https://c"),
     }
     assert set(values) == {setting.name for setting in SETTINGS}
