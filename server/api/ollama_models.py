@@ -176,8 +176,16 @@ class _ProgressEncoder:
 
     stream_type = NDJSON
 
+    def __init__(self) -> None:
+        self._last = b""
+
     def frame(self, event: Event) -> bytes:
-        return gojson.encode(event) + b"\n"
+        self._last = gojson.encode(event) + b"\n"
+        return self._last
+
+    def heartbeat(self) -> bytes:
+        """The last step again: it is still being done."""
+        return self._last
 
     def whole(self, events: list[Event]) -> bytes:
         return gojson.encode(events[-1])
