@@ -54,10 +54,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async def prepare() -> None:
-            _, readiness = await asyncio.gather(renderer.open(), preloader.prepare())
-            on_prepared(readiness)
+            on_prepared(await preloader.prepare())
 
-        preparing = asyncio.create_task(prepare())
+        preparing = asyncio.gather(prepare(), renderer.open())
         try:
             yield
         finally:

@@ -196,6 +196,13 @@ def test_the_beginning_of_a_reply_that_a_template_leaves_out_is_put_behind_the_p
     assert [(s.text, s.special) for s in segments] == [("[hi]A:", True), ("<eos>So ", False)]
 
 
+def test_a_reply_goes_on_from_the_last_place_where_it_stands() -> None:
+    source = "{% for m in messages %}({{ m.content }}|{{ m.content }}){% endfor %}"
+    said = Conversation(messages=(user("hi"), assistant("So")), prefill=True)
+    segments = render(ChatTemplate(source), said)
+    assert [segment.text for segment in segments] == ["(hi|hi)(So", "|So"]
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_an_image_is_a_segment_of_its_own_in_front_of_its_text(name: str) -> None:
     said = Conversation(messages=(user(f"one {IMAGE_MARKER}", 1), assistant("A"), user("two", 2)))
