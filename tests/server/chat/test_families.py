@@ -136,7 +136,8 @@ def test_earlier_thoughts_come_through_where_they_may() -> None:
         "gpt_oss", user("hi"), assistant(thinking="thought", tool_calls=said.tool_calls)
     )
     # This one takes no thought beside a text, so the text is what stays.
-    assert "thought" not in text("gpt_oss", user("hi"), said)
+    found = text("gpt_oss", user("one"), user("two"), said)
+    assert "thought" not in found and "<|message|>one<|end|>" in found
 
 
 @pytest.mark.parametrize(
