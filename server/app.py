@@ -66,10 +66,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async def prepare() -> None:
-            _, readiness = await asyncio.gather(renderer.open(), preloader.prepare())
-            on_prepared(readiness)
+            on_prepared(await preloader.prepare())
 
-        tasks = [asyncio.create_task(work) for work in (prepare(), accounts.usage.run())]
+        works = (prepare(), renderer.open(), accounts.usage.run())
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             yield
         finally:

@@ -70,7 +70,8 @@ def scrape(client: httpx2.Client) -> str:
 
 
 def kill_runner(serving: Serving) -> None:
-    [runner] = psutil.Process(serving.process.pid).children()
+    children = psutil.Process(serving.process.pid).children()
+    [runner] = [child for child in children if "server.engine.runner" in child.cmdline()]
     runner.send_signal(signal.SIGABRT)
     runner.wait(20)
 
