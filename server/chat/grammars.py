@@ -162,8 +162,6 @@ def _from_gbnf(text: str) -> str:
     from llguidance import grammar_from
 
     try:
-        converted = json.loads(grammar_from("gbnf", text))
+        return grammar_from("gbnf", text)
     except ValueError as error:
         raise InvalidRequest(f"format is not a GBNF grammar: {error}") from None
-    lark: str = converted["grammars"][0]["lark_grammar"]
-    return lark

@@ -17,7 +17,6 @@ from server.chat.scanning import Beginnings, one_of
 from server.chat.tools import Offered, Tool
 from server.chat.values import NotReadable
 
-
 # Text is read in bites: a step copies what it leaves over, so that many steps on one long
 # text would take quadratic time.
 _BITE = 1024

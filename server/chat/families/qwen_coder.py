@@ -42,7 +42,7 @@ def _parameter(tool: Tool, name: str) -> Pieces:
 
 FAMILY = Family(
     name="qwen-coder",
-    signs=(FUNCTION,),
+    signs=("<parameter=",),
     forms=(Form(FUNCTION, read_xml, ends=(END, CLOSE), is_whole=False, is_raw=True),),
     lead=(OPEN,),
     trail=(END, CLOSE),

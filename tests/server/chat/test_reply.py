@@ -18,7 +18,7 @@ from tests.server.chat.tools_on_offer import TOOLS, read
 Expected = list[str | tuple[str, Any]]
 
 PARIS = ("get_weather", {"city": "Paris"})
-TIME = ("get_time", {})
+TIME: tuple[str, Any] = ("get_time", {})
 
 
 def shown(parts: list[Part]) -> Expected:
