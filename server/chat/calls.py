@@ -22,6 +22,7 @@ _JSON_BEGINNING = re.compile(r"\s*(\[\s*)?(\{\s*(([\"'])(\w*)(\4.*)?)?)?", re.DO
 _PYTHON_BEGINNING = re.compile(r"\[\s*([A-Za-z_][\w.]*\s*(\(.*)?)?", re.DOTALL)
 _FENCE = re.compile(r"\s*```\w*\s*")
 _PARAMETER = re.compile(r"<parameter=([^>]+)>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL)
+_PAIR = re.compile(r"<arg_key>\s*([^<]*?)\s*</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
 _FUNCTION_NAME = re.compile(r"\s*([^>]+)>")
 # More missing brackets than any model forgets.
 _MISSING = 8
@@ -76,6 +77,18 @@ def read_xml(body: str, offered: Offered, is_ended: bool) -> list[ToolCall]:
     for match in _PARAMETER.finditer(body, head.end()):
         key = match[1].strip()
         arguments[key] = coerce(_without_lines(match[2]), tool.properties.get(key))
+    return [offered.call(tool.name, arguments)]
+
+
+def read_pairs(body: str, offered: Offered, is_ended: bool) -> list[ToolCall]:
+    """A name, then `<arg_key>` … `</arg_key>` and `<arg_value>` … `</arg_value>` in turn."""
+    if not is_ended:
+        raise NotReadable("no whole call")
+    tool = offered.find(body.partition("<arg_key>")[0])
+    arguments = {
+        match[1]: coerce(_without_lines(match[2]), tool.properties.get(match[1]))
+        for match in _PAIR.finditer(body)
+    }
     return [offered.call(tool.name, arguments)]
 
 

@@ -5,6 +5,8 @@ from server.chat.families import family_of
 TEMPLATES = {
     "hermes": "{%- if tools %}return <tool_call>{json}</tool_call>{% endif %}<think>",
     "qwen-coder": "{%- if tools %}<tool_call>\n<function=example>\n<parameter=a>{% endif %}",
+    "glm": "{% if tools %}<tool_call>{{ name }}<arg_key>{{ k }}</arg_key>{% endif %}",
+    "nemotron": "{% if tools %}<TOOLCALL>[{{ calls }}]</TOOLCALL>{% endif %}",
     "llama": '{{ \'Respond with {"name": f, "parameters": dictionary of argument name\' }}',
     "llama-pythonic": "[func_name1(params_name1=params_value1), func_name2()]",
     "mistral": "{{ '[TOOL_CALLS][' }}",

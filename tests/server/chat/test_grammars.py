@@ -16,7 +16,18 @@ from tests.server.chat.tools_on_offer import TOOLS, read
 from tests.support.byte_tokens import ByteGrammar
 
 # What a random writer would never hit on: the texts that end something.
-IDEAS = ['"', "}", "]", ")", "\n</parameter>\n", "<escape>", '<|"|>', "\n", "</think>"]
+IDEAS = [
+    '"',
+    "</arg_value>\n",
+    "}",
+    "]",
+    ")",
+    "\n</parameter>\n",
+    "<escape>",
+    '<|"|>',
+    "\n",
+    "</think>",
+]
 
 HERMES = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 TIME = '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'
@@ -81,6 +92,9 @@ WRITTEN = {
     "qwen-coder": "<tool_call>\n<function=get_weather>\n<parameter=city>\nNew\nYork\n</parameter>\n"
     "<parameter=days>\n3\n</parameter>\n<parameter=unit>\ncelsius\n</parameter>\n</function>\n"
     "</tool_call>",
+    "glm": "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n"
+    "<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n</tool_call>",
+    "nemotron": '<TOOLCALL>[{"name": "get_weather", "arguments": {"city": "P"}}]</TOOLCALL>',
     "llama": '{"name": "get_weather", "parameters": {"city": "Paris"}}',
     "llama-pythonic": '[get_weather(city="Paris", days=3)]',
     "mistral": '[TOOL_CALLS][{"name": "get_weather", "arguments": {"city": "Paris"}}]',
@@ -129,6 +143,16 @@ def test_whatever_may_be_written_is_read_as_calls(name: str, parallel: bool) -> 
         assert calls, reply
         assert len(calls) == 1 or parallel
         assert all(isinstance(part, ToolCall | Thought) for part in parts), reply
+
+
+@pytest.mark.parametrize("name", ["hermes", "llama-pythonic", "gemma", "generic"])
+def test_a_tool_may_have_any_name(name: str) -> None:
+    tool = Tool('get "it\\\n\x01-now ', parameters={"properties": {"a b": {"type": "null"}}})
+    reply = forced(FAMILIES[name], tools=[tool]).write(random.Random(3), IDEAS)
+    assert reply is not None
+    [call] = read(FAMILIES[name], [reply], tools=[tool])
+    assert isinstance(call, ToolCall)
+    assert call.name == tool.name
 
 
 def test_definitions_of_a_schema_are_found() -> None:

@@ -62,6 +62,14 @@ CALLS: list[tuple[str, str, Expected]] = [
             ),
         ],
     ),
+    (
+        "glm",
+        "Hm.<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n"
+        "<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n</tool_call>\n"
+        "<tool_call>get_time</tool_call>",
+        ["Hm.", ("get_weather", {"city": "Paris", "days": 3}), TIME],
+    ),
+    ("nemotron", '<TOOLCALL>[{"name": "get_time", "arguments": {}}]</TOOLCALL>', [TIME]),
     ("qwen-coder", "<function=get_time>\n</function>\n</tool_call>", [TIME]),
     ("qwen-coder", "<tool_call>\n<function=get_time>\n</tool_call>", [TIME]),
     (

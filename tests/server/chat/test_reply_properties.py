@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.chat.forms import Block
@@ -17,6 +17,9 @@ from server.chat.scanning import ValueEnd
 from server.chat.tools import ToolCall
 from tests.server.chat.templates import FAMILIES
 from tests.server.chat.tools_on_offer import read
+
+# Others compute on the same machine.
+SLOWLY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 Call = tuple[str, dict[str, Any]]
 Writer = Callable[[Sequence[Call]], str]
@@ -87,6 +90,18 @@ def _xml_call(call: Call) -> str:
     return f"<tool_call>\n<function={call[0]}>\n{inner}</function>\n</tool_call>"
 
 
+def _pairs(calls: Sequence[Call]) -> str:
+    return "\n".join(map(_pair_call, calls))
+
+
+def _pair_call(call: Call) -> str:
+    values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in call[1].items()}
+    inner = "".join(
+        f"<arg_key>{k}</arg_key>\n<arg_value>{v}</arg_value>\n" for k, v in values.items()
+    )
+    return f"<tool_call>{call[0]}\n{inner}</tool_call>"
+
+
 def _llama(calls: Sequence[Call]) -> str:
     return "; ".join(_object(call, "parameters") for call in calls)
 
@@ -145,6 +160,8 @@ def _escaped_value(value: Any) -> str:
 WRITERS: dict[str, tuple[Writer, st.SearchStrategy[dict[str, Any]], bool]] = {
     "hermes": (_hermes, _JSON, True),
     "qwen-coder": (_xml, _XML, True),
+    "glm": (_pairs, _XML, True),
+    "nemotron": (_listed("<TOOLCALL>[", "]</TOOLCALL>"), _JSON, True),
     "llama": (_llama, _JSON, False),
     "llama-pythonic": (_pythonic, _PYTHON, False),
     "mistral": (_listed("[TOOL_CALLS][", "]"), _JSON, True),
@@ -180,6 +197,7 @@ def plain(parts: Sequence[Part]) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", WRITERS)
+@SLOWLY
 @given(data=st.data())
 def test_calls_are_read_back_however_the_text_is_cut(name: str, data: st.DataObject) -> None:
     write, arguments, has_content = WRITERS[name]
@@ -195,6 +213,7 @@ def test_calls_are_read_back_however_the_text_is_cut(name: str, data: st.DataObj
     assert plain(read(FAMILIES[name], cut(data, reply))) == expected
 
 
+@SLOWLY
 @given(data=st.data())
 def test_channels_are_read_back_however_the_text_is_cut(data: st.DataObject) -> None:
     text = st.text("ab <>{}\n.é|", max_size=20).map(str.strip).filter(lambda t: "<|" not in t)
@@ -237,6 +256,7 @@ def _garbage(name: str) -> st.SearchStrategy[str]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@SLOWLY
 @given(data=st.data())
 def test_garbage_is_content_and_cuts_change_nothing(name: str, data: st.DataObject) -> None:
     reply = data.draw(_garbage(name))

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.chat.coercion import coerce
@@ -74,6 +74,7 @@ def test_all_else_is_refused(text: str) -> None:
         read_json(text)
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("{}[]\"',: \\\nu0ae1.-TrueNone"), max_size=40), st.integers(0, 3))
 def test_no_text_breaks_the_reader(text: str, missing: int) -> None:
     try:
