@@ -20,7 +20,8 @@ _KEYS = frozenset((*_NAMES, *_ARGUMENTS, *_OTHERS))
 
 _JSON_BEGINNING = re.compile(r"\s*(\[\s*)?(\{\s*(([\"'])(\w*)(\4.*)?)?)?", re.DOTALL)
 _PYTHON_BEGINNING = re.compile(r"\[\s*([A-Za-z_][\w.]*\s*(\(.*)?)?", re.DOTALL)
-_FENCE = re.compile(r"\s*```\w*\s*")
+_FENCE = re.compile(r"\A\s*```\w*\s*")
+_HALF_FENCE = re.compile(r"\s*(`{0,2}|```\w*)")
 _PARAMETER = re.compile(r"<parameter=([^>]+)>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL)
 _PAIR = re.compile(r"<arg_key>\s*([^<]*?)\s*</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
 _FUNCTION_NAME = re.compile(r"\s*([^>]+)>")
@@ -32,6 +33,13 @@ def may_begin_json(text: str) -> bool:
     """Whether a text may go on to be a call written as JSON, or a list of them."""
     match = _JSON_BEGINNING.fullmatch(text)
     return match is not None and (match[6] is None or match[5] in _KEYS)
+
+
+def may_begin_fenced(text: str) -> bool:
+    """The same, perhaps in a code fence."""
+    if _HALF_FENCE.fullmatch(text):
+        return True
+    return may_begin_json(_FENCE.sub("", text, count=1))
 
 
 def may_begin_python(text: str) -> bool:
@@ -86,8 +94,7 @@ def read_pairs(body: str, offered: Offered, is_ended: bool) -> list[ToolCall]:
         raise NotReadable("no whole call")
     tool = offered.find(body.partition("<arg_key>")[0])
     arguments = {
-        match[1]: coerce(_without_lines(match[2]), tool.properties.get(match[1]))
-        for match in _PAIR.finditer(body)
+        match[1]: coerce(match[2], tool.properties.get(match[1])) for match in _PAIR.finditer(body)
     }
     return [offered.call(tool.name, arguments)]
 
@@ -119,8 +126,9 @@ def read_code(body: str, offered: Offered, is_ended: bool) -> list[ToolCall]:
 
 def read_fenced(body: str, offered: Offered, is_ended: bool) -> list[ToolCall]:
     """Objects, perhaps in a code fence."""
-    inner = _FENCE.sub("", body, count=1) if body.lstrip().startswith("```") else body
-    return read_objects(inner.strip().removesuffix("```"), offered, is_ended)
+    return read_objects(
+        _FENCE.sub("", body, count=1).strip().removesuffix("```"), offered, is_ended
+    )
 
 
 def _has_arguments(value: Any) -> bool:

@@ -285,6 +285,21 @@ def test_content_flows_but_for_what_may_be_a_mark() -> None:
     assert shown(parser.finish()) == [" <tool"]
 
 
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        ("hermes", "The tag <tool_call> begins a call. "),
+        ("hermes", '{"answer": '),
+        ("command-r", "Action: I act. "),
+        ("generic", '```json\n{"answer": '),
+        ("llama", "[1] says: it's so. "),
+    ],
+)
+def test_what_cannot_become_a_call_flows(family: str, text: str) -> None:
+    parser = ReplyParser(FAMILIES[family], tools=TOOLS, is_thinking=False, expects_thinking=True)
+    assert shown(parser.feed(text)) == [text.rstrip()]
+
+
 def test_ids_are_ollamas_and_never_the_same() -> None:
     parts = read(FAMILIES["hermes"], [HERMES * 50])
     ids = {part.id for part in parts if isinstance(part, ToolCall)}

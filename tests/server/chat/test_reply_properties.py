@@ -283,6 +283,7 @@ HOSTILE = {
     "openers": "<tool_call>",
     "open strings": '<tool_call>{"',
     "broken": '<tool_call>{"a</tool_call>',
+    "odd quotes": '<tool_call>{"name": "b</tool_call>',
     "brackets": "<tool_call>[",
     "space": " \n",
     "half marks": "<tool_",
