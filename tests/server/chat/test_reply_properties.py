@@ -283,7 +283,7 @@ HOSTILE = {
     "openers": "<tool_call>",
     "open strings": '<tool_call>{"',
     "broken": '<tool_call>{"a</tool_call>',
-    "odd quotes": '<tool_call>{"name": "b</tool_call>',
+    "odd quotes": '<｜tool▁call▁begin｜>{\\"<｜tool▁call▁end｜>',
     "brackets": "<tool_call>[",
     "space": " \n",
     "half marks": "<tool_",
@@ -296,7 +296,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("piece", [1, 7, 10**7], ids=["characters", "tokens", "whole"])
-@pytest.mark.parametrize("name", ["hermes", "llama", "qwen-coder"])
+@pytest.mark.parametrize("name", ["hermes", "llama", "qwen-coder", "deepseek"])
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=list(HOSTILE))
 def test_work_grows_with_the_length_only(
     monkeypatch: pytest.MonkeyPatch, name: str, hostile: str, piece: int
