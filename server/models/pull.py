@@ -141,7 +141,8 @@ class Puller:
             self._store.blobs.folder.mkdir(parents=True, exist_ok=True)
         async with locks.shared(self._store.writers_lock):
             for left in reversed(range(_ROUNDS)):
-                check_space(self._store.blobs.folder, sum(map(self._missing, remotes)))
+                missing = sum(remote.size for remote in remotes if not self._has(remote))
+                check_space(self._store.blobs.folder, missing)
                 for remote in remotes:
                     async with aclosing(self._fetch(remote, open_web)) as steps:
                         async for step in steps:
@@ -167,7 +168,7 @@ class Puller:
     async def _fetch(self, remote: Remote, open_web: Callable[[], Web]) -> Steps:
         """One blob; a line when it begins, some on the way, one when it is there."""
         line = Progress(f"pulling {remote.digest[7:19]}", remote.digest, remote.size)
-        if self._missing(remote):
+        if not self._has(remote):
             yield line
             async with aclosing(self._downloads.follow(remote, open_web)) as steps:
                 async for completed in steps:
@@ -175,9 +176,8 @@ class Puller:
                         yield msgspec.structs.replace(line, completed=completed)
         yield msgspec.structs.replace(line, completed=remote.size)
 
-    def _missing(self, remote: Remote) -> int:
-        there = self._store.blobs.size(remote.digest) == remote.size
-        return 0 if there else remote.size
+    def _has(self, remote: Remote) -> bool:
+        return self._store.blobs.size(remote.digest) == remote.size
 
     def _describe(self, remotes: Sequence[Remote], file: str) -> tuple[bytes, Sequence[bytes]]:
         """The manifest of weights that came without one. Raises `ModelUnusable`."""

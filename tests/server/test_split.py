@@ -10,8 +10,9 @@ import pytest
 from server.engine.quantizer import Quantizer
 from server.engine.requantizer import Requantizer
 from server.errors import LoadFailed
-from server.models.create import Creator, Recipe
+from server.models.create import Creator
 from server.models.manifest import digest_of
+from server.models.recipe import Recipe
 from server.models.store import Store
 from server.models.uploads import upload
 from tests.support.ollama_store import put_model

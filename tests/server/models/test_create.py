@@ -11,10 +11,12 @@ import msgspec
 import pytest
 
 from server.errors import Forbidden, InvalidRequest, ModelNotFound, ServerError
-from server.models.create import Creator, Recipe
+from server.models.create import Creator
+from server.models.extras import Extras
 from server.models.manifest import Message, digest_of
 from server.models.pull import Progress, Puller
-from server.models.store import BlobMissing, Extras, Store
+from server.models.recipe import Recipe
+from server.models.store import BlobMissing, Store
 from server.models.uploads import upload
 from tests.support.gguf_files import write_model
 from tests.support.image_registry import ImageRegistry
@@ -270,7 +272,8 @@ CREATE = """
 import asyncio, os, sys
 from pathlib import Path
 from server.models import store as module
-from server.models.create import Creator, Recipe
+from server.models.create import Creator
+from server.models.recipe import Recipe
 from server.models.store import Store
 
 count = [int(sys.argv[2])]

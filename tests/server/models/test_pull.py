@@ -191,8 +191,20 @@ def on_weights(
         lambda answer: answer._replace(headers={"content-range": "bytes 1-2/3"}),
         lambda answer: answer._replace(headers={"content-range": "nonsense"}),
         lambda answer: answer._replace(body=answer.body[:-9]),
+        lambda answer: answer._replace(is_slow=True),
     ],
-    ids=["cut", "cut at once", "503", "429", "500", "more", "wrong range", "no range", "less"],
+    ids=[
+        "cut",
+        "cut at once",
+        "503",
+        "429",
+        "500",
+        "more",
+        "wrong range",
+        "no range",
+        "less",
+        "slow",
+    ],
 )
 async def test_what_passes_is_tried_again(
     puller: Puller,
