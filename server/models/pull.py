@@ -34,7 +34,8 @@ from server.models.store import BlobMissing, Store
 from server.models.web import Web
 from server.models.wheel import EMBEDDED, ensure_embedded
 
-_ROUNDS = 3  # as often a blob may be removed by somebody else while the others are fetched
+MAX_BLOBS = 1 << 11
+_ROUNDS = 3  # blobs that somebody else removes meanwhile are fetched again, so often in all
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -207,10 +208,13 @@ def _read(data: bytes) -> Manifest:
 
 
 def _unique(layers: Iterable[Layer]) -> list[Layer]:
-    """Every blob once, weights first. Raises `PullFailed` if one has two sizes."""
+    """Every blob once, the config last. Raises `PullFailed` if one has two sizes, or if there
+    are more than any model has."""
     by_digest: dict[str, Layer] = {}
     for layer in layers:
         if by_digest.setdefault(layer.digest, layer).size != layer.size:
             raise PullFailed("pull model manifest: it gives a blob two sizes")
+    if len(by_digest) > MAX_BLOBS:
+        raise PullFailed(f"pull model manifest: it names more than {MAX_BLOBS} blobs")
     config, *rest = by_digest.values()
     return [*rest, config]

@@ -16,9 +16,11 @@ from server.models.manifest import Message
 from server.models.modelfile_reader import ROLES
 
 MAX_TEXT_BYTES = 1 << 20
+# What begins in two braces in Go's templates and can begin so in none of Jinja's.
 _GO = re.compile(
-    r"\{\{-?\s*(?:\.|\$|/\*|(?:if|else|end|range|with|define|template|block|break|continue)\b"
-    r"|(?:json|currentDate|len|index|slice|printf|and|or|not|eq|ne|lt|gt|le|ge)\s+[.$\"(])"
+    r"\{\{-?\s*(?:\.|\$|/\*|(?:else|end|break|continue)\s*-?\}\}"
+    r"|(?:if|else|range|with|define|template|block)\s+\S"
+    r"|(?:json|len|index|slice|printf|and|or|not|eq|ne|lt|gt|le|ge)\s+[.$])"
 )
 
 

@@ -96,7 +96,7 @@ def whole_header(path: Path, read: Callable[[Path], GGUFHeader]) -> GGUFHeader:
 
     Raises `ModelUnusable` like `read_header`.
     """
-    header = read(path)
+    header = read(path.resolve())  # remembered by the name of the blob
     if num_parts(header) == 1:
         return header
     parts = [read(part.resolve()) for part in part_paths(path)]
