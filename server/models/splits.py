@@ -103,6 +103,11 @@ def whole_header(path: Path, read: Callable[[Path], GGUFHeader]) -> GGUFHeader:
     return merged([parts[index] for index in ordered(parts)])
 
 
+def read_weights(path: Path) -> GGUFHeader:
+    """The same, read from the files. Blocks. Raises `ModelUnusable`."""
+    return whole_header(path, read_header)
+
+
 def read_whole(path: Path) -> GGUFHeader:
     """The same, with the tensors and the long arrays. Blocks. Raises `ModelUnusable`."""
     return whole_header(path, lambda part: read_header(part, whole=True))
