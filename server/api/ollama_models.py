@@ -33,11 +33,11 @@ from server.errors import (
 )
 from server.keys import Scope
 from server.models import uploads
-from server.models.create import Recipe
 from server.models.library import Library
 from server.models.manifest import Message
 from server.models.modelfile import go_quote
 from server.models.name import InvalidModelName, ModelName
+from server.models.recipe import Recipe
 from server.models.store import Store
 
 _EMPTY = b""

@@ -131,7 +131,14 @@ async def _kill_runners(server: Serving, tally: Tally, choose: random.Random, un
 def _runners(server: Serving) -> list[psutil.Process]:
     """The processes that compute; those that render templates are no runners."""
     children = psutil.Process(server.process.pid).children(recursive=True)
-    return [child for child in children if "server.engine.runner" in child.cmdline()]
+    return [child for child in children if _is_runner(child)]
+
+
+def _is_runner(process: psutil.Process) -> bool:
+    try:
+        return "server.engine.runner" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _memory(server: Serving) -> int:
