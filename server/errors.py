@@ -10,6 +10,7 @@
     │   └── ModelNotFound       404 model_not_found
     ├── PayloadTooLarge         413 payload_too_large
     ├── RateLimited             429 rate_limited     (retry_after_s, headers)
+    ├── UnsupportedEncoding     415 unsupported_encoding
     ├── ClientGone              499 client_gone      (nobody reads it but the log)
     ├── Overloaded              503 overloaded       (retry_after_s)
     ├── ModelUnusable           500 model_unusable   (cut short, no GGUF, unknown architecture)
@@ -104,6 +105,13 @@ class RateLimited(ServerError):
     ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.headers = dict(headers or {})
+
+
+class UnsupportedEncoding(ServerError):
+    """The body is packed in a way that is not understood here."""
+
+    status = 415
+    code = "unsupported_encoding"
 
 
 class ClientGone(ServerError):
