@@ -11,6 +11,7 @@
     ├── PayloadTooLarge         413 payload_too_large
     ├── UnsupportedEncoding     415 unsupported_encoding
     ├── RateLimited             429 rate_limited     (retry_after_s, headers)
+    ├── UnsupportedEncoding     415 unsupported_encoding
     ├── ClientGone              499 client_gone      (nobody reads it but the log)
     ├── Overloaded              503 overloaded       (retry_after_s)
     ├── ModelUnusable           500 model_unusable   (cut short, no GGUF, unknown architecture)
@@ -112,6 +113,13 @@ class RateLimited(ServerError):
     ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.headers = dict(headers or {})
+
+
+class UnsupportedEncoding(ServerError):
+    """The body is packed in a way that is not understood here."""
+
+    status = 415
+    code = "unsupported_encoding"
 
 
 class ClientGone(ServerError):
