@@ -117,13 +117,21 @@ class Core:
             segments = await _segments(request, lease.model.info)
             return "".join(segment.text for segment in segments)
 
-    async def tokenize(self, request: ChatRequest | CompletionRequest) -> Sequence[int]:
-        """The tokens of a prompt as the model gets it, whatever its length."""
+    async def info(self, model: StoredModel) -> ModelInfo:
+        """What the engine knows of a model; loads it."""
+        async with self._use(model, Generation()) as lease:
+            return lease.model.info
+
+    async def tokenize(
+        self, request: ChatRequest | CompletionRequest, *, add_bos: bool = True
+    ) -> Sequence[int]:
+        """The tokens of a prompt as the model gets it, whatever its length. Without `add_bos`
+        the token that begins a text is there only if the text says it."""
         if isinstance(request, CompletionRequest) and isinstance(request.prompt, tuple):
             return request.prompt
         async with self._use(request.model, request.generation) as lease:
             segments = await _segments(request, lease.model.info)
-            return await prompt.tokenize(lease.model, segments)
+            return await prompt.tokenize(lease.model, segments, add_bos=add_bos)
 
     async def detokenize(self, model: StoredModel, tokens: Sequence[int]) -> str:
         """The text of tokens, control tokens written out. Raises `InvalidRequest`."""
@@ -254,12 +262,12 @@ def require(model: StoredModel, asked_name: str, verb: str, *wanted: str) -> Non
 
 
 def _options(model: StoredModel, generation: Generation) -> Resolved:
-    """Built-in < model < request. Raises `ModelUnusable` for what the model brings."""
+    """Built-in < dialect < model < request. Raises `ModelUnusable` for what the model brings."""
     try:
         own, _ = parse_ollama(model.parameters)
     except InvalidRequest as error:
         raise ModelUnusable(f"{model.name.display()}: PARAMETER: {error.message}") from None
-    return resolve(own, generation.options)
+    return resolve(generation.defaults, own, generation.options)
 
 
 async def _segments(request: ChatRequest | CompletionRequest, info: ModelInfo) -> Sequence[Segment]:

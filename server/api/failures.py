@@ -8,7 +8,13 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 
 from server.api.dialect import Dialect, dialect_of
 from server.api.stream import error_headers, expected
-from server.errors import InvalidRequest, PayloadTooLarge, ServerError
+from server.errors import (
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    ServerError,
+)
 
 Handler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 
@@ -28,16 +34,19 @@ def exception_handlers(dialects: Sequence[Dialect]) -> dict[int | type[Exception
             return failed(request, error)
         return failed(request, kind(error.detail))
 
+    def unrouted(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+        is_path = error.status_code == 404
+        if dialect_of(request.url.path, dialects).has_plain_unrouted:
+            text = b"404 page not found" if is_path else b"405 method not allowed"
+            return Response(text, status_code=error.status_code, media_type="text/plain")
+        what = f"{request.method} {request.url.path}"
+        if is_path:
+            return failed(request, NotFound(f"there is no {what}"))
+        return failed(request, MethodNotAllowed(f"there is no {what}, only other methods"))
+
     return {
-        NotFoundException: _text(404, b"404 page not found"),
-        MethodNotAllowedException: _text(405, b"405 method not allowed"),
+        NotFoundException: unrouted,
+        MethodNotAllowedException: unrouted,
         HTTPException: refused,
         Exception: failed,
     }
-
-
-def _text(status: int, body: bytes) -> Handler:
-    def handler(_: Request[Any, Any, Any], __: Exception) -> Response[bytes]:
-        return Response(body, status_code=status, media_type="text/plain")
-
-    return handler

@@ -226,4 +226,10 @@ def _generate_request(
     )
 
 
-DIALECT = Dialect(name="ollama", prefixes=("",), handlers=handlers, encode_error=encode_error)
+DIALECT = Dialect(
+    name="ollama",
+    prefixes=("",),
+    handlers=handlers,
+    encode_error=encode_error,
+    has_plain_unrouted=True,
+)

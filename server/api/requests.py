@@ -19,10 +19,12 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
     `keep_alive_s` None leaves it as it is. `truncate`: a prompt that is too long may be
     cut; `shift`: so may what has been read when the window is full. `top_logprobs` as
-    in `engine.types.Request`. `owner` is the name of the key.
+    in `engine.types.Request`. `owner` is the name of the key. `defaults` are what the
+    dialect has instead of the built-in options; the model's own rank above them.
     """
 
     options: Options = Options()
+    defaults: Options = Options()
     format: Grammar | None = None
     keep_alive_s: float | None = None
     truncate: bool = True

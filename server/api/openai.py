@@ -1,0 +1,94 @@
+"""OpenAI's API: decode, ask the core, encode. What it all means is decided in the core."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Request, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+
+from server.api import gojson, openai_chat, openai_completions, openai_embeddings, openai_tokens
+from server.api import openai_objects as wire
+from server.api import openai_types as bodies
+from server.api.body import read_body
+from server.api.core import Core
+from server.api.dialect import Dialect
+from server.api.openai_body import decode
+from server.api.openai_errors import encode_error
+from server.api.stream import reply
+from server.auth import owner_of
+from server.errors import ModelNotFound
+from server.keys import Scope
+from server.models.stored import StoredModel
+
+
+def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
+    """The routes, over one core."""
+    return [*_model_handlers(core), *_inference_handlers(core), *_token_handlers(core)]
+
+
+def _model_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
+    @get("/v1/models", opt={"scope": Scope.READ})
+    async def models() -> ASGIApp:
+        data = [_shown(model) for model in await core.list() if model.capabilities]
+        return reply(gojson.encode(wire.Models(data=data)))
+
+    @get("/v1/models/{name:path}", opt={"scope": Scope.READ})
+    async def model(name: str) -> ASGIApp:
+        asked = name.lstrip("/")
+        found = await core.find(asked)
+        if not found.capabilities:
+            raise ModelNotFound(f"model '{asked}' cannot be served")
+        return reply(gojson.encode(_shown(found, asked)))
+
+    return [models, model]
+
+
+def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
+    @post("/v1/chat/completions", opt={"scope": Scope.INFERENCE}, status_code=200)
+    async def chat(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = decode(await read_body(request), bodies.ChatBody)
+        return await openai_chat.chat(core, body, owner_of(request.scope))
+
+    @post("/v1/completions", opt={"scope": Scope.INFERENCE}, status_code=200)
+    async def complete(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = decode(await read_body(request), bodies.CompletionBody)
+        return await openai_completions.complete(core, body, owner_of(request.scope))
+
+    @post("/v1/embeddings", opt={"scope": Scope.INFERENCE}, status_code=200)
+    async def embed(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = decode(await read_body(request), bodies.EmbeddingBody)
+        return await openai_embeddings.embed(core, body, owner_of(request.scope))
+
+    return [chat, complete, embed]
+
+
+def _token_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
+    @post("/tokenize", opt={"scope": Scope.INFERENCE}, status_code=200)
+    async def tokenize(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = decode(await read_body(request), bodies.TokenizeBody)
+        return await openai_tokens.tokenize(core, body)
+
+    @post("/detokenize", opt={"scope": Scope.INFERENCE}, status_code=200)
+    async def detokenize(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = decode(await read_body(request), bodies.DetokenizeBody)
+        return await openai_tokens.detokenize(core, body)
+
+    return [tokenize, detokenize]
+
+
+def _shown(model: StoredModel, name: str = "") -> wire.Model:
+    """A model as OpenAI lists it; its namespace owns it, as in Ollama."""
+    return wire.Model(
+        id=name or model.name.display(),
+        created=model.modified_ns // 10**9,
+        owned_by=model.name.namespace,
+    )
+
+
+DIALECT = Dialect(
+    name="openai",
+    prefixes=("/v1", "/tokenize", "/detokenize"),
+    handlers=handlers,
+    encode_error=encode_error,
+)
