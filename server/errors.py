@@ -85,7 +85,7 @@ class ModelNotFound(NotFound):
 
 
 class MethodNotAllowed(ServerError):
-    """The path is there, but not for this method."""
+    """The path is known, but not with this method."""
 
     status = 405
     code = "method_not_allowed"

@@ -15,15 +15,14 @@ class Dialect:
 
     `prefixes` are the beginnings of the paths that are its own: errors there wear its
     shape, before and after routing. The longest one wins; an empty one takes the rest.
-    `has_plain_unrouted`: paths and methods that it does not have are answered in Go's plain
-    text, as Ollama does, and not in its own shape.
+    Unless `shapes_unknown_paths` an unknown path or method gets plain text, as in Ollama.
     """
 
     name: str
     prefixes: tuple[str, ...]
     handlers: Callable[[Core], Sequence[HTTPRouteHandler]]
     encode_error: Callable[[ServerError], bytes]
-    has_plain_unrouted: bool = False
+    shapes_unknown_paths: bool = False
 
 
 def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:

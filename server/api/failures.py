@@ -34,19 +34,20 @@ def exception_handlers(dialects: Sequence[Dialect]) -> dict[int | type[Exception
             return failed(request, error)
         return failed(request, kind(error.detail))
 
-    def unrouted(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-        is_path = error.status_code == 404
-        if dialect_of(request.url.path, dialects).has_plain_unrouted:
-            text = b"404 page not found" if is_path else b"405 method not allowed"
-            return Response(text, status_code=error.status_code, media_type="text/plain")
-        what = f"{request.method} {request.url.path}"
-        if is_path:
-            return failed(request, NotFound(f"there is no {what}"))
-        return failed(request, MethodNotAllowed(f"there is no {what}, only other methods"))
+    def unknown(kind: type[ServerError], text: str) -> Handler:
+        """For a path or a method that nobody serves."""
+
+        def handler(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+            if dialect_of(request.url.path, dialects).shapes_unknown_paths:
+                return failed(request, kind(text))
+            body = f"{kind.status} {text}".encode()
+            return Response(body, status_code=kind.status, media_type="text/plain")
+
+        return handler
 
     return {
-        NotFoundException: unrouted,
-        MethodNotAllowedException: unrouted,
+        NotFoundException: unknown(NotFound, "page not found"),
+        MethodNotAllowedException: unknown(MethodNotAllowed, "method not allowed"),
         HTTPException: refused,
         Exception: failed,
     }

@@ -226,10 +226,4 @@ def _generate_request(
     )
 
 
-DIALECT = Dialect(
-    name="ollama",
-    prefixes=("",),
-    handlers=handlers,
-    encode_error=encode_error,
-    has_plain_unrouted=True,
-)
+DIALECT = Dialect(name="ollama", prefixes=("",), handlers=handlers, encode_error=encode_error)

@@ -91,4 +91,5 @@ DIALECT = Dialect(
     prefixes=("/v1", "/tokenize", "/detokenize"),
     handlers=handlers,
     encode_error=encode_error,
+    shapes_unknown_paths=True,
 )
