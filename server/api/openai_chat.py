@@ -148,26 +148,37 @@ class ChatEncoder:
     def frame(self, event: Event) -> bytes:
         if not isinstance(event, OfChoice):
             return b""
-        index, inner = event.index, event.event
-        match inner:
-            case Delta():
-                return self._chunk(index, self._delta(index, content=inner.text), inner.logprobs)
-            case Thinking():
-                delta = self._delta(index, content="", reasoning=inner.text)
-                return self._chunk(index, delta, inner.logprobs)
-            case Called():
-                self._calling.add(index)
-                return self._chunk(index, self._delta(index, **self._said(inner)), inner.logprobs)
-            case Done():
-                return self._last(index, inner)
-            case _:
-                return b""
+        return self._open() + self._frame(event.index, event.event)
 
     def failure(self, error: ServerError) -> bytes:
         return sse_error(error)
 
     def error(self, error: ServerError) -> bytes:
         return encode_error(error)
+
+    def _open(self) -> bytes:
+        """Several choices begin in their order, whoever speaks first: the official client
+        puts them together by place."""
+        if self._begun or self._num_choices == 1:
+            return b""
+        return b"".join(
+            self._chunk(at, self._delta(at, content="")) for at in range(self._num_choices)
+        )
+
+    def _frame(self, index: int, event: Event) -> bytes:
+        match event:
+            case Delta():
+                return self._chunk(index, self._delta(index, content=event.text), event.logprobs)
+            case Thinking():
+                delta = self._delta(index, content="", reasoning=event.text)
+                return self._chunk(index, delta, event.logprobs)
+            case Called():
+                self._calling.add(index)
+                return self._chunk(index, self._delta(index, **self._said(event)), event.logprobs)
+            case Done():
+                return self._last(index, event)
+            case _:
+                return b""
 
     def _choice(self, index: int, said: _Said) -> wire.ChatChoice:
         self._tally.add(index, said.done)
