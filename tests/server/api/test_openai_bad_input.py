@@ -10,7 +10,7 @@ PATHS = [CHAT, TEXT, EMBED, "/tokenize", "/detokenize"]
 USER = {"role": "user", "content": "x"}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 PICTURE = "data:image/png;base64,aGk="
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     CHAT: {"model": "m", "messages": [USER]},
     TEXT: {"model": "m", "prompt": "x"},
     EMBED: {"model": "embedder", "input": "x"},

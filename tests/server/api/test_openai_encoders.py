@@ -39,7 +39,7 @@ def chat(
     *said: Event, count: int = 1, usage: bool = False, is_legacy: bool = False
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The same events both ways: as one object and as those of a stream."""
-    events = [STARTED, *(one if isinstance(one, OfChoice) else OfChoice(0, one) for one in said)]
+    events: list[Event] = [STARTED, *(one if isinstance(one, OfChoice) else OfChoice(0, one) for one in said)]
 
     def encoder() -> ChatEncoder:
         return ChatEncoder(HEAD, num_choices=count, with_usage=usage, is_legacy=is_legacy)
@@ -213,9 +213,10 @@ def text(
     def encoder() -> TextEncoder:
         return TextEncoder(HEAD, per_prompt=per_prompt, echoes=echoes, with_usage=usage)
 
+    events: list[Event] = [STARTED, *said]
     stream = encoder()
-    frames = b"".join(stream.frame(event) for event in (STARTED, *said))
-    return json.loads(encoder().whole([STARTED, *said])), shapes.events_of(frames.decode())
+    frames = b"".join(stream.frame(event) for event in events)
+    return json.loads(encoder().whole(events)), shapes.events_of(frames.decode())
 
 
 def test_texts() -> None:
