@@ -7,15 +7,17 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from importlib.metadata import version
 
 from litestar import Litestar
 from litestar.types import ASGIApp
 
-from server.api import health, ollama, openai
+from server.api import docs, health, ollama, openai
 from server.api.core import Core
 from server.api.dialect import Dialect
 from server.api.failures import exception_handlers
 from server.auth import require_scope
+from server.chat.renderer import Renderer
 from server.edge import Edge
 from server.engine.supervisor import Supervisor
 from server.metrics import Metrics
@@ -41,7 +43,8 @@ def create_app(
     `is_empty`: the store has no models and gets the embedded one. `on_prepared` is told
     how the preparation went.
     """
-    core = Core(store, supervisor)
+    renderer = Renderer()
+    core = Core(store, supervisor, renderer)
     preloader = Preloader(
         core,
         settings.preload,
@@ -52,7 +55,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async def prepare() -> None:
-            on_prepared(await preloader.prepare())
+            _, readiness = await asyncio.gather(renderer.open(), preloader.prepare())
+            on_prepared(readiness)
 
         preparing = asyncio.create_task(prepare())
         try:
@@ -62,10 +66,12 @@ def create_app(
             with suppress(asyncio.CancelledError):
                 await preparing
             await supervisor.close()
+            await renderer.close()
 
     routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
+    routes += health.handlers(preloader, Metrics(core))
     app = Litestar(
-        route_handlers=[*routes, *health.handlers(preloader, Metrics(core))],
+        route_handlers=[*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))],
         guards=[require_scope],
         exception_handlers=exception_handlers(DIALECTS),
         lifespan=[lifespan],

@@ -18,9 +18,10 @@ from server.api.events import Done, Embedded, Events, Started
 from server.api.options import Resolved, parse_ollama, resolve
 from server.api.prompt import Prompt, Window
 from server.api.reader import Reader
-from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest, Generation
+from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest, Generation, Think
 from server.api.turn import Turn, chat_turn, manner_of
-from server.chat.messages import Message, assemble
+from server.chat.messages import Conversation, Effort, Message, assemble
+from server.chat.renderer import Renderer
 from server.engine import types as engine
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
 from server.engine.tally import ModelCounts
@@ -43,9 +44,10 @@ class Served(msgspec.Struct, frozen=True):
 class Core:
     """The store and the engine behind all dialects."""
 
-    def __init__(self, store: Store, supervisor: Supervisor) -> None:
+    def __init__(self, store: Store, supervisor: Supervisor, renderer: Renderer) -> None:
         self._store = store
         self._supervisor = supervisor
+        self._renderer = renderer
         self._last_names: dict[ModelFiles, StoredModel] = {}
         self._first_names: dict[ModelFiles, str] = {}
 
@@ -114,7 +116,7 @@ class Core:
         """The text of a prompt as the template makes it, without generating anything."""
         _options(request.model, request.generation)
         async with self._use(request.model, request.generation) as lease:
-            segments = await _segments(request, lease.model.info)
+            segments = await self._segments(request, lease.model.info)
             return "".join(segment.text for segment in segments)
 
     async def info(self, model: StoredModel) -> ModelInfo:
@@ -130,7 +132,7 @@ class Core:
         if isinstance(request, CompletionRequest) and isinstance(request.prompt, tuple):
             return request.prompt
         async with self._use(request.model, request.generation) as lease:
-            segments = await _segments(request, lease.model.info)
+            segments = await self._segments(request, lease.model.info)
             return await prompt.tokenize(lease.model, segments, add_bos=add_bos)
 
     async def detokenize(self, model: StoredModel, tokens: Sequence[int]) -> str:
@@ -150,7 +152,10 @@ class Core:
 
         async def make(model: LoadedModel, window: Window) -> Turn:
             before = request.before or ()
-            made = await prompt.from_chat(model, _conversation(request), window, before=before)
+            conversation = _conversation(request)
+            made = await prompt.from_chat(
+                self._renderer, model, conversation, window, before=before
+            )
             return chat_turn(request, model.info, made)
 
         return self._run(request.model, request.generation, make)
@@ -162,7 +167,7 @@ class Core:
             if isinstance(request.prompt, tuple):
                 made = prompt.from_tokens(model, request.prompt, window)
             else:
-                segments = await _segments(request, model.info)
+                segments = await self._segments(request, model.info)
                 made = await prompt.from_segments(model, segments, window)
             return Turn(made, Reader(), request.generation.format)
 
@@ -228,6 +233,18 @@ class Core:
                     for event in turn.reader.feed(piece):
                         yield event
 
+    async def _segments(
+        self, request: ChatRequest | CompletionRequest, info: ModelInfo
+    ) -> Sequence[Segment]:
+        if isinstance(request, ChatRequest):
+            return await prompt.chat_segments(self._renderer, info, _conversation(request))
+        text = request.prompt
+        if isinstance(text, tuple):
+            raise InvalidRequest("tokens are not rendered")
+        if request.suffix:
+            return prompt.gap_segments(info, text, request.suffix)
+        return [Segment(text)]
+
     @asynccontextmanager
     async def _use(self, model: StoredModel, generation: Generation) -> AsyncIterator[Lease]:
         files = model.files()
@@ -242,7 +259,8 @@ def capabilities(model: StoredModel) -> tuple[str, ...]:
     of_file = model.capabilities
     if "completion" not in of_file or model.header is None:
         return of_file
-    manner = manner_of(model.header.chat_template)
+    templates = model.header.chat_templates
+    manner = manner_of(templates.get("tool_use") or model.header.chat_template)
     can = {"tools": manner.has_tools, "thinking": manner.has_thinking}
     return (*of_file, *(name for name, has in can.items() if has))
 
@@ -270,25 +288,31 @@ def _options(model: StoredModel, generation: Generation) -> Resolved:
     return resolve(generation.defaults, own, generation.options)
 
 
-async def _segments(request: ChatRequest | CompletionRequest, info: ModelInfo) -> Sequence[Segment]:
-    if isinstance(request, ChatRequest):
-        return await prompt.chat_segments(info, _conversation(request))
-    text = request.prompt
-    if isinstance(text, tuple):
-        raise InvalidRequest("tokens are not rendered")
-    if request.suffix:
-        return prompt.gap_segments(info, text, request.suffix)
-    return [Segment(text)]
-
-
-def _conversation(request: ChatRequest) -> tuple[Message, ...]:
+def _conversation(request: ChatRequest) -> Conversation:
     stored = request.model
     examples = () if request.before is not None else stored.messages
-    return assemble(
-        request.messages,
-        system=stored.system or "",
-        examples=[Message(role=m.role, content=m.content) for m in examples],
+    return Conversation(
+        messages=assemble(
+            request.messages,
+            system=stored.system or "",
+            examples=[Message(role=m.role, content=m.content) for m in examples],
+        ),
+        tools=tuple(tool.for_template() for tool in request.tool_use.shown),
+        thinking=None if request.think is None else bool(request.think),
+        effort=_effort(request.think),
+        prefill=True,
     )
+
+
+def _effort(think: Think) -> Effort | None:
+    """How much to think, in the words of templates, which know no "max"."""
+    match think:
+        case "low" | "medium" | "high":
+            return think
+        case "max":
+            return "high"
+        case _:
+            return None
 
 
 def _window(info: ModelInfo, options: Resolved, generation: Generation) -> Window:

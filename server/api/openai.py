@@ -12,6 +12,7 @@ from server.api import openai_objects as wire
 from server.api import openai_types as bodies
 from server.api.body import read_body
 from server.api.core import Core
+from server.api.described import SSE_TYPE, Described, route_opt
 from server.api.dialect import Dialect
 from server.api.openai_body import decode
 from server.api.openai_errors import encode_error
@@ -28,12 +29,18 @@ def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
 
 
 def _model_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
-    @get("/v1/models", opt={"scope": Scope.READ})
+    @get(
+        "/v1/models",
+        opt=route_opt(Scope.READ, Described("The models that can be served", reply=wire.Models)),
+    )
     async def models() -> ASGIApp:
         data = [_shown(model) for model in await core.list() if model.capabilities]
         return reply(gojson.encode(wire.Models(data=data)))
 
-    @get("/v1/models/{name:path}", opt={"scope": Scope.READ})
+    @get(
+        "/v1/models/{name:path}",
+        opt=route_opt(Scope.READ, Described("One of them", reply=wire.Model)),
+    )
     async def model(name: str) -> ASGIApp:
         asked = name.lstrip("/")
         found = await core.find(asked)
@@ -45,17 +52,54 @@ def _model_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
 
 
 def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
-    @post("/v1/chat/completions", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/v1/chat/completions",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "The reply to a conversation",
+                request=bodies.ChatBody,
+                reply=wire.ChatCompletion,
+                stream=(wire.ChatChunk, wire.ErrorReply),
+                stream_type=SSE_TYPE,
+            ),
+        ),
+        status_code=200,
+    )
     async def chat(request: Request[Any, Any, Any]) -> ASGIApp:
         body = decode(await read_body(request), bodies.ChatBody)
         return await openai_chat.chat(core, body, owner_of(request.scope))
 
-    @post("/v1/completions", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/v1/completions",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "The continuation of texts",
+                request=bodies.CompletionBody,
+                reply=wire.TextCompletion,
+                stream=(wire.TextCompletion, wire.ErrorReply),
+                stream_type=SSE_TYPE,
+            ),
+        ),
+        status_code=200,
+    )
     async def complete(request: Request[Any, Any, Any]) -> ASGIApp:
         body = decode(await read_body(request), bodies.CompletionBody)
         return await openai_completions.complete(core, body, owner_of(request.scope))
 
-    @post("/v1/embeddings", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/v1/embeddings",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "Vectors of texts",
+                request=bodies.EmbeddingBody,
+                reply=wire.Embeddings,
+            ),
+        ),
+        status_code=200,
+    )
     async def embed(request: Request[Any, Any, Any]) -> ASGIApp:
         body = decode(await read_body(request), bodies.EmbeddingBody)
         return await openai_embeddings.embed(core, body, owner_of(request.scope))
@@ -64,12 +108,34 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
 
 
 def _token_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
-    @post("/tokenize", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/tokenize",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "The tokens of a text or a conversation",
+                request=bodies.TokenizeBody,
+                reply=wire.Tokenized,
+            ),
+        ),
+        status_code=200,
+    )
     async def tokenize(request: Request[Any, Any, Any]) -> ASGIApp:
         body = decode(await read_body(request), bodies.TokenizeBody)
         return await openai_tokens.tokenize(core, body)
 
-    @post("/detokenize", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/detokenize",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "The text of tokens",
+                request=bodies.DetokenizeBody,
+                reply=wire.Detokenized,
+            ),
+        ),
+        status_code=200,
+    )
     async def detokenize(request: Request[Any, Any, Any]) -> ASGIApp:
         body = decode(await read_body(request), bodies.DetokenizeBody)
         return await openai_tokens.detokenize(core, body)
@@ -91,5 +157,6 @@ DIALECT = Dialect(
     prefixes=("/v1", "/tokenize", "/detokenize"),
     handlers=handlers,
     encode_error=encode_error,
+    error=wire.ErrorReply,
     shapes_unknown_paths=True,
 )

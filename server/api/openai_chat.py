@@ -9,13 +9,13 @@ from server.api import gojson, openai_fields
 from server.api import openai_objects as wire
 from server.api.choices import run_choices
 from server.api.core import Core, capabilities, require
+from server.api.described import SSE_TYPE
 from server.api.events import Called, Delta, Done, Event, OfChoice, Thinking
 from server.api.openai_errors import InvalidField, encode_error
 from server.api.openai_formats import output_format
 from server.api.openai_messages import conversation
 from server.api.openai_replies import (
     LAST,
-    SSE,
     Head,
     Tally,
     finish_reason,
@@ -116,7 +116,7 @@ class _Said:
 class ChatEncoder:
     """Writes one reply. `is_legacy`: a call is said as `function_call`."""
 
-    stream_type = SSE
+    stream_type = SSE_TYPE
 
     def __init__(
         self, head: Head, *, num_choices: int, with_usage: bool, is_legacy: bool = False
@@ -189,9 +189,9 @@ class ChatEncoder:
             finish_reason=finish_reason(said.done, called=self._called if said.calls else None),
         )
 
-    def _message(self, said: _Said) -> wire.Message:
+    def _message(self, said: _Said) -> wire.ReplyMessage:
         text, calls = "".join(said.text), said.calls
-        message = wire.Message(content=None if calls and not text else text)
+        message = wire.ReplyMessage(content=None if calls and not text else text)
         if said.thinking:
             message.reasoning = "".join(said.thinking)
         if calls and self._called == "function_call":

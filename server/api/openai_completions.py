@@ -10,13 +10,13 @@ from server.api import gojson, openai_fields
 from server.api import openai_objects as wire
 from server.api.choices import run_choices
 from server.api.core import Core, require
+from server.api.described import SSE_TYPE
 from server.api.events import Delta, Done, Event, OfChoice
 from server.api.openai_errors import InvalidField, encode_error
 from server.api.openai_formats import output_format
 from server.api.openai_inputs import Input, inputs
 from server.api.openai_replies import (
     LAST,
-    SSE,
     Head,
     Tally,
     finish_reason,
@@ -138,7 +138,7 @@ class _Said:
 class TextEncoder:
     """Writes one reply, with `per_prompt` choices to each prompt."""
 
-    stream_type = SSE
+    stream_type = SSE_TYPE
 
     def __init__(
         self, head: Head, *, per_prompt: int, echoes: Sequence[str], with_usage: bool

@@ -1,6 +1,7 @@
 """OpenAI's errors: the envelope, and the mistakes that name a field."""
 
 from server.api import gojson
+from server.api.openai_objects import ErrorDetail, ErrorReply
 from server.errors import (
     ContextExceeded,
     InvalidRequest,
@@ -37,21 +38,21 @@ class InvalidField(InvalidRequest):
 
 def encode_error(error: ServerError) -> bytes:
     """`{"error": {message, type, param, code}}`."""
-    return gojson.encode({"error": envelope(error)})
+    return gojson.encode(ErrorReply(error=_detail(error)))
 
 
-def envelope(error: ServerError) -> dict[str, str | None]:
-    """The error as an object. `type` follows the status; `code` is OpenAI's where it has one,
-    else ours, and null for what is merely wrong."""
+def _detail(error: ServerError) -> ErrorDetail:
+    """`type` follows the status; `code` is OpenAI's where it has one, else ours, and null for
+    what is merely wrong."""
     text = error.message
     if error.hint and not isinstance(error, ModelNotFound):
         text = f"{text} ({error.hint})"
-    return {
-        "message": text,
-        "type": _TYPES.get(error.status, "api_error"),
-        "param": error.param if isinstance(error, InvalidField) else None,
-        "code": _code(error),
-    }
+    return ErrorDetail(
+        message=text,
+        type=_TYPES.get(error.status, "api_error"),
+        param=error.param if isinstance(error, InvalidField) else None,
+        code=_code(error),
+    )
 
 
 def _code(error: ServerError) -> str | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from server import limits
 from server.api.openai_errors import InvalidField
-from server.api.openai_types import CalledFunction, ImageURL, Message, Part
+from server.api.openai_types import ChatMessage, ImageURL, Part, PastFunction
 from server.chat import messages as chat
 from server.errors import Unsupported
 
@@ -27,7 +27,7 @@ _ROLES = {
 _IMAGE = re.compile(r"data:(image/(jpeg|jpg|png|webp))?;base64,", re.IGNORECASE)
 
 
-def conversation(messages: Sequence[Message] | None) -> tuple[chat.Message, ...]:
+def conversation(messages: Sequence[ChatMessage] | None) -> tuple[chat.Message, ...]:
     """The messages, in their order. Raises `InvalidField`, `Unsupported`, `PayloadTooLarge`."""
     if not messages:
         raise InvalidField("messages", "[] is too short - 'messages'")
@@ -36,7 +36,7 @@ def conversation(messages: Sequence[Message] | None) -> tuple[chat.Message, ...]
     return tuple(_message(message, f"messages[{at}]", names) for at, message in enumerate(messages))
 
 
-def _message(message: Message, where: str, names: dict[str, str]) -> chat.Message:
+def _message(message: ChatMessage, where: str, names: dict[str, str]) -> chat.Message:
     """One message. `names` are those of the functions called so far, by the calls' ids."""
     role = _ROLES.get(message.role)
     if role is None:
@@ -56,7 +56,7 @@ def _message(message: Message, where: str, names: dict[str, str]) -> chat.Messag
     )
 
 
-def _content(message: Message, where: str) -> tuple[str, tuple[bytes, ...]]:
+def _content(message: ChatMessage, where: str) -> tuple[str, tuple[bytes, ...]]:
     """Text and images. The texts of several parts stand on lines of their own."""
     if message.content is None:
         if message.role == "assistant":
@@ -113,7 +113,7 @@ def _image(image: ImageURL | str, where: str) -> bytes:
         raise InvalidField(where, "invalid image input: it is not base64") from None
 
 
-def _calls(message: Message, where: str, names: dict[str, str]) -> tuple[dict[str, Any], ...]:
+def _calls(message: ChatMessage, where: str, names: dict[str, str]) -> tuple[dict[str, Any], ...]:
     """The calls of an assistant's message as chat templates expect them."""
     found = []
     for at, call in enumerate(message.tool_calls or ()):
@@ -126,7 +126,7 @@ def _calls(message: Message, where: str, names: dict[str, str]) -> tuple[dict[st
     return tuple(found)
 
 
-def _function(function: CalledFunction, where: str) -> dict[str, Any]:
+def _function(function: PastFunction, where: str) -> dict[str, Any]:
     arguments: Any = function.arguments or {}
     if isinstance(arguments, str):
         try:

@@ -49,7 +49,7 @@ class ToolCall(msgspec.Struct, kw_only=True):
     function: CalledFunction
 
 
-class Message(msgspec.Struct, kw_only=True):
+class ReplyMessage(msgspec.Struct, kw_only=True):
     """The message of a whole reply. `content` is null where there are only calls."""
 
     role: Literal["assistant"] = "assistant"
@@ -64,7 +64,7 @@ class ChatChoice(msgspec.Struct, kw_only=True):
     """One of the replies."""
 
     index: int
-    message: Message
+    message: ReplyMessage
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason
 
@@ -227,3 +227,18 @@ class Detokenized(msgspec.Struct, kw_only=True):
 
     content: str
     prompt: str
+
+
+class ErrorDetail(msgspec.Struct, kw_only=True):
+    """What went wrong. `param` is the field that it is about."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorReply(msgspec.Struct, kw_only=True):
+    """An error instead of a reply, or in the middle of a stream."""
+
+    error: ErrorDetail

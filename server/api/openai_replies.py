@@ -16,7 +16,6 @@ from server.engine.types import FinishReason as EngineReason
 from server.errors import ServerError
 from server.models.stored import StoredModel
 
-SSE = "text/event-stream"
 LAST = b"data: [DONE]\n\n"
 _NEVER = -9999.0
 _LETTERS = string.ascii_letters + string.digits

@@ -30,14 +30,10 @@ def _checked(
     tools: list[ToolDefinition], choice_name: str, choice: Any, is_parallel: bool
 ) -> ToolUse:
     try:
-        found = functions.tool_use(tools, choice, is_parallel=is_parallel)
+        return functions.tool_use(tools, choice, is_parallel=is_parallel)
     except InvalidRequest as error:
         param = choice_name if error.message.startswith("tool_choice") else "tools"
         raise InvalidField(param, error.message) from None
-    if found.choice == "required" and not found.forced:
-        wanted = f"there is no tool {found.name!r}" if found.name else "there are no tools"
-        raise InvalidField(choice_name, f"{choice_name}: {wanted}")
-    return found
 
 
 def _legacy_choice(value: Any) -> Any:

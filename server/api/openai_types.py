@@ -29,22 +29,22 @@ class Part(msgspec.Struct, kw_only=True):
     refusal: str | None = None
 
 
-class CalledFunction(msgspec.Struct, kw_only=True):
+class PastFunction(msgspec.Struct, kw_only=True):
     """`function` of a call in a message. `arguments` is JSON text, or the object itself."""
 
     name: str
     arguments: str | dict[str, Any] | None = None
 
 
-class ToolCall(msgspec.Struct, kw_only=True):
+class PastCall(msgspec.Struct, kw_only=True):
     """A call that an earlier reply made."""
 
-    function: CalledFunction
+    function: PastFunction
     id: str = ""
     type: str = "function"
 
 
-class Message(msgspec.Struct, kw_only=True):
+class ChatMessage(msgspec.Struct, kw_only=True):
     """A message of any role. `reasoning` is Ollama's and vLLM's, `reasoning_content`
     llama.cpp's."""
 
@@ -52,8 +52,8 @@ class Message(msgspec.Struct, kw_only=True):
     content: str | list[Part] | None = None
     name: str | None = None
     tool_call_id: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    function_call: CalledFunction | None = None
+    tool_calls: list[PastCall] | None = None
+    function_call: PastFunction | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
 
@@ -142,7 +142,7 @@ class GenerationBody(msgspec.Struct, kw_only=True):
 class ChatBody(GenerationBody, kw_only=True):
     """POST /v1/chat/completions"""
 
-    messages: list[Message] | None = None
+    messages: list[ChatMessage] | None = None
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
@@ -186,7 +186,7 @@ class TokenizeBody(msgspec.Struct, kw_only=True):
     model: str | None = None
     content: str | None = None
     prompt: str | None = None
-    messages: list[Message] | None = None
+    messages: list[ChatMessage] | None = None
     add_special: bool | None = None
     add_special_tokens: bool | None = None
     with_pieces: bool | None = None

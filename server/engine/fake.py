@@ -44,6 +44,7 @@ _TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+_TOOL_TEMPLATE = "<|im_start|>tools\n{{ tools | tojson }}<|im_end|>\n" + _TEMPLATE
 
 
 class FakeBackend:
@@ -75,11 +76,12 @@ class FakeBackend:
             bos=_CONTROL[BOS],
             eos=_CONTROL[EOS],
             add_bos=False,
-            chat_template=_TEMPLATE,
+            chat_template=config.fake.chat_template or _TEMPLATE,
             control_tokens=tuple(_CONTROL.values()),
             fim=None,
             can_shift=True,
             text_end=(EOS,),
+            tool_template=_TOOL_TEMPLATE,
         )
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:

@@ -62,10 +62,15 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 class Grammar(msgspec.Struct, frozen=True):
     """A constraint on the output: any JSON object, a JSON schema as JSON text, a regular
-    expression, or a context-free grammar in Lark's or llama.cpp's (GBNF) notation."""
+    expression, or a context-free grammar in Lark's or llama.cpp's (GBNF) notation.
+
+    `markers` are texts that may be tokens of their own, which only the engine knows: a Lark
+    text names the first `marker_0`, and any text up to and including it `until_0`.
+    """
 
     kind: Literal["json", "schema", "regex", "lark", "gbnf"]
     text: str = ""
+    markers: tuple[str, ...] = ()
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +195,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of a loaded model, read by the runner from the model itself.
 
     `context` is tokens per request as loaded, `context_train` what the model was
-    trained for. `control_tokens` are the texts that would be special if a template
+    trained for. `tool_template` is a second chat template, for conversations with tools, if
+    it brings one. `control_tokens` are the texts that would be special if a template
     wrote them. `fim` are the fill-in-the-middle texts (prefix, suffix, middle).
     `text_start` and `text_end` are the tokens that its vocabulary puts around a text that
     stands alone. A model that cannot `generate` gives embeddings and nothing else.
@@ -213,6 +219,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     text_start: tuple[int, ...] = ()
     text_end: tuple[int, ...] = ()
     can_generate: bool = True
+    tool_template: str | None = None
 
 
 class LoadedModel(Protocol):

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 from server.api.core import Core
+from server.chat.renderer import Renderer
 from server.durations import FOREVER
 from server.engine.config import EngineConfig
 from server.engine.restarts import RestartPolicy
@@ -21,7 +22,9 @@ async def test_a_model_that_keeps_crashing_is_red_with_the_reason(tmp_path: Path
     supervisor = Supervisor(
         EngineConfig(backend="fake"), restarts=RestartPolicy(longest_s=600, most=1)
     )
-    preloader = Preloader(Core(store, supervisor), ["m"], stock=None, keep_alive_s=FOREVER)
+    preloader = Preloader(
+        Core(store, supervisor, Renderer()), ["m"], stock=None, keep_alive_s=FOREVER
+    )
     try:
         assert await preloader.prepare() == Readiness("ready", {"m": "ready"})
         [entry] = supervisor.loaded()

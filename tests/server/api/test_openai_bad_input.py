@@ -164,7 +164,7 @@ def test_what_is_no_object(client: httpx2.Client, path: str, body: bytes, messag
         (CHAT, {"tools": [{"type": "custom"}]}, "tools", "must be 'function'"),
         (CHAT, {"tools": [{"type": "function"}]}, "tools", "name is required"),
         (CHAT, {"tools": [TOOL], "tool_choice": "some"}, "tool_choice", "must be 'auto'"),
-        (CHAT, {"tool_choice": "required"}, "tool_choice", "there are no tools"),
+        (CHAT, {"tool_choice": "required"}, "tool_choice", "tool_choice needs tools"),
         (CHAT, {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
          "tool_choice", "there is no tool 'g'"),
         (CHAT, {"tools": [TOOL], "functions": []}, "functions", "cannot both be given"),

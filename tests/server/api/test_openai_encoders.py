@@ -39,7 +39,10 @@ def chat(
     *said: Event, count: int = 1, usage: bool = False, is_legacy: bool = False
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The same events both ways: as one object and as those of a stream."""
-    events: list[Event] = [STARTED, *(one if isinstance(one, OfChoice) else OfChoice(0, one) for one in said)]
+    events: list[Event] = [
+        STARTED,
+        *(one if isinstance(one, OfChoice) else OfChoice(0, one) for one in said),
+    ]
 
     def encoder() -> ChatEncoder:
         return ChatEncoder(HEAD, num_choices=count, with_usage=usage, is_legacy=is_legacy)

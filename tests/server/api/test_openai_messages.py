@@ -15,7 +15,7 @@ from server.api.openai_body import decode
 from server.api.openai_formats import output_format
 from server.api.openai_messages import conversation
 from server.api.openai_tools import is_legacy, tool_use
-from server.api.openai_types import ChatBody, CompletionBody, Message
+from server.api.openai_types import ChatBody, ChatMessage, CompletionBody
 from server.api.options import Options
 from server.api.requests import Think
 from server.chat import messages as chat
@@ -28,7 +28,7 @@ def body(**fields: Any) -> ChatBody:
 
 
 def converted(*messages: dict[str, Any]) -> tuple[chat.Message, ...]:
-    return conversation(msgspec.convert(list(messages), list[Message]))
+    return conversation(msgspec.convert(list(messages), list[ChatMessage]))
 
 
 @pytest.mark.parametrize(
