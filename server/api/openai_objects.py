@@ -216,7 +216,7 @@ class Tokenized(msgspec.Struct, kw_only=True):
     """The reply of /tokenize: vLLM's, in which llama.cpp's `tokens` is, too. With
     `with_pieces` they are `Piece`s."""
 
-    tokens: list[int] | list[Piece]
+    tokens: list[int | Piece]
     count: int
     max_model_len: int
     token_strs: list[str] | UnsetType = UNSET

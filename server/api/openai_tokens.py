@@ -26,7 +26,7 @@ async def tokenize(core: Core, body: TokenizeBody) -> ASGIApp:
     tokens = list(await core.tokenize(_request(model, body), add_bos=_adds_bos(body)))
     pieces = await _pieces(core, model, tokens) if _wants_pieces(body) else []
     made = wire.Tokenized(
-        tokens=tokens, count=len(tokens), max_model_len=(await core.info(model)).context
+        tokens=[*tokens], count=len(tokens), max_model_len=(await core.info(model)).context
     )
     if body.with_pieces:
         both = zip(tokens, pieces, strict=True)
