@@ -81,7 +81,7 @@ class FakeBackend:
             fim=None,
             can_shift=True,
             text_end=(EOS,),
-            tool_template=_TOOL_TEMPLATE,
+            tool_template=None if config.fake.chat_template else _TOOL_TEMPLATE,
         )
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
