@@ -12,15 +12,18 @@ from importlib.metadata import version
 from litestar import Litestar
 from litestar.types import ASGIApp
 
-from server.api import docs, health, ollama, openai
+from server.api import docs, health, ollama, ollama_models, openai
 from server.api.core import Core
 from server.api.dialect import Dialect
 from server.api.failures import exception_handlers
 from server.auth import require_scope
 from server.chat.renderer import Renderer
 from server.edge import Edge
+from server.engine.quantizer import Quantizer
 from server.engine.supervisor import Supervisor
 from server.metrics import Metrics
+from server.models.create import Creator
+from server.models.pull import Puller
 from server.models.store import Store
 from server.models.wheel import ensure_embedded
 from server.origins import Origins
@@ -69,6 +72,9 @@ def create_app(
             await renderer.close()
 
     routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
+    puller = Puller(store, settings.registries)
+    creator = Creator(store, puller=puller, quantizer=Quantizer(threads=settings.threads or 0))
+    routes += ollama_models.handlers(core, store, puller, creator)
     routes += health.handlers(preloader, Metrics(core))
     app = Litestar(
         route_handlers=[*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))],

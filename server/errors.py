@@ -15,6 +15,7 @@
     ├── ModelUnusable           500 model_unusable   (cut short, no GGUF, unknown architecture)
     ├── LoadFailed              500 load_failed
     ├── EngineCrashed           500 engine_crashed
+    ├── PullFailed              502 pull_failed      (another server did not give the model)
     └── StorageFull             507 storage_full
 
 The class fixes status and code, the instance carries the message and, where
@@ -128,6 +129,13 @@ class EngineCrashed(ServerError):
     """The runner died or hung while it worked on this request."""
 
     code = "engine_crashed"
+
+
+class PullFailed(ServerError):
+    """A model could not be fetched from where it should come from."""
+
+    status = 502
+    code = "pull_failed"
 
 
 class StorageFull(ServerError):

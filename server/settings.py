@@ -24,6 +24,7 @@ from server.engine.config import (
     WeightType,
 )
 from server.keys import KeyRing
+from server.models.sources import DEFAULT_REGISTRIES, Registries
 from server.sizes import parse_size
 
 EXIT_USAGE = 2
@@ -85,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_queue: int
     max_body_bytes: int
     origins: tuple[str, ...]
+    registries: Registries
     keys: KeyRing
 
     @property
@@ -146,6 +148,10 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _registries(text: str) -> Registries:
+    return Registries.parse(() if text.strip() == "none" else _words(text))
 
 
 def _folder(text: str) -> Path:
@@ -308,6 +314,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_loaded", _whole(0, 1024), "0", "models in memory at once; 0: as many as fit"),
     Setting("max_queue", _whole(0, 1 << 20), "512", "requests that may wait for a model"),
     Setting("max_body_bytes", _whole(1024, 1 << 31), "104857600", "largest request body"),
+    Setting(
+        "registries",
+        _registries,
+        ",".join(DEFAULT_REGISTRIES),
+        "from where models may be pulled; http:// before a host means plain http",
+        "HOST,…|none",
+    ),
     Setting("origins", _words, "", "more web origins that may use the server", "URL,…"),
 )
 

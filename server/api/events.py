@@ -6,6 +6,7 @@ import msgspec
 
 from server.chat.tools import ToolCall
 from server.engine.types import FinishReason, Logprob
+from server.models.pull import Progress
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,5 +77,5 @@ class OfChoice(msgspec.Struct, frozen=True):
     event: "Event"
 
 
-Event = Started | Delta | Thinking | Called | Done | Embedded | OfChoice
+Event = Started | Delta | Thinking | Called | Done | Embedded | Progress | OfChoice
 Events = AsyncGenerator[Event, None]

@@ -14,6 +14,7 @@ from server.errors import ModelUnusable
 from server.models.files import replace_file
 from server.models.gguf import GGUFHeader, read_header
 
+MAX_KNOWN = 256  # headers that a process keeps; more are read from beside the store
 VERSION = 1  # of the remembered form: a change of `GGUFHeader` or of the checks makes a new one
 
 _Key = tuple[str, int, int]
@@ -40,9 +41,10 @@ class Headers:
         except OSError:
             return read_header(path)  # which says what is wrong
         key = (path.name, status.st_size, status.st_mtime_ns)
-        if key not in self._known:
-            self._known[key] = self._recall(key) or self._study(path, key)
-        known = self._known[key]
+        known = self._known.pop(key, None) or self._recall(key) or self._study(path, key)
+        self._known[key] = known  # the last one used is the last one
+        while len(self._known) > MAX_KNOWN:
+            self._known.pop(next(iter(self._known)), None)
         if isinstance(known, ModelUnusable):
             raise ModelUnusable(known.message, hint=known.hint)
         return known
@@ -74,5 +76,7 @@ class Headers:
 
     def forget(self, name: str) -> None:
         """Drop what is remembered of a file that is gone."""
+        for key in [key for key in self._known if key[0] == name]:
+            self._known.pop(key, None)
         with suppress(OSError):
             (self._folder / f"{name}.json").unlink(missing_ok=True)

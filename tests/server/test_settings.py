@@ -59,6 +59,7 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "max_loaded": ("1", "2"),
         "max_queue": ("1", "2"),
         "max_body_bytes": ("1024", "2048"),
+        "registries": ("none", "hf.co,http://127.0.0.1:5000"),
         "origins": ("https://a", "https://b,https://c"),
     }
     assert set(values) == {setting.name for setting in SETTINGS}
@@ -71,6 +72,8 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
     assert (other.host, other.port, other.preload) == ("localhost", 2, ("c",))
     assert (one.memory, other.memory, one.max_loaded) == (8 << 30, 512_000_000, 1)
     assert (one.parking, other.parking, other.speculate) == (1 << 30, 2048, "auto")
+    assert not one.registries.urls
+    assert other.registries.url("127.0.0.1:5000") == "http://127.0.0.1:5000"
     assert other.keep_alive == math.inf and other.origins == ("https://b", "https://c")
     assert one.placement == Placement(split_mode="none", main_gpu=1, tensor_split=(1.0, 1.0))
     assert other.placement == Placement(
@@ -134,6 +137,7 @@ def test_an_empty_variable_is_none() -> None:
         (["--split-mode", "tensor"], {}, 2, "expected one of none, layer, row, got 'tensor'"),
         (["--tensor-split", "3,x"], {}, 2, "expected shares such as 3,1, got '3,x'"),
         (["--tensor-split", "1,-1"], {}, 2, "--tensor-split"),
+        (["--registries", "ftp://x"], {}, 2, "expected a host such as hf.co"),
         (["--tensor-split", "1,nan"], {}, 2, "--tensor-split"),
         (["--mmap", "true"], {}, 2, "--mmap: expected one of on, off, got 'true'"),
         (["--requantize", "q4_1"], {}, 2, "--requantize: expected one of off, q8_0, q4_0"),

@@ -162,7 +162,7 @@ def test_store_that_is_not_there_is_empty(root: Path) -> None:
     [
         ([("template", b"x")], "", "no GGUF weights"),
         ([("tensor", b"x"), ("tensor", b"y")], "", "no GGUF weights"),
-        ([("model", b"x"), ("model", b"y")], "", "2 files of weights"),
+        ([("model", b"x"), ("model", b"y")], "", "not a GGUF file"),
         ([("model", b"x")], "", "not a GGUF file"),
         ([], "far.away", "it runs at far.away"),
     ],
