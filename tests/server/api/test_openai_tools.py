@@ -176,7 +176,8 @@ def test_what_is_told_of_the_tools(client: openai.OpenAI) -> None:
     def read(**fields: Any) -> int:
         reply = client.chat.completions.create(**asked("x"), **fields)
         assert reply.usage is not None
-        return reply.usage.prompt_tokens
+        tokens: int = reply.usage.prompt_tokens
+        return tokens
 
     plain = read()
     assert read(tools=[WEATHER]) > plain + 100
