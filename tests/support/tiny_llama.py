@@ -27,14 +27,16 @@ def write_tiny_llama(
     seed: int = 0,
     context: int = CONTEXT,
     pooling: gguf.PoolingType | None = None,
+    tensors_per_file: int = 0,
     templates: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the model to `path`; `seed` decides its weights, `context` is what it claims. With
-    `pooling` it only embeds. `templates` are chat templates by name, "" that of the default."""
+    `pooling` it only embeds. `tensors_per_file` splits it over files called like `path`.
+    `templates` are chat templates by name, "" that of the default."""
     random = np.random.default_rng(seed)
     tokens = [*byte_texts(), "ab", *CONTROL]
     kinds = [gguf.TokenType.NORMAL] * 257 + [gguf.TokenType.CONTROL] * len(CONTROL)
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_per_file)
     writer.add_context_length(context)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(LAYERS)

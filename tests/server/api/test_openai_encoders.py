@@ -7,7 +7,7 @@ import pytest
 from openai.lib.streaming.chat import ChatCompletionStreamState
 
 from server.api.events import Called, Delta, Done, Event, OfChoice, Started, Thinking
-from server.api.openai_chat import ChatEncoder
+from server.api.openai_chat_replies import ChatEncoder
 from server.api.openai_completions import TextEncoder
 from server.api.openai_replies import Head
 from server.chat.tools import ToolCall
