@@ -122,7 +122,7 @@ def _token_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     )
     async def tokenize(request: Request[Any, Any, Any]) -> ASGIApp:
         body = decode(await read_body(request), bodies.TokenizeBody)
-        return await openai_tokens.tokenize(core, body)
+        return await openai_tokens.tokenize(core, body, owner_of(request.scope))
 
     @post(
         "/detokenize",

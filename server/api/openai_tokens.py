@@ -14,16 +14,17 @@ from server.api.core import Core, require
 from server.api.openai_errors import InvalidField
 from server.api.openai_messages import conversation
 from server.api.openai_types import DetokenizeBody, TokenizeBody
-from server.api.requests import ChatRequest, CompletionRequest
+from server.api.requests import ChatRequest, CompletionRequest, Generation
 from server.api.stream import reply
 from server.models.stored import StoredModel
 
 
-async def tokenize(core: Core, body: TokenizeBody) -> ASGIApp:
+async def tokenize(core: Core, body: TokenizeBody, owner: str) -> ASGIApp:
     """The tokens of a text, or of a conversation as the model gets it."""
     _check_one(body)
     model = await _model(core, body.model)
-    tokens = list(await core.tokenize(_request(model, body), add_bos=_adds_bos(body)))
+    request = _request(model, body, Generation(owner=owner))
+    tokens = list(await core.tokenize(request, add_bos=_adds_bos(body)))
     pieces = await _pieces(core, model, tokens) if _wants_pieces(body) else []
     made = wire.Tokenized(
         tokens=[*tokens], count=len(tokens), max_model_len=(await core.info(model)).context
@@ -53,12 +54,14 @@ def _check_one(body: TokenizeBody) -> None:
         raise InvalidField(given[1], f"{given[0]} and {given[1]} cannot both be given")
 
 
-def _request(model: StoredModel, body: TokenizeBody) -> ChatRequest | CompletionRequest:
+def _request(
+    model: StoredModel, body: TokenizeBody, generation: Generation
+) -> ChatRequest | CompletionRequest:
     if body.messages is None:
         text = body.prompt if body.content is None else body.content
-        return CompletionRequest(model=model, prompt=text or "")
+        return CompletionRequest(model=model, prompt=text or "", generation=generation)
     require(model, model.name.display(), "chat")
-    return ChatRequest(model=model, messages=conversation(body.messages))
+    return ChatRequest(model=model, messages=conversation(body.messages), generation=generation)
 
 
 def _adds_bos(body: TokenizeBody) -> bool:

@@ -1,4 +1,5 @@
-"""Calls that must be made, by a model with random weights: nothing but the grammar makes them."""
+"""What a model with random weights shows: calls that must be made, which nothing but the grammar
+makes, and gaps between two texts."""
 
 import json
 from collections.abc import Iterator
@@ -83,3 +84,9 @@ def test_a_format_of_a_model_that_could_think(client: openai.OpenAI) -> None:
     form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": CITIES}}}
     (choice,) = choices(client, response_format=form)
     assert json.loads(choice.message.content) in CITIES
+
+
+def test_a_gap_between_two_texts(client: openai.OpenAI) -> None:
+    reply = client.completions.create(model="m", prompt="ab", suffix="c", max_tokens=4)
+    assert reply.usage is not None
+    assert reply.usage.prompt_tokens == 1 + 1 + 3, "ab is one token, and three tell the parts"

@@ -9,10 +9,22 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from server.api.events import Called, Delta, Done, Event, OfChoice, Started, Thinking
 from server.api.openai_chat_replies import ChatEncoder
 from server.api.openai_completions import TextEncoder
+from server.api.openai_errors import InvalidField, encode_error
 from server.api.openai_replies import Head
 from server.chat.tools import ToolCall
 from server.engine.types import FinishReason, Logprob, TokenLogprob
-from server.errors import EngineCrashed
+from server.errors import (
+    ContextExceeded,
+    EngineCrashed,
+    Forbidden,
+    InvalidRequest,
+    MethodNotAllowed,
+    ModelNotFound,
+    Overloaded,
+    PayloadTooLarge,
+    ServerError,
+    Unauthorized,
+)
 from tests.support import openai_shapes as shapes
 
 HEAD = Head(id="chatcmpl-1", created=7, model="m", system_fingerprint="fp_1")
@@ -208,6 +220,36 @@ def test_a_stream_that_fails_ends_with_the_error() -> None:
             "code": "engine_crashed",
         }
     }  # fmt: skip
+
+
+class TooMany(ServerError):
+    """A caller that asks too often."""
+
+    status = 429
+    code = "quota"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "param", "code"),
+    [
+        (InvalidRequest("x"), "invalid_request_error", None, None),
+        (InvalidField("n", "x"), "invalid_request_error", "n", None),
+        (ContextExceeded("x"), "invalid_request_error", None, "context_length_exceeded"),
+        (Unauthorized("x"), "authentication_error", None, "invalid_api_key"),
+        (Forbidden("x"), "permission_error", None, "forbidden"),
+        (ModelNotFound("x"), "not_found_error", None, "model_not_found"),
+        (MethodNotAllowed("x"), "invalid_request_error", None, "method_not_allowed"),
+        (PayloadTooLarge("x"), "invalid_request_error", None, "payload_too_large"),
+        (TooMany("x"), "rate_limit_error", None, "rate_limit_exceeded"),
+        (ServerError("x"), "api_error", None, "internal"),
+        (Overloaded("x"), "api_error", None, "overloaded"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, ServerError) else "",
+)
+def test_errors(error: ServerError, kind: str, param: str | None, code: str | None) -> None:
+    assert json.loads(encode_error(error)) == {
+        "error": {"message": "x", "type": kind, "param": param, "code": code}
+    }
 
 
 def text(

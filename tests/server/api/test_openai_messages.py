@@ -20,7 +20,7 @@ from server.api.options import Options
 from server.api.requests import Think
 from server.chat import messages as chat
 from server.engine.types import Grammar
-from server.errors import ServerError
+from server.errors import PayloadTooLarge, ServerError
 
 
 def body(**fields: Any) -> ChatBody:
@@ -103,6 +103,11 @@ def test_images(kind: str, is_object: bool) -> None:
     ]
     (message,) = converted({"role": "user", "content": parts})
     assert (message.content, message.images) == ("what is it?", (raw,))
+
+
+def test_too_many_messages() -> None:
+    with pytest.raises(PayloadTooLarge, match="too many messages: 10001, at most 10000"):
+        converted(*[{"role": "user", "content": "x"}] * 10_001)
 
 
 def options_of(**fields: Any) -> Options:
