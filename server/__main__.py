@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from server import logs
+from server.accounts import Accounts, open_accounts
 from server.engine import memory
 from server.engine.budget import Budget
 from server.engine.config import EngineConfig
@@ -75,11 +76,12 @@ def serve(settings: Settings, config: EngineConfig) -> None:
     import uvloop
 
     logs.configure()
+    accounts = open_accounts(settings)
     listener = _listen(settings)
     with listener:
         store = Store(settings.models)
         is_empty = _check_models(settings, store)
-        uvloop.run(_serve(settings, config, store, listener, is_empty))
+        uvloop.run(_serve(settings, config, store, accounts, listener, is_empty))
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -121,7 +123,12 @@ def _check_models(settings: Settings, store: Store) -> bool:
 
 
 async def _serve(
-    settings: Settings, config: EngineConfig, store: Store, listener: socket.socket, is_empty: bool
+    settings: Settings,
+    config: EngineConfig,
+    store: Store,
+    accounts: Accounts,
+    listener: socket.socket,
+    is_empty: bool,
 ) -> None:
     requantizer = _requantizer(settings, store)
     supervisor = Supervisor(
@@ -135,7 +142,7 @@ async def _serve(
         for name in settings.preload:
             files = store.get(name).files()
             supervisor.start_loading(files, keep_alive_s=settings.preload_keep_alive)
-    server = await asyncio.to_thread(_make_server, settings, store, supervisor, is_empty)
+    server = await asyncio.to_thread(_make_server, settings, store, supervisor, accounts, is_empty)
     ending = asyncio.create_task(_end_replies(server, supervisor))
     await server.serve(sockets=[listener])
     ending.cancel()
@@ -155,7 +162,9 @@ async def _end_replies(server: Any, supervisor: Supervisor) -> None:
     await supervisor.close()
 
 
-def _make_server(settings: Settings, store: Store, supervisor: Supervisor, is_empty: bool) -> Any:
+def _make_server(
+    settings: Settings, store: Store, supervisor: Supervisor, accounts: Accounts, is_empty: bool
+) -> Any:
     """Import the web framework, which takes a while, and put the app together."""
     import uvicorn
 
@@ -166,7 +175,9 @@ def _make_server(settings: Settings, store: Store, supervisor: Supervisor, is_em
         if readiness.is_ready:
             print(f"akash-llm server is ready at {settings.url}", flush=True)
 
-    app: Any = create_app(settings, store, supervisor, is_empty=is_empty, on_prepared=announce)
+    app: Any = create_app(
+        settings, store, supervisor, accounts, is_empty=is_empty, on_prepared=announce
+    )
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -4,26 +4,28 @@ Another dialect is its own modules and one line in `DIALECTS`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 
 from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from server.api import docs, health, ollama, ollama_models, openai
+from server.accounts import Accounts
+from server.admission import Gate
+from server.api import admin, docs, health, ollama, ollama_models, openai
 from server.api.core import Core
 from server.api.dialect import Dialect
 from server.api.failures import exception_handlers
-from server.auth import require_scope
+from server.auth import refuse_management, require_scope
 from server.chat.renderer import Renderer
 from server.edge import Edge
 from server.engine.quantizer import Quantizer
 from server.engine.supervisor import Supervisor
 from server.metrics import Metrics
-from server.models.create import Creator
-from server.models.pull import Puller
+from server.models.library import Library, make_library
 from server.models.store import Store
 from server.models.wheel import ensure_embedded
 from server.origins import Origins
@@ -37,6 +39,7 @@ def create_app(
     settings: Settings,
     store: Store,
     supervisor: Supervisor,
+    accounts: Accounts,
     *,
     is_empty: bool = False,
     on_prepared: Callable[[Readiness], None] = lambda _: None,
@@ -47,7 +50,9 @@ def create_app(
     how the preparation went.
     """
     renderer = Renderer()
-    core = Core(store, supervisor, renderer)
+    core = Core(store, supervisor, renderer, Gate(accounts.usage))
+    quantizer = Quantizer(threads=settings.threads or 0)
+    library = make_library(store, settings.registries, quantizer)
     preloader = Preloader(
         core,
         settings.preload,
@@ -61,24 +66,22 @@ def create_app(
             _, readiness = await asyncio.gather(renderer.open(), preloader.prepare())
             on_prepared(readiness)
 
-        preparing = asyncio.create_task(prepare())
+        tasks = [asyncio.create_task(work) for work in (prepare(), accounts.usage.run())]
         try:
             yield
         finally:
-            preparing.cancel()
-            with suppress(asyncio.CancelledError):
-                await preparing
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await supervisor.close()
             await renderer.close()
+            await accounts.usage.write()
+            accounts.keys.close()
 
-    routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
-    puller = Puller(store, settings.registries)
-    creator = Creator(store, puller=puller, quantizer=Quantizer(threads=settings.threads or 0))
-    routes += ollama_models.handlers(core, store, puller, creator)
-    routes += health.handlers(preloader, Metrics(core))
     app = Litestar(
-        route_handlers=[*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))],
-        guards=[require_scope],
+        route_handlers=route_handlers(core, library, preloader, accounts),
+        guards=[require_scope] if settings.management else [require_scope, refuse_management],
         exception_handlers=exception_handlers(DIALECTS),
         lifespan=[lifespan],
         request_max_body_size=settings.max_body_bytes,
@@ -86,4 +89,14 @@ def create_app(
         logging_config=None,
     )
     origins = Origins(settings.origins, is_loopback=settings.is_loopback)
-    return Edge(app, keys=settings.keys, origins=origins, dialects=DIALECTS)
+    return Edge(app, keys=accounts.keys, origins=origins, dialects=DIALECTS)
+
+
+def route_handlers(
+    core: Core, library: Library, preloader: Preloader, accounts: Accounts
+) -> Sequence[HTTPRouteHandler]:
+    """Every route of a server."""
+    routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
+    routes += ollama_models.handlers(core, library)
+    routes += [*health.handlers(preloader, Metrics(core)), *admin.handlers(accounts)]
+    return [*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))]

@@ -5,6 +5,7 @@ owns the path.
 """
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 
@@ -14,8 +15,9 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from server import auth, logs
 from server.api.dialect import Dialect, dialect_of
 from server.api.stream import error_headers
-from server.errors import ServerError
-from server.keys import KeyRing
+from server.attempts import ALLOWED, Attempts
+from server.errors import RateLimited, ServerError, Unauthorized
+from server.keychain import Keychain
 from server.origins import Origins
 
 _log = logging.getLogger("akash_llm.access")
@@ -25,12 +27,13 @@ class Edge:
     """The outermost ASGI app."""
 
     def __init__(
-        self, app: ASGIApp, *, keys: KeyRing, origins: Origins, dialects: Sequence[Dialect]
+        self, app: ASGIApp, *, keys: Keychain, origins: Origins, dialects: Sequence[Dialect]
     ) -> None:
         self._app = app
         self._keys = keys
         self._origins = origins
         self._dialects = dialects
+        self._attempts = Attempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -44,7 +47,8 @@ class Edge:
             await self._admit(scope, receive, exchange, headers)
         finally:
             duration_ms = (time.monotonic() - begun) * 1000
-            _log_access(scope, exchange.status, duration_ms)
+            if exchange.is_logged:
+                _log_access(scope, exchange.status, duration_ms)
 
     async def _admit(
         self, scope: HTTPScope, receive: Receive, exchange: "_Exchange", headers: dict[bytes, str]
@@ -63,11 +67,27 @@ class Edge:
             exchange.headers |= self._origins.cors_headers(origin)
         try:
             auth.authenticate(scope, self._keys)
-        except ServerError as error:
+        except Unauthorized as unauthorized:
+            error = self._failed(scope, exchange, unauthorized)
             body = dialect_of(scope["path"], self._dialects).encode_error(error)
             await exchange.finish(error.status, error_headers(error), body)
             return
         await self._app(scope, receive, exchange.send)
+
+    def _failed(self, scope: HTTPScope, exchange: "_Exchange", error: Unauthorized) -> ServerError:
+        """What an address is told that has no key, and has had none too often."""
+        address, now = (scope["client"] or ("",))[0], time.monotonic()
+        count = self._attempts.fail(address, now)
+        if count <= ALLOWED:
+            return error
+        exchange.is_logged = False
+        if count == ALLOWED + 1:
+            _log.warning("%s had no key that is known too often: not logged for a while", address)
+        wait_s = self._attempts.wait_s(address, now)
+        return RateLimited(
+            f"too many requests without a key that is known: {error.message}",
+            retry_after_s=math.ceil(wait_s),
+        )
 
 
 class _Exchange:
@@ -77,6 +97,7 @@ class _Exchange:
         self._send = send
         self.headers = headers
         self.status = 0
+        self.is_logged = True
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -101,6 +122,6 @@ def _log_access(scope: HTTPScope, status: int, duration_ms: float) -> None:
         "path": scope["path"],
         "status": status or 499,  # the client left before there was a reply
         "duration_ms": round(duration_ms, 1),
-        "key": auth.owner_of(scope),
+        "key": auth.name_of(scope),
     }
     _log.info("request", extra={"fields": fields})

@@ -10,6 +10,7 @@
     │   └── ModelNotFound       404 model_not_found
     ├── MethodNotAllowed        405 method_not_allowed
     ├── PayloadTooLarge         413 payload_too_large
+    ├── RateLimited             429 rate_limited     (retry_after_s, headers)
     ├── ClientGone              499 client_gone      (nobody reads it but the log)
     ├── Overloaded              503 overloaded       (retry_after_s)
     ├── ModelUnusable           500 model_unusable   (cut short, no GGUF, unknown architecture)
@@ -23,6 +24,7 @@ there is one, the next step (`hint`). Which envelope a dialect puts around it is
 decided in `server.api`, last.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -97,6 +99,19 @@ class PayloadTooLarge(ServerError):
 
     status = 413
     code = "payload_too_large"
+
+
+class RateLimited(ServerError):
+    """This key or address has had its share; `headers` tell what is left of it."""
+
+    status = 429
+    code = "rate_limited"
+
+    def __init__(
+        self, message: str, *, retry_after_s: int, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.headers = dict(headers or {})
 
 
 class ClientGone(ServerError):

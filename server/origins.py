@@ -33,7 +33,11 @@ ALLOWED_HEADERS = (
     "x-stainless-timeout"
 )
 ALLOWED_METHODS = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
-EXPOSED_HEADERS = "x-request-id, x-truncated-tokens, x-num-ctx, x-chat-template, x-error-hint"
+EXPOSED_HEADERS = (
+    "x-request-id, x-truncated-tokens, x-num-ctx, x-chat-template, x-error-hint, retry-after, "
+    "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
+)
 
 
 class Origins:

@@ -15,6 +15,7 @@ from server.api.core import Core
 from server.api.events import Events
 from server.api.options import Options
 from server.api.requests import CompletionRequest, EmbedRequest, Generation
+from server.caller import SERVER
 from server.engine.supervisor import State
 from server.errors import ServerError
 from server.models.stored import StoredModel
@@ -88,9 +89,9 @@ class Preloader:
 
     async def _probe(self, name: str) -> None:
         options = Options(num_predict=1)
-        generation = Generation(options=options, keep_alive_s=self._keep_alive_s)
+        generation = Generation(caller=SERVER, options=options, keep_alive_s=self._keep_alive_s)
         try:
-            model = self._found[name] = await self._core.find(name)
+            model = self._found[name] = await self._core.find(name, SERVER)
             async with aclosing(self._ask(model, generation)) as events:
                 async for _ in events:
                     pass

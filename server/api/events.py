@@ -1,6 +1,6 @@
 """What the core answers, for the dialects to write down."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 import msgspec
 
@@ -12,13 +12,15 @@ from server.models.pull import Progress
 class Started(msgspec.Struct, frozen=True, kw_only=True):
     """The first event: the prompt is made. `context` is the window in force,
     `asked_context` the one that was asked for, `has_template` False if a plain layout
-    stands in for the model's missing chat template."""
+    stands in for the model's missing chat template, `quota` what the caller has left, as
+    header fields."""
 
     prompt_tokens: int
     truncated_tokens: int
     context: int
     asked_context: int | None
     has_template: bool = True
+    quota: Mapping[str, str] = {}
 
 
 class Delta(msgspec.Struct, frozen=True):

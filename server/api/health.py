@@ -46,7 +46,11 @@ def handlers(preloader: Preloader, metrics: Metrics) -> Sequence[HTTPRouteHandle
 
     @get(
         "/metrics",
-        opt=route_opt(Scope.READ, Described("For Prometheus", reply=str, reply_type=TEXT_TYPE)),
+        opt=route_opt(
+            Scope.READ,
+            Described("For Prometheus", reply=str, reply_type=TEXT_TYPE),
+            all_models=True,
+        ),
     )
     async def prometheus() -> ASGIApp:
         return reply(metrics.text(), media_type=MEDIA_TYPE)

@@ -20,7 +20,8 @@ from server.api.ollama_inventory import running, shown, tag
 from server.api.ollama_replies import ChatEncoder, GenerateEncoder, encode_error
 from server.api.requests import ChatRequest, CompletionRequest, Generation, Think
 from server.api.stream import reply, reply_with_events
-from server.auth import owner_of
+from server.auth import caller_of
+from server.caller import Caller
 from server.chat.messages import SYSTEM, USER, Message
 from server.errors import InvalidRequest, ModelNotFound, Unsupported
 from server.keys import Scope
@@ -62,16 +63,17 @@ def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         http_method=get_or_head,
         opt=route_opt(Scope.READ, Described("The stored models", reply=wire.Tags)),
     )
-    async def tags() -> ASGIApp:
-        models = [tag(model) for model in await core.list()]
+    async def tags(request: Request[Any, Any, Any]) -> ASGIApp:
+        models = [tag(model) for model in await core.list(caller_of(request.scope))]
         return reply(gojson.encode(wire.Tags(models=models)))
 
     @get(
         "/api/ps",
         opt=route_opt(Scope.READ, Described("The models in memory", reply=wire.Processes)),
     )
-    async def ps() -> ASGIApp:
-        return reply(gojson.encode(wire.Processes(models=[running(one) for one in core.loaded()])))
+    async def ps(request: Request[Any, Any, Any]) -> ASGIApp:
+        models = [running(one) for one in core.loaded(caller_of(request.scope))]
+        return reply(gojson.encode(wire.Processes(models=models)))
 
     @post(
         "/api/show",
@@ -86,7 +88,7 @@ def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         name = body.model or body.name
         if not name:
             raise InvalidRequest("model is required")
-        model = await core.find(name)
+        model = await core.find(name, caller_of(request.scope))
         return reply(
             gojson.encode(await asyncio.to_thread(shown, model, body, core.requantized(model)))
         )
@@ -110,7 +112,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     )
     async def generate(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.GenerateRequest)
-        return await _generate(core, body, owner_of(request.scope))
+        return await _generate(core, body, caller_of(request.scope))
 
     @post(
         "/api/chat",
@@ -127,7 +129,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     )
     async def chat(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.ChatRequest)
-        return await _chat(core, body, owner_of(request.scope))
+        return await _chat(core, body, caller_of(request.scope))
 
     @post(
         "/api/embed",
@@ -139,7 +141,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     )
     async def embed(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.EmbedRequest)
-        return await ollama_embed.embed(core, body, owner_of(request.scope))
+        return await ollama_embed.embed(core, body, caller_of(request.scope))
 
     @post(
         "/api/embeddings",
@@ -153,16 +155,16 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     )
     async def embeddings(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.EmbeddingRequest)
-        return await ollama_embed.embed_prompt(core, body, owner_of(request.scope))
+        return await ollama_embed.embed_prompt(core, body, caller_of(request.scope))
 
     return [generate, chat, embed, embeddings]
 
 
-async def _generate(core: Core, body: wire.GenerateRequest, owner: str) -> ASGIApp:
+async def _generate(core: Core, body: wire.GenerateRequest, caller: Caller) -> ASGIApp:
     ask = _Ask(body)
     if not body.model.strip():
         raise ModelNotFound("model '' not found")
-    model = await core.find(body.model)
+    model = await core.find(body.model, caller)
     encoder = GenerateEncoder(body.model, with_context=not body.raw)
     if not body.prompt and ask.keep_alive_s == 0:
         await core.unload(model)
@@ -171,7 +173,7 @@ async def _generate(core: Core, body: wire.GenerateRequest, owner: str) -> ASGIA
     _check_capabilities(
         model, body, "generate", suffix=body.suffix, images=body.images, thinks=ask.think
     )
-    generation = ask.generation(body, owner)
+    generation = ask.generation(body, caller)
     if not body.prompt:
         await core.load(model, generation)
         return reply(encoder.status("load"))
@@ -181,20 +183,20 @@ async def _generate(core: Core, body: wire.GenerateRequest, owner: str) -> ASGIA
     return reply_with_events(core.run(request), encoder, stream=body.stream)
 
 
-async def _chat(core: Core, body: wire.ChatRequest, owner: str) -> ASGIApp:
+async def _chat(core: Core, body: wire.ChatRequest, caller: Caller) -> ASGIApp:
     ask = _Ask(body)
     limits.check_count("messages", body.messages, limits.MAX_MESSAGES)
     if not body.model.strip():
         raise InvalidRequest("model is required")
     messages = tuple(_message(message) for message in body.messages)
-    model = await core.find(body.model)
+    model = await core.find(body.model, caller)
     encoder = ChatEncoder(body.model)
     if not messages and ask.keep_alive_s == 0:
         await core.unload(model)
         return reply(encoder.status("unload"))
     images = [image for message in body.messages for image in message.images]
     _check_capabilities(model, body, "chat", tools=body.tools, images=images, thinks=ask.think)
-    generation = ask.generation(body, owner)
+    generation = ask.generation(body, caller)
     if not messages:
         await core.load(model, generation)
         return reply(encoder.status("load"))
@@ -219,7 +221,7 @@ class _Ask:
         self.keep_alive_s = ollama_fields.keep_alive(body.keep_alive)
         self.top_logprobs = ollama_fields.top_logprobs(body.logprobs, body.top_logprobs)
 
-    def generation(self, body: wire.GenerationRequest, owner: str) -> Generation:
+    def generation(self, body: wire.GenerationRequest, caller: Caller) -> Generation:
         """What the core wants to know. Raises `InvalidRequest`."""
         return Generation(
             options=ollama_fields.options(body.options),
@@ -228,7 +230,7 @@ class _Ask:
             truncate=body.truncate,
             shift=body.shift,
             top_logprobs=self.top_logprobs,
-            owner=owner,
+            caller=caller,
         )
 
 

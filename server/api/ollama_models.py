@@ -5,6 +5,7 @@ All need the scope admin. What is stored, and how, is decided in `server.models`
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from litestar import Request, delete, post, route
@@ -20,26 +21,36 @@ from server.api.described import BYTES_TYPE, Described, route_opt
 from server.api.events import Event
 from server.api.ollama_replies import NDJSON, encode_error
 from server.api.stream import reply, reply_with_events
-from server.errors import ClientGone, InvalidRequest, ModelNotFound, NotFound, ServerError
+from server.auth import caller_of
+from server.caller import Caller
+from server.errors import (
+    ClientGone,
+    Forbidden,
+    InvalidRequest,
+    ModelNotFound,
+    NotFound,
+    ServerError,
+)
 from server.keys import Scope
 from server.models import uploads
-from server.models.create import Creator, Recipe
+from server.models.create import Recipe
+from server.models.library import Library
 from server.models.manifest import Message
 from server.models.modelfile import go_quote
-from server.models.pull import Puller
+from server.models.name import InvalidModelName, ModelName
 from server.models.store import Store
 
 _EMPTY = b""
 
 
-def handlers(
-    core: Core, store: Store, puller: Puller, creator: Creator
-) -> Sequence[HTTPRouteHandler]:
+def handlers(core: Core, library: Library) -> Sequence[HTTPRouteHandler]:
     """The routes."""
+    store, puller, creator = library
 
     @post("/api/pull", opt=_opt("Gets a model", wire.PullRequest, wire.Progress), status_code=200)
     async def pull(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.PullRequest)
+        _check_names(request, _name(body))
         steps = puller.pull(_name(body), insecure=body.insecure)
         return reply_with_events(steps, _ProgressEncoder(), stream=body.stream)
 
@@ -50,19 +61,21 @@ def handlers(
     )
     async def create(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.CreateRequest)
+        _check_names(request, _name(body), *([body.from_] if body.from_ else []))
         steps = creator.create(_recipe(body))
         return reply_with_events(steps, _ProgressEncoder(), stream=body.stream)
 
     @post("/api/copy", opt=_opt("Gives a model another name", wire.CopyRequest), status_code=200)
     async def copy(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.CopyRequest)
+        _check_names(request, body.source, body.destination)
         await asyncio.to_thread(store.copy, body.source, body.destination)
         return reply(_EMPTY)
 
     @delete("/api/delete", opt=_opt("Removes a model", wire.DeleteRequest), status_code=200)
     async def remove(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.DeleteRequest)
-        await _remove(core, store, body.model or body.name)
+        await _remove(core, store, body.model or body.name, caller_of(request.scope))
         return reply(_EMPTY)
 
     @route(
@@ -110,6 +123,16 @@ def _name(body: wire.PullRequest | wire.CreateRequest) -> str:
     return name
 
 
+def _check_names(request: Request[Any, Any, Any], *names: str) -> None:
+    """Raise `Forbidden` for a name that the key may not use. What is no name is refused by
+    whoever reads it."""
+    caller = caller_of(request.scope)
+    for name in names:
+        with suppress(InvalidModelName):
+            if not caller.may_use(ModelName.parse(name)):
+                raise Forbidden(f"this key may not use the name {go_quote(name)}")
+
+
 def _recipe(body: wire.CreateRequest) -> Recipe:
     licenses = [body.license] if isinstance(body.license, str) else body.license
     return Recipe(
@@ -127,10 +150,10 @@ def _recipe(body: wire.CreateRequest) -> Recipe:
     )
 
 
-async def _remove(core: Core, store: Store, name: str) -> None:
+async def _remove(core: Core, store: Store, name: str, caller: Caller) -> None:
     """Remove a model, and end it where it is loaded (Ollama leaves it there)."""
     try:
-        model = await core.find(name)
+        model = await core.find(name, caller)
     except ServerError as error:
         if isinstance(error, ModelNotFound):
             raise

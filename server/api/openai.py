@@ -17,7 +17,7 @@ from server.api.dialect import Dialect
 from server.api.openai_body import decode
 from server.api.openai_errors import encode_error
 from server.api.stream import reply
-from server.auth import owner_of
+from server.auth import caller_of
 from server.errors import ModelNotFound
 from server.keys import Scope
 from server.models.stored import StoredModel
@@ -33,17 +33,18 @@ def _model_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         "/v1/models",
         opt=route_opt(Scope.READ, Described("The models that can be served", reply=wire.Models)),
     )
-    async def models() -> ASGIApp:
-        data = [_shown(model) for model in await core.list() if model.capabilities]
+    async def models(request: Request[Any, Any, Any]) -> ASGIApp:
+        stored = await core.list(caller_of(request.scope))
+        data = [_shown(model) for model in stored if model.capabilities]
         return reply(gojson.encode(wire.Models(data=data)))
 
     @get(
         "/v1/models/{name:path}",
         opt=route_opt(Scope.READ, Described("One of them", reply=wire.Model)),
     )
-    async def model(name: str) -> ASGIApp:
+    async def model(name: str, request: Request[Any, Any, Any]) -> ASGIApp:
         asked = name.lstrip("/")
-        found = await core.find(asked)
+        found = await core.find(asked, caller_of(request.scope))
         if not found.capabilities:
             raise ModelNotFound(f"model '{asked}' cannot be served")
         return reply(gojson.encode(_shown(found, asked)))
@@ -68,7 +69,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     )
     async def chat(request: Request[Any, Any, Any]) -> ASGIApp:
         body = decode(await read_body(request), bodies.ChatBody)
-        return await openai_chat.chat(core, body, owner_of(request.scope))
+        return await openai_chat.chat(core, body, caller_of(request.scope))
 
     @post(
         "/v1/completions",
@@ -86,7 +87,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     )
     async def complete(request: Request[Any, Any, Any]) -> ASGIApp:
         body = decode(await read_body(request), bodies.CompletionBody)
-        return await openai_completions.complete(core, body, owner_of(request.scope))
+        return await openai_completions.complete(core, body, caller_of(request.scope))
 
     @post(
         "/v1/embeddings",
@@ -102,7 +103,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     )
     async def embed(request: Request[Any, Any, Any]) -> ASGIApp:
         body = decode(await read_body(request), bodies.EmbeddingBody)
-        return await openai_embeddings.embed(core, body, owner_of(request.scope))
+        return await openai_embeddings.embed(core, body, caller_of(request.scope))
 
     return [chat, complete, embed]
 
@@ -122,7 +123,7 @@ def _token_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     )
     async def tokenize(request: Request[Any, Any, Any]) -> ASGIApp:
         body = decode(await read_body(request), bodies.TokenizeBody)
-        return await openai_tokens.tokenize(core, body, owner_of(request.scope))
+        return await openai_tokens.tokenize(core, body, caller_of(request.scope))
 
     @post(
         "/detokenize",
@@ -138,7 +139,7 @@ def _token_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     )
     async def detokenize(request: Request[Any, Any, Any]) -> ASGIApp:
         body = decode(await read_body(request), bodies.DetokenizeBody)
-        return await openai_tokens.detokenize(core, body)
+        return await openai_tokens.detokenize(core, body, caller_of(request.scope))
 
     return [tokenize, detokenize]
 

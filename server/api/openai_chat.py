@@ -15,14 +15,15 @@ from server.api.openai_tools import is_legacy, tool_use
 from server.api.openai_types import ChatBody
 from server.api.requests import ChatRequest
 from server.api.stream import reply_with_events
+from server.caller import Caller
 from server.models.stored import StoredModel
 
 
-async def chat(core: Core, body: ChatBody, owner: str) -> ASGIApp:
+async def chat(core: Core, body: ChatBody, caller: Caller) -> ASGIApp:
     """Answer a conversation, `n` times."""
     name = openai_fields.model_name(body.model)
     count = openai_fields.num_choices(body)
-    model = await core.find(name)
+    model = await core.find(name, caller)
     asked = ChatRequest(
         model=model,
         messages=conversation(body.messages),
@@ -34,7 +35,7 @@ async def chat(core: Core, body: ChatBody, owner: str) -> ASGIApp:
             max_tokens=_limit(body),
             form=output_format(body),
             top_logprobs=openai_fields.top_logprobs(body.logprobs, body.top_logprobs),
-            owner=owner,
+            caller=caller,
         ),
     )
     _check_capabilities(model, name, asked)

@@ -28,6 +28,7 @@ from server.api.openai_replies import (
 from server.api.openai_types import CompletionBody
 from server.api.requests import CompletionRequest
 from server.api.stream import reply_with_events
+from server.caller import Caller
 from server.engine.types import Logprob, TokenLogprob
 from server.errors import ServerError, Unsupported
 from server.models.stored import StoredModel
@@ -35,20 +36,20 @@ from server.models.stored import StoredModel
 MAX_LOGPROBS = 5
 
 
-async def complete(core: Core, body: CompletionBody, owner: str) -> ASGIApp:
+async def complete(core: Core, body: CompletionBody, caller: Caller) -> ASGIApp:
     """Go on with each prompt, `n` times."""
     name = openai_fields.model_name(body.model)
     count = openai_fields.num_choices(body)
     prompts = _prompts(body, count)
     _check_extras(body, count)
-    model = await core.find(name)
+    model = await core.find(name, caller)
     require(model, name, "generate", *(["insert"] if body.suffix else []))
-    requests = _requests(model, body, prompts, count, owner)
-    echoes = await _echoes(core, model, prompts) if body.echo else [""] * len(prompts)
+    requests = _requests(model, body, prompts, count, caller)
+    echoes = await _echoes(core, requests) if body.echo else [""] * len(requests)
     encoder = TextEncoder(
         Head.of("cmpl-", name, model),
         per_prompt=count,
-        echoes=[echo for echo in echoes for _ in range(count)],
+        echoes=echoes,
         with_usage=bool(body.stream_options and body.stream_options.include_usage),
     )
     return reply_with_events(run_choices(core, requests), encoder, stream=bool(body.stream))
@@ -75,7 +76,7 @@ def _check_extras(body: CompletionBody, count: int) -> None:
 
 
 def _requests(
-    model: StoredModel, body: CompletionBody, prompts: Sequence[Input], count: int, owner: str
+    model: StoredModel, body: CompletionBody, prompts: Sequence[Input], count: int, caller: Caller
 ) -> list[CompletionRequest]:
     generation = openai_fields.generation(
         body,
@@ -83,7 +84,7 @@ def _requests(
         max_tokens=("max_tokens", body.max_tokens),
         form=output_format(body),
         top_logprobs=body.logprobs,
-        owner=owner,
+        caller=caller,
     )
     return [
         CompletionRequest(
@@ -97,12 +98,16 @@ def _requests(
     ]
 
 
-async def _echoes(core: Core, model: StoredModel, prompts: Sequence[Input]) -> list[str]:
-    """The texts of the prompts."""
-    return [
-        prompt if isinstance(prompt, str) else await core.detokenize(model, prompt)
-        for prompt in prompts
-    ]
+async def _echoes(core: Core, requests: Sequence[CompletionRequest]) -> list[str]:
+    """The text of each prompt."""
+    texts: dict[Input, str] = {}
+    for request in requests:
+        prompt = request.prompt
+        if isinstance(prompt, str):
+            texts[prompt] = prompt
+        elif prompt not in texts:
+            texts[prompt] = await core.detokenize(request.model, prompt, request.generation)
+    return [texts[request.prompt] for request in requests]
 
 
 class _Said:

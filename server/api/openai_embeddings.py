@@ -16,13 +16,14 @@ from server.api.openai_inputs import inputs
 from server.api.openai_types import EmbeddingBody
 from server.api.requests import EmbedRequest, Generation
 from server.api.stream import reply_with_whole
+from server.caller import Caller
 from server.errors import ServerError
 
 MAX_DIMENSIONS = 1 << 20
 _FORMATS = ("float", "base64")
 
 
-async def embed(core: Core, body: EmbeddingBody, owner: str) -> ASGIApp:
+async def embed(core: Core, body: EmbeddingBody, caller: Caller) -> ASGIApp:
     """The vector of each input."""
     name = openai_fields.model_name(body.model)
     texts = inputs("input", body.input or None)
@@ -40,10 +41,10 @@ async def embed(core: Core, body: EmbeddingBody, owner: str) -> ASGIApp:
         options=openai_fields.options(body.options),
         keep_alive_s=openai_fields.keep_alive(body.keep_alive),
         truncate=body.truncate is not False,
-        owner=owner,
+        caller=caller,
     )
     request = EmbedRequest(
-        model=await core.find(name),
+        model=await core.find(name, caller),
         inputs=texts,
         dimensions=body.dimensions,
         generation=generation,

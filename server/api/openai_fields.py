@@ -15,6 +15,7 @@ from server.api.openai_errors import InvalidField
 from server.api.openai_types import ChatBody, GenerationBody
 from server.api.options import Options
 from server.api.requests import Generation, Think
+from server.caller import Caller
 from server.engine.types import Grammar
 from server.errors import InvalidRequest
 
@@ -79,7 +80,7 @@ def generation(
     max_tokens: tuple[str, int | None],
     form: Grammar | None,
     top_logprobs: int | None,
-    owner: str,
+    caller: Caller,
 ) -> Generation:
     """What the core wants to know. `max_tokens` comes with the name of its field. Raises
     `InvalidField` and other `InvalidRequest`s."""
@@ -91,7 +92,7 @@ def generation(
         truncate=body.truncate is not False,
         shift=body.shift is not False,
         top_logprobs=top_logprobs,
-        owner=owner,
+        caller=caller,
     )
 
 

@@ -5,6 +5,8 @@ from typing import Any, TypeGuard
 
 from server.api.openai_errors import InvalidField
 
+_LARGEST = 2**31 - 1
+
 Input = str | tuple[int, ...]
 
 
@@ -24,4 +26,9 @@ def inputs(name: str, value: Any) -> tuple[Input, ...]:
 
 
 def _are_tokens(value: Any) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and bool(value) and all(type(one) is int for one in value)
+    return isinstance(value, list) and bool(value) and all(_is_token(one) for one in value)
+
+
+def _is_token(value: Any) -> bool:
+    """Whether it could be the id of a token; which ids there are is the model's to say."""
+    return type(value) is int and -_LARGEST <= value <= _LARGEST

@@ -3,8 +3,6 @@
 A body may speak either's language, and a reply has the fields of both.
 """
 
-from collections.abc import Sequence
-
 from litestar.types import ASGIApp
 
 from server import limits
@@ -16,32 +14,33 @@ from server.api.openai_messages import conversation
 from server.api.openai_types import DetokenizeBody, TokenizeBody
 from server.api.requests import ChatRequest, CompletionRequest, Generation
 from server.api.stream import reply
+from server.caller import Caller
 from server.models.stored import StoredModel
 
 
-async def tokenize(core: Core, body: TokenizeBody, owner: str) -> ASGIApp:
+async def tokenize(core: Core, body: TokenizeBody, caller: Caller) -> ASGIApp:
     """The tokens of a text, or of a conversation as the model gets it."""
     _check_one(body)
-    model = await _model(core, body.model)
-    request = _request(model, body, Generation(owner=owner))
-    tokens = list(await core.tokenize(request, add_bos=_adds_bos(body)))
-    pieces = await _pieces(core, model, tokens) if _wants_pieces(body) else []
+    model = await _model(core, body.model, caller)
+    request = _request(model, body, Generation(caller=caller))
+    with_texts = bool(body.with_pieces or body.return_token_strs)
+    found = await core.spell(request, add_bos=_adds_bos(body), with_texts=with_texts)
     made = wire.Tokenized(
-        tokens=[*tokens], count=len(tokens), max_model_len=(await core.info(model)).context
+        tokens=[*found.tokens], count=len(found.tokens), max_model_len=found.context
     )
     if body.with_pieces:
-        both = zip(tokens, pieces, strict=True)
-        made.tokens = [wire.Piece(id=token, piece=piece) for token, piece in both]
+        both = zip(found.tokens, found.texts, strict=True)
+        made.tokens = [wire.Piece(id=token, piece=text) for token, text in both]
     if body.return_token_strs:
-        made.token_strs = pieces
+        made.token_strs = found.texts
     return reply(gojson.encode(made))
 
 
-async def detokenize(core: Core, body: DetokenizeBody) -> ASGIApp:
+async def detokenize(core: Core, body: DetokenizeBody, caller: Caller) -> ASGIApp:
     """The text of tokens."""
-    model = await _model(core, body.model)
+    model = await _model(core, body.model, caller)
     limits.check_prompt(len(body.tokens), 0)
-    text = await core.detokenize(model, body.tokens)
+    text = await core.detokenize(model, body.tokens, Generation(caller=caller))
     return reply(gojson.encode(wire.Detokenized(content=text, prompt=text)))
 
 
@@ -73,27 +72,13 @@ def _adds_bos(body: TokenizeBody) -> bool:
     return body.content is None
 
 
-def _wants_pieces(body: TokenizeBody) -> bool:
-    return bool(body.with_pieces or body.return_token_strs)
-
-
-async def _pieces(core: Core, model: StoredModel, tokens: Sequence[int]) -> list[str]:
-    """The text of each token alone; what is half a character is U+FFFD."""
-    limits.check_count("tokens with pieces", tokens, limits.MAX_PIECES)
-    texts: dict[int, str] = {}
-    for token in tokens:
-        if token not in texts:
-            texts[token] = await core.detokenize(model, [token])
-    return [texts[token] for token in tokens]
-
-
-async def _model(core: Core, name: str | None) -> StoredModel:
+async def _model(core: Core, name: str | None, caller: Caller) -> StoredModel:
     """The model of that name; without one, the only one in memory or else in the store."""
     if name and name.strip():
-        return await core.find(name)
-    found = [served.model for served in core.loaded()]
+        return await core.find(name, caller)
+    found = [served.model for served in core.loaded(caller)]
     if len(found) != 1:
-        found = [model for model in await core.list() if model.problem is None]
+        found = [model for model in await core.list(caller) if model.problem is None]
     if len(found) != 1:
         raise InvalidField("model", "model is required")
     return found[0]

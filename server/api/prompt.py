@@ -164,6 +164,13 @@ async def tokenize(
     return await model.tokenize(segments, add_bos=add_bos)
 
 
+async def texts_of(model: LoadedModel, tokens: Sequence[int]) -> list[str]:
+    """The text of each token alone."""
+    limits.check_count("tokens with pieces", tokens, limits.MAX_PIECES)
+    texts = {token: await model.detokenize([token]) for token in dict.fromkeys(tokens)}
+    return [texts[token] for token in tokens]
+
+
 async def _bare_tokens(model: LoadedModel, text: str | Sequence[int]) -> Sequence[int]:
     info = model.info
     if not isinstance(text, str) and text:

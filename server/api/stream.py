@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from server.api.events import Event, Events, Started
-from server.errors import ServerError
+from server.errors import RateLimited, ServerError
 
 JSON = "application/json; charset=utf-8"
 _log = logging.getLogger("akash_llm.api")
@@ -81,6 +81,8 @@ def error_headers(error: ServerError) -> dict[str, str]:
         headers["x-error-hint"] = error.hint.encode("ascii", "replace").decode()
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
+    if isinstance(error, RateLimited):
+        headers |= error.headers
     if error.status == 401:
         headers["www-authenticate"] = 'Bearer realm="akash-llm"'
     return headers
@@ -139,10 +141,10 @@ async def _begin(events: Events) -> list[Event]:
 
 
 def _facts(event: Event) -> dict[str, str]:
-    """What the prompt lost and got, as headers."""
+    """What the prompt lost and got and what the caller has left, as headers."""
     if not isinstance(event, Started):
         return {}
-    headers = {}
+    headers = dict(event.quota)
     if event.truncated_tokens:
         headers["x-truncated-tokens"] = str(event.truncated_tokens)
     if event.asked_context is not None and event.asked_context != event.context:

@@ -99,7 +99,7 @@ class Store:
         if path is not None:
             with suppress(FileNotFoundError):  # removed a moment ago
                 return self._read(path)
-        raise _not_found(name)
+        raise missing(name)
 
     def link(self, parts: Sequence[Path]) -> Path:
         """A path that weights in several files can be loaded from, given in their order.
@@ -118,11 +118,11 @@ class Store:
         be read."""
         path = self._find(_parsed(name))
         if path is None:
-            raise _not_found(name)
+            raise missing(name)
         try:
             return read_manifest(path.read_bytes())
         except FileNotFoundError:  # removed a moment ago
-            raise _not_found(name) from None
+            raise missing(name) from None
         except (OSError, ValueError) as error:
             raise ModelUnusable(f"{path.parts[-2]}: {error}", hint="get the model again") from None
 
@@ -238,11 +238,11 @@ class Store:
         """Remove a model and the blobs that no other model uses. Raises `ModelNotFound`."""
         parsed = _parsed(name)
         if self._find(parsed) is None:  # do not make folders in a store that has none
-            raise _not_found(name)
+            raise missing(name)
         with self.changing():
             path = self._find(parsed)
             if path is None:
-                raise _not_found(name)
+                raise missing(name)
             digests = self._digests(path)
             path.unlink()
             self._remove_empty_folders(path.parent)
@@ -393,7 +393,8 @@ def _same(path: Path, name: ModelName) -> bool:
     return found is not None and found.same_as(name)
 
 
-def _not_found(name: ModelName | str) -> ModelNotFound:
+def missing(name: ModelName | str) -> ModelNotFound:
+    """What is said of a name that no model has."""
     shown = name if isinstance(name, str) else name.display()
     return ModelNotFound(f"model '{shown}' not found", hint=_LIST_HINT)
 

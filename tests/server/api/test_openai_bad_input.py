@@ -92,6 +92,7 @@ def test_what_is_no_object(client: httpx2.Client, path: str, body: bytes, messag
         (TEXT, {"prompt": ["a", 3]}, "prompt", "invalid prompt"),
         (TEXT, {"prompt": [True]}, "prompt", "invalid prompt"),
         (TEXT, {"prompt": [1.5]}, "prompt", "invalid prompt"),
+        (TEXT, {"prompt": [2**70], "echo": True}, "prompt", "invalid prompt"),
         (TEXT, {"prompt": None}, "prompt", "prompt is required"),
         (EMBED, {"input": None}, "input", "invalid input"),
         (EMBED, {"input": ""}, "input", "invalid input"),

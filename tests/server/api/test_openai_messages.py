@@ -18,6 +18,7 @@ from server.api.openai_tools import is_legacy, tool_use
 from server.api.openai_types import ChatBody, ChatMessage, CompletionBody
 from server.api.options import Options
 from server.api.requests import Think
+from server.caller import EVERYBODY
 from server.chat import messages as chat
 from server.engine.types import Grammar
 from server.errors import PayloadTooLarge, ServerError
@@ -114,7 +115,12 @@ def options_of(**fields: Any) -> Options:
     asked = body(**fields)
     name, limit = "max_tokens", asked.max_completion_tokens or asked.max_tokens
     generation = openai_fields.generation(
-        asked, defaults=Options(), max_tokens=(name, limit), form=None, top_logprobs=None, owner=""
+        asked,
+        defaults=Options(),
+        max_tokens=(name, limit),
+        form=None,
+        top_logprobs=None,
+        caller=EVERYBODY,
     )
     return generation.options
 
@@ -149,7 +155,7 @@ def test_options(fields: dict[str, Any], expected: dict[str, Any]) -> None:
 def test_each_choice_has_a_seed_of_its_own() -> None:
     generation = openai_fields.generation(
         body(seed=7), defaults=Options(), max_tokens=("max_tokens", None), form=None,
-        top_logprobs=None, owner="",
+        top_logprobs=None, caller=EVERYBODY,
     )  # fmt: skip
     seeds = [openai_fields.with_seed_of(generation, at).options.seed for at in range(3)]
     assert seeds == [7, 8, 9]
@@ -258,7 +264,7 @@ def test_any_body_is_read_or_refused(values: dict[str, Any]) -> None:
         openai_fields.think(asked)
         openai_fields.generation(
             asked, defaults=Options(), max_tokens=("max_tokens", asked.max_tokens),
-            form=output_format(asked), top_logprobs=None, owner="",
+            form=output_format(asked), top_logprobs=None, caller=EVERYBODY,
         )  # fmt: skip
     except ServerError as error:
         assert error.status in (400, 413) and error.message
