@@ -2,6 +2,7 @@
 our replies, also when they fail or are left."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -128,6 +129,32 @@ async def test_keys(slow: Serving) -> None:
         with pytest.raises(openai.PermissionDeniedError) as forbidden:
             await reader.chat.completions.create(model="m", messages=MESSAGES)
         assert (forbidden.value.type, forbidden.value.code) == ("permission_error", "forbidden")
+
+
+async def test_the_terms_of_a_key(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    store = Store(tmp_path / "models")
+    for name in ("m", "hidden"):
+        store.add_file(name, write_gguf(tmp_path / f"{name}.gguf"))
+    env = {
+        "AKASH_LLM_KEYS": f"me:inference:{digest(KEY)}",
+        "AKASH_LLM_KEY_LIMITS": json.dumps(
+            {"me": {"limits": {"requests_per_minute": 3, "num_predict": 2}, "models": ["m"]}}
+        ),
+    }
+    args = ["--models", str(tmp_path / "models")]
+    with Serving(tmp_path, free_port(), args=args, env=env) as server:
+        async with connected(server, KEY) as client:
+            assert [model.id async for model in client.models.list()] == ["m:latest"]
+            with pytest.raises(openai.NotFoundError):
+                await client.models.retrieve("hidden")
+            with pytest.raises(openai.NotFoundError):
+                await client.chat.completions.create(model="hidden", messages=MESSAGES)
+            reply = await client.chat.completions.create(model="m", messages=MESSAGES)
+            assert reply.choices[0].message.content == "ab"
+            with pytest.raises(openai.RateLimitError) as refused:
+                await client.chat.completions.create(model="m", messages=MESSAGES, n=3)
+    assert (refused.value.type, refused.value.code) == ("rate_limit_error", "rate_limit_exceeded")
+    assert int(refused.value.response.headers["retry-after"]) > 0
 
 
 async def test_a_stream_that_is_left_frees_all_its_slots(
