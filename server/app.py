@@ -19,8 +19,10 @@ from server.api import admin, docs, health, ollama, ollama_models, openai
 from server.api.core import Core
 from server.api.dialect import Dialect
 from server.api.failures import exception_handlers
+from server.api.observe import ObservedCore
 from server.auth import refuse_management, require_scope
 from server.chat.renderer import Renderer
+from server.drain import Drain
 from server.edge import Edge
 from server.engine.quantizer import Quantizer
 from server.engine.supervisor import Supervisor
@@ -28,7 +30,6 @@ from server.metrics import Metrics
 from server.models.library import Library, make_library
 from server.models.store import Store
 from server.models.wheel import ensure_embedded
-from server.origins import Origins
 from server.preload import Preloader, Readiness
 from server.settings import Settings
 
@@ -40,17 +41,19 @@ def create_app(
     store: Store,
     supervisor: Supervisor,
     accounts: Accounts,
+    drain: Drain,
     *,
     is_empty: bool = False,
     on_prepared: Callable[[Readiness], None] = lambda _: None,
 ) -> ASGIApp:
     """The ASGI app of a server. Its lifespan prepares models beside it and ends the engine.
 
-    `is_empty`: the store has no models and gets the embedded one. `on_prepared` is told
-    how the preparation went.
+    `drain` is told about every request and says when no more are taken. `is_empty`: the
+    store has no models and gets the embedded one. `on_prepared` is told how the
+    preparation went.
     """
     renderer = Renderer()
-    core = Core(store, supervisor, renderer, Gate(accounts.usage))
+    core = ObservedCore(store, supervisor, renderer, Gate(accounts.usage), drain.traffic)
     quantizer = Quantizer(threads=settings.threads or 0)
     library = make_library(store, settings.registries, quantizer)
     preloader = Preloader(
@@ -63,10 +66,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async def prepare() -> None:
-            _, readiness = await asyncio.gather(renderer.open(), preloader.prepare())
-            on_prepared(readiness)
+            on_prepared(await preloader.prepare())
 
-        tasks = [asyncio.create_task(work) for work in (prepare(), accounts.usage.run())]
+        works = (prepare(), renderer.open(), accounts.usage.run())
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             yield
         finally:
@@ -80,7 +83,7 @@ def create_app(
             accounts.keys.close()
 
     app = Litestar(
-        route_handlers=route_handlers(core, library, preloader, accounts),
+        route_handlers=route_handlers(core, library, preloader, accounts, drain),
         guards=[require_scope] if settings.management else [require_scope, refuse_management],
         exception_handlers=exception_handlers(DIALECTS),
         lifespan=[lifespan],
@@ -88,15 +91,15 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    origins = Origins(settings.origins, is_loopback=settings.is_loopback)
-    return Edge(app, keys=accounts.keys, origins=origins, dialects=DIALECTS)
+    return Edge(app, settings, accounts.keys, drain, DIALECTS)
 
 
 def route_handlers(
-    core: Core, library: Library, preloader: Preloader, accounts: Accounts
+    core: Core, library: Library, preloader: Preloader, accounts: Accounts, drain: Drain
 ) -> Sequence[HTTPRouteHandler]:
     """Every route of a server."""
     routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
     routes += ollama_models.handlers(core, library)
-    routes += [*health.handlers(preloader, Metrics(core)), *admin.handlers(accounts)]
+    routes += health.handlers(preloader, Metrics(core, drain.traffic), drain)
+    routes += admin.handlers(accounts)
     return [*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))]

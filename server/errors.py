@@ -10,6 +10,7 @@
     │   └── ModelNotFound       404 model_not_found
     ├── MethodNotAllowed        405 method_not_allowed
     ├── PayloadTooLarge         413 payload_too_large
+    ├── UnsupportedEncoding     415 unsupported_encoding
     ├── RateLimited             429 rate_limited     (retry_after_s, headers)
     ├── ClientGone              499 client_gone      (nobody reads it but the log)
     ├── Overloaded              503 overloaded       (retry_after_s)
@@ -99,6 +100,13 @@ class PayloadTooLarge(ServerError):
 
     status = 413
     code = "payload_too_large"
+
+
+class UnsupportedEncoding(ServerError):
+    """The body is packed in a way that is not understood here."""
+
+    status = 415
+    code = "unsupported_encoding"
 
 
 class RateLimited(ServerError):

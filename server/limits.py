@@ -9,7 +9,8 @@ from typing import Any
 
 from server.errors import InvalidRequest, PayloadTooLarge
 
-BODY_TIMEOUT_S = 60.0
+# More brackets and commas than any prompt has: what they make takes memory and time.
+MAX_JSON_VALUES = 2_000_000
 MAX_MESSAGES = 10_000
 MAX_TOOLS = 512
 MAX_STOP_STRINGS = 64

@@ -27,8 +27,9 @@ READY, LOADING, FAILED = "ready", "loading", "failed"
 
 
 class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`status` is ready, loading or failed; `models` says it of each preloaded model, and
-    `percent` how much of the weights is there of those that load."""
+    """`status` is ready, loading, failed, or draining before the server ends; `models` says it
+    of each preloaded model, and `percent` how much of the weights is there of those that
+    load."""
 
     status: str
     models: dict[str, str] = {}

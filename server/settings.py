@@ -34,6 +34,7 @@ HOME_VARIABLE = "AKASH_LLM_HOME"
 KEYS_VARIABLE = "AKASH_LLM_KEYS"
 KEY_LIMITS_VARIABLE = "AKASH_LLM_KEY_LIMITS"
 ENGINES = ("llama-cpp",)
+_DAY_S = 86_400
 
 
 class SettingsError(Exception):
@@ -53,8 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle model stays loaded, `preload_keep_alive` the same for preloaded ones. `memory`
     is how many bytes models may take together (None leaves it to the engine), `max_loaded`
     how many may be loaded at once (0: as many as fit). `state` is a folder, `keys` are those
-    of the environment. The fields from `batch_threads` to
-    `requantize` are explained in `server.engine.config`.
+    of the environment. The fields from `batch_threads` to `requantize` are explained in
+    `server.engine.config`. The fields from `header_timeout` to `drain` are seconds.
     """
 
     host: str
@@ -88,6 +89,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_loaded: int
     max_queue: int
     max_body_bytes: int
+    body_memory: int
+    max_connections: int
+    header_timeout: float
+    body_timeout: float
+    write_timeout: float
+    idle_timeout: float
+    heartbeat: float
+    drain: float
     origins: tuple[str, ...]
     registries: Registries
     state: Path
@@ -148,6 +157,19 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         if not least <= number <= most:
             raise ValueError(f"expected a whole number from {least} to {most}, got {text!r}")
         return number
+
+    return parse
+
+
+def _seconds(least: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1.0
+        if not least <= seconds <= _DAY_S:
+            raise ValueError(f"expected seconds from {least:g} to {_DAY_S}, got {text!r}")
+        return seconds
 
     return parse
 
@@ -327,6 +349,20 @@ SETTINGS: tuple[Setting, ...] = (
         "from where models may be pulled; http:// before a host means plain http",
         "HOST,…|none",
     ),
+    Setting("body_memory", parse_size, "512MiB", "memory for all request bodies at once", "SIZE"),
+    Setting("max_connections", _whole(1, 1 << 20), "1024", "connections at once"),
+    Setting(
+        "header_timeout", _seconds(0.1), "20", "for the head of a request to arrive", "SECONDS"
+    ),
+    Setting("body_timeout", _seconds(0.1), "60", "for its body to arrive", "SECONDS"),
+    Setting(
+        "write_timeout", _seconds(0.1), "60", "for a client to take what waits for it", "SECONDS"
+    ),
+    Setting("idle_timeout", _seconds(0.1), "75", "between two requests of a connection", "SECONDS"),
+    Setting(
+        "heartbeat", _seconds(0), "20", "silence of a stream that is bridged; 0: never", "SECONDS"
+    ),
+    Setting("drain", _seconds(0), "25", "for running replies to end after SIGTERM", "SECONDS"),
     Setting("origins", _words, "", "more web origins that may use the server", "URL,…"),
     Setting("state", _folder, "", "where keys and usage are kept", "DIR"),
     Setting(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from litestar import Request, get, post, route
@@ -12,7 +13,7 @@ from litestar.types import ASGIApp
 from server import limits
 from server.api import functions, gojson, ollama_embed, ollama_fields
 from server.api import ollama_types as wire
-from server.api.body import read_body
+from server.api.body import off_loop, read_json
 from server.api.core import Core, capabilities, require
 from server.api.described import TEXT_TYPE, Described, route_opt
 from server.api.dialect import Dialect
@@ -84,7 +85,7 @@ def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def show(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.ShowRequest)
+        body = await read_json(request, partial(gojson.decode, struct=wire.ShowRequest))
         name = body.model or body.name
         if not name:
             raise InvalidRequest("model is required")
@@ -111,7 +112,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def generate(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.GenerateRequest)
+        body = await read_json(request, partial(gojson.decode, struct=wire.GenerateRequest))
         return await _generate(core, body, caller_of(request.scope))
 
     @post(
@@ -128,7 +129,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def chat(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.ChatRequest)
+        body = await read_json(request, partial(gojson.decode, struct=wire.ChatRequest))
         return await _chat(core, body, caller_of(request.scope))
 
     @post(
@@ -140,7 +141,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def embed(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.EmbedRequest)
+        body = await read_json(request, partial(gojson.decode, struct=wire.EmbedRequest))
         return await ollama_embed.embed(core, body, caller_of(request.scope))
 
     @post(
@@ -154,7 +155,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def embeddings(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.EmbeddingRequest)
+        body = await read_json(request, partial(gojson.decode, struct=wire.EmbeddingRequest))
         return await ollama_embed.embed_prompt(core, body, caller_of(request.scope))
 
     return [generate, chat, embed, embeddings]
@@ -177,7 +178,9 @@ async def _generate(core: Core, body: wire.GenerateRequest, caller: Caller) -> A
     if not body.prompt:
         await core.load(model, generation)
         return reply(encoder.status("load"))
-    request = _generate_request(model, body, ask.think, generation)
+    request = await off_loop(
+        sum(map(len, body.images)), lambda: _generate_request(model, body, ask.think, generation)
+    )
     if body.debug_render_only:
         return reply(encoder.rendered(await core.render(request)))
     return reply_with_events(core.run(request), encoder, stream=body.stream)
@@ -188,13 +191,15 @@ async def _chat(core: Core, body: wire.ChatRequest, caller: Caller) -> ASGIApp:
     limits.check_count("messages", body.messages, limits.MAX_MESSAGES)
     if not body.model.strip():
         raise InvalidRequest("model is required")
-    messages = tuple(_message(message) for message in body.messages)
+    images = [image for message in body.messages for image in message.images]
+    messages = await off_loop(
+        sum(map(len, images)), lambda: tuple(_message(message) for message in body.messages)
+    )
     model = await core.find(body.model, caller)
     encoder = ChatEncoder(body.model)
     if not messages and ask.keep_alive_s == 0:
         await core.unload(model)
         return reply(encoder.status("unload"))
-    images = [image for message in body.messages for image in message.images]
     _check_capabilities(model, body, "chat", tools=body.tools, images=images, thinks=ask.think)
     generation = ask.generation(body, caller)
     if not messages:

@@ -33,11 +33,11 @@ from server.errors import (
 )
 from server.keys import Scope
 from server.models import uploads
-from server.models.create import Recipe
 from server.models.library import Library
 from server.models.manifest import Message
 from server.models.modelfile import go_quote
 from server.models.name import InvalidModelName, ModelName
+from server.models.recipe import Recipe
 from server.models.store import Store
 
 _EMPTY = b""
@@ -176,8 +176,16 @@ class _ProgressEncoder:
 
     stream_type = NDJSON
 
+    def __init__(self) -> None:
+        self._last = b""
+
     def frame(self, event: Event) -> bytes:
-        return gojson.encode(event) + b"\n"
+        self._last = gojson.encode(event) + b"\n"
+        return self._last
+
+    def heartbeat(self) -> bytes:
+        """The last step again: it is still being done."""
+        return self._last
 
     def whole(self, events: list[Event]) -> bytes:
         return gojson.encode(events[-1])

@@ -95,6 +95,10 @@ class Encoder:
         (done,) = (event for event in events if isinstance(event, Done))
         return self.last(done, said)
 
+    def heartbeat(self) -> bytes:
+        """A chunk without content: clients choke on an empty line."""
+        return self.chunk(_Gathered(), done=False) + b"\n"
+
     def failure(self, error: ServerError) -> bytes:
         return encode_error(error) + b"\n"
 

@@ -73,7 +73,8 @@ class Guard:
         if not self._meanings:
             return [Segment(text)] if text else []
         parts = re.split("([" + "".join(self._meanings) + "])", text)
-        return [self._meanings.get(part) or Segment(part) for part in parts if part]
+        segments = (self._meanings.get(part) or Segment(part) for part in parts)
+        return [segment for segment in segments if segment.text]
 
     def _map(self, value: Any, key: Callable[[str], str], text: Callable[[str], str]) -> Any:
         if self._tokens is None:

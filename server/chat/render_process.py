@@ -40,6 +40,7 @@ class RenderProcess(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._process: RunnerProcess | None = None
         self._known: dict[int, None] = {}
+        self._is_lost = False
 
     @classmethod
     async def start(
@@ -102,9 +103,11 @@ class RenderProcess(asyncio.Protocol):
         """End it, whatever it does. May be called twice."""
         if self._transport is not None:
             self._transport.abort()
-        if self._process is not None:
+        if self._process is None:
+            return
+        if not self._is_lost:  # what has ended by itself needs only to be waited for
             self._process.condemn("it is not needed any more")
-            await self._process.end()
+        await self._process.end()
 
     # asyncio.Protocol
 
@@ -124,6 +127,7 @@ class RenderProcess(asyncio.Protocol):
                 self._ready.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
         if self._ready.done():
             self._on_end(self)
         else:

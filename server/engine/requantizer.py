@@ -29,7 +29,7 @@ from server.models.files import (
 from server.models.ggml import BLOCKS
 from server.models.gguf import GGUFHeader, Tensor, read_header
 from server.models.model_files import ModelFiles
-from server.models.splits import read_whole, whole_header
+from server.models.splits import read_weights, read_whole
 
 _log = logging.getLogger("akash_llm.requantize")
 
@@ -86,7 +86,7 @@ class Requantizer:
         `StorageFull`, `LoadFailed`, or `ServerError` if the folder cannot be written to.
         """
         source = files.weights
-        header = await asyncio.to_thread(whole_header, source, read_header)
+        header = await asyncio.to_thread(read_weights, source)
         if not self.type_for(header):
             _log.info("the weights are %s already", self._level)
             return files

@@ -1,22 +1,20 @@
 """Making a model of what is there: another model, or blobs that a client sent.
 
-What Ollama makes of a Modelfile. The text of a template is Jinja here, and it runs on this
-machine for everybody who uses the model, so that needs an administrator's say-so.
+What Ollama makes of a Modelfile; see `recipe` for what differs.
 """
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
-import jinja2
 import msgspec
 
-from server.errors import Forbidden, InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
+from server.errors import InvalidRequest, ModelNotFound, ModelUnusable
 from server.models import locks, parameters, splits
 from server.models.blobs import Draft
+from server.models.extras import Extras
 from server.models.files import storage_errors
 from server.models.gguf import GGUFHeader, read_header
 from server.models.layers import check_adapter, check_model
@@ -24,22 +22,16 @@ from server.models.manifest import (
     CONFIG_TYPE,
     Layer,
     Manifest,
-    Message,
     make_config,
     media_type,
     parse_digest,
 )
-from server.models.modelfile_reader import ROLES
 from server.models.name import ModelName
 from server.models.pull import SUCCESS, Progress, Puller, Steps, parse_name
-from server.models.store import Extras, Store
+from server.models.recipe import Recipe, check
+from server.models.store import Store
 
-MAX_TEXT_BYTES = 1 << 20
 _QUANTIZABLE = ("F32", "F16", "BF16")
-_GO = re.compile(
-    r"\{\{-?\s*(?:\.|\$|/\*|(?:if|else|end|range|with|define|template|block|break|continue)\b"
-    r"|(?:json|currentDate|len|index|slice|printf|and|or|not|eq|ne|lt|gt|le|ge)\s+[.$\"(])"
-)
 
 
 class Quantizer(Protocol):
@@ -52,26 +44,6 @@ class Quantizer(Protocol):
 
         Raises `ModelUnusable`, `StorageFull`, `LoadFailed`, or `ServerError`.
         """
-
-
-class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """What to make: `base` is another model, `files` and `adapters` are digests by file name.
-
-    What is empty is taken from the base, if there is one. `template` is Jinja and needs
-    `may_set_template`.
-    """
-
-    name: str
-    base: str = ""
-    files: Mapping[str, str] = {}
-    adapters: Mapping[str, str] = {}
-    parameters: Mapping[str, object] = {}
-    template: str = ""
-    system: str = ""
-    messages: Sequence[Message] = ()
-    licenses: Sequence[str] = ()
-    quantize: str = ""
-    may_set_template: bool = False
 
 
 class _Sources(msgspec.Struct, frozen=True):
@@ -104,7 +76,7 @@ class Creator:
         """
         name = parse_name(recipe.name)
         given, dropped = parameters.checked(recipe.parameters)
-        _check(recipe, self._quantizer)
+        check(recipe, self._quantizer.kinds if self._quantizer else ())
         for one in dropped:
             yield Progress(f"warning: parameter {one} is deprecated and was left out")
         if recipe.base:
@@ -247,56 +219,6 @@ class Creator:
 
 def _is_projector(header: GGUFHeader) -> bool:
     return header.architecture == "clip" or header.text("general.type") == "mmproj"
-
-
-def _check(recipe: Recipe, quantizer: Quantizer | None) -> None:
-    """Raise for what can be said without looking at a file."""
-    if not recipe.base and not recipe.files:
-        raise InvalidRequest("neither 'from' or 'files' was specified")
-    if recipe.base and recipe.files:
-        raise InvalidRequest("'from' and 'files' cannot be used together")
-    for name in (*recipe.files, *recipe.adapters):
-        _check_file_name(name)
-    for message in recipe.messages:
-        if message.role not in ROLES:
-            raise InvalidRequest('message role must be one of "system", "user", or "assistant"')
-    for text in (recipe.system, recipe.template, *recipe.licenses):
-        if len(text) > MAX_TEXT_BYTES:
-            raise InvalidRequest(f"a text of a model has at most {MAX_TEXT_BYTES} characters")
-    kinds = quantizer.kinds if quantizer else ()
-    if recipe.quantize and recipe.quantize.lower() not in kinds:
-        known = ", ".join(kind.upper() for kind in kinds) or "none here"
-        raise InvalidRequest(
-            f"unsupported quantization type {recipe.quantize} - supported types are {known}"
-        )
-    if recipe.template:
-        _check_template(recipe.template, recipe.may_set_template)
-
-
-def _check_file_name(name: str) -> None:
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-        raise InvalidRequest("file path must be relative")
-    if name.lower().endswith(".safetensors"):
-        raise Unsupported(
-            "models of safetensors files cannot be created",
-            hint="convert them with llama.cpp's convert_hf_to_gguf.py",
-        )
-
-
-def _check_template(text: str, may_set: bool) -> None:
-    """A template must be Jinja that can be compiled, and somebody must answer for it."""
-    if not may_set:
-        raise Forbidden("only an administrator may give a model a template")
-    if _GO.search(text):
-        raise Unsupported(
-            "templates in Go's language are not supported",
-            hint="leave it out, then the template of the weights is used, or write it in Jinja",
-        )
-    try:
-        jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)  # noqa: S701
-    except (jinja2.TemplateSyntaxError, RecursionError) as error:
-        raise InvalidRequest(f"the template is no Jinja: {error}") from error
 
 
 def _texts(

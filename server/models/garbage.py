@@ -50,7 +50,7 @@ def collect(store: Store, *, now_s: float | None = None) -> Collected:
 def _drop_blobs(store: Store, now_s: float) -> list[int]:
     with store.changing():
         try:
-            used = store.used()
+            used = store.manifests.used()
         except (OSError, ValueError) as error:
             raise ModelUnusable(
                 f"nothing is removed while a manifest cannot be read: {error}",
@@ -67,7 +67,7 @@ def _drop_blobs(store: Store, now_s: float) -> list[int]:
             if DIGEST.fullmatch(digest) and digest not in used
         }
         store.drop(unused)
-        return list(unused.values())
+        return [*unused.values(), *store.drop_left_overs(now_s - BLOB_AGE_S)]
 
 
 def _drop_partials(folder: Path, now_s: float) -> Iterator[int]:

@@ -34,7 +34,8 @@ from server.models.store import BlobMissing, Store
 from server.models.web import Web
 from server.models.wheel import EMBEDDED, ensure_embedded
 
-_ROUNDS = 3  # as often a blob may be removed by somebody else while the others are fetched
+MAX_BLOBS = 1 << 11
+_ROUNDS = 3  # blobs that somebody else removes meanwhile are fetched again, so often in all
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -141,7 +142,8 @@ class Puller:
             self._store.blobs.folder.mkdir(parents=True, exist_ok=True)
         async with locks.shared(self._store.writers_lock):
             for left in reversed(range(_ROUNDS)):
-                check_space(self._store.blobs.folder, sum(map(self._missing, remotes)))
+                missing = sum(remote.size for remote in remotes if not self._has(remote))
+                check_space(self._store.blobs.folder, missing)
                 for remote in remotes:
                     async with aclosing(self._fetch(remote, open_web)) as steps:
                         async for step in steps:
@@ -167,7 +169,7 @@ class Puller:
     async def _fetch(self, remote: Remote, open_web: Callable[[], Web]) -> Steps:
         """One blob; a line when it begins, some on the way, one when it is there."""
         line = Progress(f"pulling {remote.digest[7:19]}", remote.digest, remote.size)
-        if self._missing(remote):
+        if not self._has(remote):
             yield line
             async with aclosing(self._downloads.follow(remote, open_web)) as steps:
                 async for completed in steps:
@@ -175,9 +177,8 @@ class Puller:
                         yield msgspec.structs.replace(line, completed=completed)
         yield msgspec.structs.replace(line, completed=remote.size)
 
-    def _missing(self, remote: Remote) -> int:
-        there = self._store.blobs.size(remote.digest) == remote.size
-        return 0 if there else remote.size
+    def _has(self, remote: Remote) -> bool:
+        return self._store.blobs.size(remote.digest) == remote.size
 
     def _describe(self, remotes: Sequence[Remote], file: str) -> tuple[bytes, Sequence[bytes]]:
         """The manifest of weights that came without one. Raises `ModelUnusable`."""
@@ -207,10 +208,13 @@ def _read(data: bytes) -> Manifest:
 
 
 def _unique(layers: Iterable[Layer]) -> list[Layer]:
-    """Every blob once, weights first. Raises `PullFailed` if one has two sizes."""
+    """Every blob once, the config last. Raises `PullFailed` if one has two sizes, or if there
+    are more than any model has."""
     by_digest: dict[str, Layer] = {}
     for layer in layers:
         if by_digest.setdefault(layer.digest, layer).size != layer.size:
             raise PullFailed("pull model manifest: it gives a blob two sizes")
+    if len(by_digest) > MAX_BLOBS:
+        raise PullFailed(f"pull model manifest: it names more than {MAX_BLOBS} blobs")
     config, *rest = by_digest.values()
     return [*rest, config]

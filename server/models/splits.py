@@ -96,11 +96,16 @@ def whole_header(path: Path, read: Callable[[Path], GGUFHeader]) -> GGUFHeader:
 
     Raises `ModelUnusable` like `read_header`.
     """
-    header = read(path)
+    header = read(path.resolve())  # remembered by the name of the blob
     if num_parts(header) == 1:
         return header
     parts = [read(part.resolve()) for part in part_paths(path)]
     return merged([parts[index] for index in ordered(parts)])
+
+
+def read_weights(path: Path) -> GGUFHeader:
+    """The same, read from the files. Blocks. Raises `ModelUnusable`."""
+    return whole_header(path, read_header)
 
 
 def read_whole(path: Path) -> GGUFHeader:

@@ -13,31 +13,29 @@ change, copying weights does not. All of it blocks on the disk.
 """
 
 import builtins
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import filelock
-import msgspec
 
 from server.errors import ModelNotFound, ModelUnusable, ServerError
 from server.models import splits
 from server.models.blobs import Blobs, Draft, Progress
-from server.models.files import read_chunks, replace_file, storage_errors
+from server.models.extras import Extras
+from server.models.files import read_chunks, remove_older, replace_file, storage_errors
 from server.models.gguf import GGUFHeader, read_header
 from server.models.headers import Headers
 from server.models.layers import check_model, read_model
 from server.models.manifest import (
     CONFIG_TYPE,
-    JINJA_TYPE,
     Layer,
     Manifest,
-    Message,
     make_config,
     media_type,
     read_manifest,
 )
+from server.models.manifests import Manifests
 from server.models.name import InvalidModelName, ModelName
 from server.models.stored import StoredModel
 
@@ -51,38 +49,12 @@ class BlobMissing(ServerError):
     code = "blob_missing"
 
 
-class Extras(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model has besides its weights: each becomes a layer."""
-
-    system: str | None = None
-    template: str | None = None
-    jinja: str | None = None
-    params: Mapping[str, Any] | None = None
-    messages: tuple[Message, ...] = ()
-    licenses: tuple[str, ...] = ()
-
-    def layers(self) -> Iterator[tuple[str, bytes]]:
-        """The media type and the bytes of each layer, in Ollama's order."""
-        if self.template:
-            yield media_type("template"), self.template.encode()
-        if self.jinja:
-            yield JINJA_TYPE, self.jinja.encode()
-        if self.system:
-            yield media_type("system"), self.system.encode()
-        for text in self.licenses:
-            yield media_type("license"), text.encode()
-        if self.params:
-            yield media_type("params"), msgspec.json.encode(self.params)
-        if self.messages:
-            yield media_type("messages"), msgspec.json.encode(self.messages)
-
-
 class Store:
     """The models below one folder, which need not exist before something is added."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._manifests = root / "manifests"
+        self.manifests = Manifests(root / "manifests")
         self._private = root / PRIVATE
         self.blobs = Blobs(root / "blobs", self._private / "blobs.lock")
         self._headers = Headers(self._private / "headers")
@@ -95,7 +67,7 @@ class Store:
 
         Raises `InvalidModelName` and `ModelNotFound`.
         """
-        path = self._find(_parsed(name))
+        path = self.manifests.find(_parsed(name))
         if path is not None:
             with suppress(FileNotFoundError):  # removed a moment ago
                 return self._read(path)
@@ -110,13 +82,13 @@ class Store:
 
     def spelled(self, name: ModelName) -> ModelName:
         """The name as it is spelled here, if there is a model of that name."""
-        path = self._find(name)
+        path = self.manifests.find(name)
         return ModelName(*path.parts[-4:]) if path else name
 
     def manifest(self, name: ModelName | str) -> Manifest:
         """What a model is made of. Raises `ModelNotFound`, and `ModelUnusable` if it cannot
         be read."""
-        path = self._find(_parsed(name))
+        path = self.manifests.find(_parsed(name))
         if path is None:
             raise missing(name)
         try:
@@ -201,16 +173,14 @@ class Store:
         """
         layers = read_manifest(manifest).blobs()
         with self.changing():
-            path = self._find(name)
-            old = self._digests(path) if path else set()
+            path = self.manifests.find(name)
+            old = self.manifests.digests(path) if path else set()
             new: set[str] = set()
             try:
                 for blob in self._placed(contents, draft):
                     new.add(blob)
                 self._require(layers)
-                path = path or self._manifests.joinpath(*name.parts())
-                path.parent.mkdir(parents=True, exist_ok=True)
-                replace_file(path, manifest)
+                replace_file(self.manifests.place(name), manifest)
             finally:
                 num_dropped = self._drop_unused(old | new)
             return num_dropped > 0
@@ -221,7 +191,7 @@ class Store:
         Raises `InvalidModelName` and `ModelNotFound` in Ollama's words.
         """
         old, new = _named("source", source), _named("destination", destination)
-        path = self._find(old)
+        path = self.manifests.find(old)
         if path is not None and old.same_as(new):
             return
         try:
@@ -237,41 +207,25 @@ class Store:
     def remove(self, name: ModelName | str) -> None:
         """Remove a model and the blobs that no other model uses. Raises `ModelNotFound`."""
         parsed = _parsed(name)
-        if self._find(parsed) is None:  # do not make folders in a store that has none
+        if self.manifests.find(parsed) is None:  # do not make folders in a store that has none
             raise missing(name)
         with self.changing():
-            path = self._find(parsed)
+            path = self.manifests.find(parsed)
             if path is None:
                 raise missing(name)
-            digests = self._digests(path)
-            path.unlink()
-            self._remove_empty_folders(path.parent)
+            digests = self.manifests.digests(path)
+            self.manifests.remove(path)
             self._drop_unused(digests)
 
     def list(self) -> builtins.list[StoredModel]:
         """Every model, newest first, also those that cannot be served."""
         models = []
-        for path in self._paths():
+        for path in self.manifests.paths():
             with suppress(FileNotFoundError):  # removed a moment ago
                 models.append(self._read(path))
         return sorted(models, key=lambda model: (-model.modified_ns, model.name))
 
     # -- reading
-
-    def _paths(self) -> Iterator[Path]:
-        """The manifests whose path is a name."""
-        for path in sorted(self._manifests.glob("*/*/*/*")):
-            if _name_of(path) is not None and path.is_file():
-                yield path
-
-    def _find(self, name: ModelName) -> Path | None:
-        """The manifest of a name: as it is spelled, else in whatever case it is there."""
-        exact = self._manifests.joinpath(*name.parts())
-        with suppress(OSError):  # a host that is longer than a name of a folder can be
-            if exact.is_file():
-                return exact
-        same = (path for path in self._paths() if _same(path, name))
-        return next(same, None)
 
     def _read(self, path: Path) -> StoredModel:
         name = ModelName(*path.parts[-4:])
@@ -322,11 +276,6 @@ class Store:
                     hint="get the model again",
                 )
 
-    def used(self) -> set[str]:
-        """The digests that manifests name. Raises `OSError` or `ValueError` while one of
-        them cannot be read: it may name any."""
-        return set().union(*(_digests(path.read_bytes()) for path in self._paths()))
-
     def drop(self, digests: Iterable[str]) -> None:
         """Remove blobs with all that was made from them. The lock of the manifests is held."""
         for digest in digests:
@@ -335,6 +284,16 @@ class Store:
             self._forget_requantized(digest.partition(":")[2])
         for sha256 in splits.drop_broken(self._links):
             self._forget_requantized(sha256)
+
+    def drop_left_overs(self, before_s: float) -> builtins.list[int]:
+        """Remove what a process that was killed left of files that it wrote, if they are
+        older than a time, and what was made from blobs that are gone; the bytes of each.
+        The lock of the manifests is held."""
+        names = {path.name for path in self.blobs.folder.iterdir()}
+        self._headers.forget_all_but(names)
+        self.drop(())
+        halves = [*self.manifests.folder.rglob(".*-*"), *self.blobs.folder.glob(".sha256-*")]
+        return [size for path in halves if (size := remove_older(path, before_s)) is not None]
 
     def _forget_requantized(self, sha256: str) -> None:
         for path in self.requantized.glob(f"{sha256}-*"):
@@ -346,26 +305,11 @@ class Store:
         Nothing is removed while a manifest cannot be read: it may name them.
         """
         try:
-            unused = set(digests) - self.used()
+            unused = set(digests) - self.manifests.used()
         except (OSError, ValueError):
             return 0
         self.drop(unused)
         return len(unused)
-
-    def _digests(self, path: Path) -> set[str]:
-        """The blobs of a manifest; none if it is damaged."""
-        try:
-            return _digests(path.read_bytes())
-        except ValueError:
-            return set()
-
-    def _remove_empty_folders(self, folder: Path) -> None:
-        while folder != self._manifests:
-            try:
-                folder.rmdir()
-            except OSError:  # not empty
-                return
-            folder = folder.parent
 
 
 def _parsed(name: ModelName | str) -> ModelName:
@@ -379,25 +323,7 @@ def _named(what: str, text: str) -> ModelName:
         raise InvalidModelName(f'{what} "{text[:100]}" is invalid', hint=error.hint) from None
 
 
-def _name_of(path: Path) -> ModelName | None:
-    """The name that a manifest's path spells; None for other files that lie around."""
-    host, namespace, model, tag = path.parts[-4:]
-    try:
-        return ModelName.parse(f"{host}/{namespace}/{model}:{tag}")
-    except InvalidModelName:
-        return None
-
-
-def _same(path: Path, name: ModelName) -> bool:
-    found = _name_of(path)
-    return found is not None and found.same_as(name)
-
-
 def missing(name: ModelName | str) -> ModelNotFound:
     """What is said of a name that no model has."""
     shown = name if isinstance(name, str) else name.display()
     return ModelNotFound(f"model '{shown}' not found", hint=_LIST_HINT)
-
-
-def _digests(data: bytes) -> set[str]:
-    return {layer.digest for layer in read_manifest(data).blobs()}

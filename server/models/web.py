@@ -5,6 +5,8 @@ send to its token service once, and credentials stay with the host they are for.
 pass if it is tried again is `Interrupted`, everything else is final.
 """
 
+import asyncio
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +23,7 @@ from server.models.patience import Interrupted, Patience
 MAX_REDIRECTS = 10
 MAX_RETRY_AFTER_S = 60.0
 MAX_TOKEN_BYTES = 1 << 16
+MIN_TOKEN_AGE_S = 30.0
 _REDIRECTS = (301, 302, 303, 307, 308)
 _LATER = (408, 425, 429, 500, 502, 503, 504)
 _FIELD = re.compile(r'(\w+)="([^"]*)"')
@@ -46,7 +49,8 @@ class Web:
         self._guard = guard
         self._headers = dict(headers or {})
         self._is_trusted = is_trusted
-        self._has_asked = False
+        self._asking = asyncio.Lock()
+        self._asked_s = -math.inf
         timeout = httpx2.Timeout(patience.stall_s, connect=patience.connect_s)
         self._client = httpx2.AsyncClient(
             timeout=timeout,
@@ -98,8 +102,9 @@ class Web:
 
     async def _follow(self, url: httpx2.URL, headers: Mapping[str, str]) -> httpx2.Response:
         for _ in range(MAX_REDIRECTS):
+            before = self._headers.get("authorization")
             response = await self._send(url, headers)
-            if response.status_code == 401 and await self._authorize(response, url):
+            if response.status_code == 401 and await self._authorize(response, url, before):
                 await response.aclose()
                 continue
             if response.status_code not in _REDIRECTS:
@@ -115,9 +120,11 @@ class Web:
             raise PullFailed(f"{url.host} redirects to something that is not {schemes[0]}")
         return found
 
-    async def _send(self, url: httpx2.URL, headers: Mapping[str, str]) -> httpx2.Response:
+    async def _send(
+        self, url: httpx2.URL, headers: Mapping[str, str], *, is_anonymous: bool = False
+    ) -> httpx2.Response:
         """One request, to an address that was looked at."""
-        own = self._headers if _same_server(url, self._origin) else {}
+        own = self._headers if _same_server(url, self._origin) and not is_anonymous else {}
         extensions: dict[str, Any] = {}
         host: dict[str, str] = {}
         target = url
@@ -141,19 +148,35 @@ class Web:
 
     # -- anonymous tokens
 
-    async def _authorize(self, response: httpx2.Response, url: httpx2.URL) -> bool:
-        """Fetch a token if the server names a place to fetch one; only once."""
+    async def _authorize(
+        self, response: httpx2.Response, url: httpx2.URL, before: str | None
+    ) -> bool:
+        """Have another token than `before`, fetched where the server says; whether there is one.
+
+        One that was just fetched is not replaced: then it is no good.
+        """
         scheme, _, rest = response.headers.get("www-authenticate", "").partition(" ")
-        fields = dict(_FIELD.findall(rest))
-        is_ours = _same_server(url, self._origin)
-        if self._has_asked or scheme.lower() != "bearer" or not is_ours:
+        if scheme.lower() != "bearer" or not _same_server(url, self._origin):
             return False
-        self._has_asked = True
+        async with self._asking:
+            if self._headers.get("authorization") != before:
+                return True
+            now_s = asyncio.get_running_loop().time()
+            if now_s - self._asked_s < MIN_TOKEN_AGE_S:
+                return False
+            self._asked_s = now_s
+            self._headers["authorization"] = await self._fetch_token(dict(_FIELD.findall(rest)))
+        return True
+
+    async def _fetch_token(self, fields: Mapping[str, str]) -> str:
         realm = self._realm(fields.get("realm", ""))
         query = {key: fields[key] for key in ("service", "scope") if key in fields}
-        data = await self.read(str(realm.copy_merge_params(query)), MAX_TOKEN_BYTES)
-        self._headers["authorization"] = f"Bearer {_token(data)}"
-        return True
+        response = await self._send(realm.copy_merge_params(query), {}, is_anonymous=True)
+        try:
+            _check(response)
+            return f"Bearer {_token(await _body(response, MAX_TOKEN_BYTES))}"
+        finally:
+            await response.aclose()
 
     def _realm(self, text: str) -> httpx2.URL:
         realm = httpx2.URL(text)

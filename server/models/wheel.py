@@ -16,8 +16,9 @@ from pathlib import Path
 import filelock
 
 from server.errors import ModelNotFound, PullFailed
+from server.models.extras import Extras
 from server.models.files import CHUNK_BYTES, check_space, read_chunks, storage_errors
-from server.models.store import PRIVATE, Extras, Store
+from server.models.store import PRIVATE, Store
 from server.models.stored import StoredModel
 
 EMBEDDED = "smollm2:135m"

@@ -19,7 +19,9 @@ from server.admission import Gate
 from server.api.core import Core
 from server.app import route_handlers
 from server.auth import OPEN_PATHS
+from server.body_memory import BodyMemory
 from server.chat.renderer import Renderer
+from server.drain import Drain
 from server.engine.config import EngineConfig
 from server.engine.quantizer import Quantizer
 from server.engine.supervisor import Supervisor
@@ -29,6 +31,7 @@ from server.models.library import make_library
 from server.models.sources import Registries
 from server.models.store import Store
 from server.preload import Preloader
+from server.traffic import Traffic
 from server.usage import Usage
 from tests.support.serving import Serving, write_gguf
 
@@ -60,11 +63,12 @@ def routes() -> list[Route]:
     accounts = Accounts(Keychain((), None, may_open=True), None, Usage())
     store = Store(Path("unused"))
     core = Core(store, supervisor, Renderer(), Gate(accounts.usage))
+    drain = Drain(Traffic(BodyMemory(1 << 20)), 1.0)
     library = make_library(store, Registries.parse(), Quantizer())
     preloader = Preloader(core, [], stock=None, keep_alive_s=0)
     return sorted(
         Route(str(method), path, handler)
-        for handler in route_handlers(core, library, preloader, accounts)
+        for handler in route_handlers(core, library, preloader, accounts, drain)
         for path in sorted(handler.paths)
         for method in handler.http_methods
         if str(method) != "OPTIONS"

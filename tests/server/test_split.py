@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
+from server.engine.config import EngineConfig
+from server.engine.memory import needed
 from server.engine.quantizer import Quantizer
 from server.engine.requantizer import Requantizer
 from server.errors import LoadFailed
-from server.models.create import Creator, Recipe
+from server.models.create import Creator
 from server.models.manifest import digest_of
+from server.models.recipe import Recipe
+from server.models.splits import part_paths
 from server.models.store import Store
 from server.models.uploads import upload
 from tests.support.ollama_store import put_model
@@ -100,6 +104,13 @@ async def test_split_weights_can_be_rewritten(models: Path, tmp_path: Path) -> N
     assert made.weights.name.startswith(links_hex(models / ".akash-llm" / "splits"))
     header = Store(models).header(made.weights)
     assert (header.tensor_count, header.quantization_level) == (21, "Q8_0")
+
+
+def test_memory_is_told_from_all_parts(models: Path) -> None:
+    store, config = Store(models), EngineConfig(context=256)
+    split, whole = (needed(store.get(name).files(), config) for name in ("split", "whole"))
+    parts = sum(path.stat().st_size for path in part_paths(store.get("split").check()[0]))
+    assert split - whole == parts - store.get("whole").check()[1].file_size
 
 
 # -- quantize of a create request

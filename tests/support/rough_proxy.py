@@ -26,13 +26,14 @@ class Request(NamedTuple):
 
 class Answer(NamedTuple):
     """What it gets. `cut_after`: the connection ends after so many bytes of the body.
-    `hold`: the last byte waits for that event."""
+    `hold`: the last byte waits for that event. `is_slow`: it comes in small pieces."""
 
     status: int
     headers: dict[str, str]
     body: bytes
     cut_after: int | None = None
     hold: asyncio.Event | None = None
+    is_slow: bool = False
 
 
 Script = Callable[[Request, Answer], Answer]
@@ -118,5 +119,7 @@ class RoughProxy:
             await writer.drain()
             await answer.hold.wait()
             body = body[-1:]
-        writer.write(body)
-        await writer.drain()
+        step = 1000 if answer.is_slow else len(body) + 1
+        for start in range(0, len(body), step):
+            writer.write(body[start : start + step])
+            await writer.drain()

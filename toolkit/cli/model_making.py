@@ -9,11 +9,12 @@ import click
 import msgspec
 from tqdm import tqdm
 
-from server.models.create import Creator, Recipe
+from server.models.create import Creator
 from server.models.modelfile_reader import Modelfile, parse
 from server.models.name import ModelName
 from server.models.parameters import from_lines
 from server.models.pull import SUCCESS, Progress, Puller, Steps
+from server.models.recipe import Recipe
 from server.models.sources import DEFAULT_REGISTRIES, Registries
 from server.models.splits import part_names
 from server.models.store import Store

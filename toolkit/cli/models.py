@@ -10,7 +10,7 @@ import msgspec
 from tqdm import tqdm
 
 from server.models import garbage, verification
-from server.models.store import Extras
+from server.models.extras import Extras
 from server.models.stored import StoredModel
 from server.models.wheel import EMBEDDED
 from toolkit import paths

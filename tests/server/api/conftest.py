@@ -7,8 +7,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from server.models.extras import Extras
 from server.models.manifest import Message
-from server.models.store import Extras, Store
+from server.models.store import Store
 from tests.support.serving import Serving, write_gguf
 
 

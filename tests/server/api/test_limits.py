@@ -10,7 +10,8 @@ import pytest
 
 from server.attempts import ALLOWED
 from server.keys import digest
-from server.models.store import Extras, Store
+from server.models.extras import Extras
+from server.models.store import Store
 from tests.support.serving import Serving, write_gguf
 
 TERMS: dict[str, dict[str, int]] = {

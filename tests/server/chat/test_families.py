@@ -136,7 +136,8 @@ def test_earlier_thoughts_come_through_where_they_may() -> None:
         "gpt_oss", user("hi"), assistant(thinking="thought", tool_calls=said.tool_calls)
     )
     # This one takes no thought beside a text, so the text is what stays.
-    assert "thought" not in text("gpt_oss", user("hi"), said)
+    found = text("gpt_oss", user("one"), user("two"), said)
+    assert "thought" not in found and "<|message|>one<|end|>" in found
 
 
 @pytest.mark.parametrize(
@@ -194,6 +195,13 @@ def test_the_beginning_of_a_reply_that_a_template_leaves_out_is_put_behind_the_p
     said = Conversation(messages=(user("hi"), assistant("<eos>So ")), prefill=True)
     segments = render(ChatTemplate(source, control_tokens=("<eos>",)), said)
     assert [(s.text, s.special) for s in segments] == [("[hi]A:", True), ("<eos>So ", False)]
+
+
+def test_a_reply_goes_on_from_the_last_place_where_it_stands() -> None:
+    source = "{% for m in messages %}({{ m.content }}|{{ m.content }}){% endfor %}"
+    said = Conversation(messages=(user("hi"), assistant("So")), prefill=True)
+    segments = render(ChatTemplate(source), said)
+    assert [segment.text for segment in segments] == ["(hi|hi)(So", "|So"]
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -11,12 +11,13 @@ import pytest
 
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, PayloadTooLarge, StorageFull
 from server.models import headers, locks
+from server.models.extras import Extras
 from server.models.garbage import Collected, collect
 from server.models.gguf import GGUFHeader, read_header
 from server.models.headers import Headers
 from server.models.manifest import digest_of
 from server.models.name import InvalidModelName
-from server.models.store import Extras, Store
+from server.models.store import Store
 from server.models.uploads import has_blob, upload
 from server.models.verification import verify
 from tests.support.gguf_files import write_model
@@ -190,6 +191,22 @@ def test_only_what_is_old_and_unused_is_removed(stocked: Store) -> None:
     left = {young.name, other.name, partials[1].name, notes[1].name}
     assert blob_names(stocked.root) == used | left
     assert collect(stocked) == Collected()
+
+
+def test_left_overs_of_a_killed_process_are_removed(stocked: Store) -> None:
+    manifest = next((stocked.root / "manifests").rglob("a/latest"))
+    weights = stocked.get("a").check()[0]
+    left = [manifest.with_name(".latest-x1y2"), weights.with_name(f".{weights.name}-partial-0")]
+    header = stocked.root / ".akash-llm" / "headers" / f"sha256-{'0' * 64}.json"
+    young = manifest.with_name(".latest-young")
+    for path in (*left, header, young):
+        path.write_bytes(b"12")
+    for path in left:
+        age(path, 2)
+    assert collect(stocked) == Collected(num_files=2, num_bytes=4)
+    assert [path.exists() for path in (*left, header, young)] == [False, False, False, True]
+    assert all(model.problem is None for model in stocked.list())
+    assert len(list(header.parent.iterdir())) == 1
 
 
 async def test_nothing_is_removed_while_somebody_fills_the_store(stocked: Store) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import random
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -20,7 +21,7 @@ from server.models.store import Store
 from tests.support.gguf_files import write_model
 from tests.support.image_registry import ImageRegistry
 from tests.support.ollama_store import blob_names
-from tests.support.rough_proxy import Answer, Request, RoughProxy
+from tests.support.rough_proxy import Answer, Request, RoughProxy, Script
 from tests.support.tiny_split import write_tiny_split
 
 ROWS = 40_000  # 1.6 MB of weights: more than one part
@@ -191,8 +192,20 @@ def on_weights(
         lambda answer: answer._replace(headers={"content-range": "bytes 1-2/3"}),
         lambda answer: answer._replace(headers={"content-range": "nonsense"}),
         lambda answer: answer._replace(body=answer.body[:-9]),
+        lambda answer: answer._replace(is_slow=True),
     ],
-    ids=["cut", "cut at once", "503", "429", "500", "more", "wrong range", "no range", "less"],
+    ids=[
+        "cut",
+        "cut at once",
+        "503",
+        "429",
+        "500",
+        "more",
+        "wrong range",
+        "no range",
+        "less",
+        "slow",
+    ],
 )
 async def test_what_passes_is_tried_again(
     puller: Puller,
@@ -302,6 +315,16 @@ async def test_blob_of_two_sizes_is_refused(puller: Puller, proxy: RoughProxy, m
         await pulled(puller, f"{proxy.host}/{model}")
 
 
+async def test_manifest_of_too_many_blobs_is_refused(
+    puller: Puller, proxy: RoughProxy, model: str
+) -> None:
+    layers = [f'{{"mediaType":"x","digest":"sha256:{number:064x}"}}' for number in range(2049)]
+    body = f'{{"config":{layers[0]},"layers":[{",".join(layers)}]}}'.encode()
+    proxy.script = lambda request, answer: answer._replace(body=body)
+    with pytest.raises(PullFailed, match="names more than 2048 blobs"):
+        await pulled(puller, f"{proxy.host}/{model}")
+
+
 async def test_no_room_is_said_before_anything_is_fetched(
     puller: Puller, proxy: RoughProxy, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,17 +352,22 @@ async def test_disk_that_fills_up_on_the_way_is_told(
 # -- stopping and going on
 
 
+def holding_the_last_part(weights: bytes, gate: asyncio.Event) -> Script:
+    """A script that lets everything pass but the last of 16 parts."""
+    start = f"bytes={15 * (len(weights) // 16)}-"
+
+    def script(request: Request, answer: Answer) -> Answer:
+        is_last = request.headers.get("range", "").startswith(start)
+        return answer._replace(hold=gate) if is_last else answer
+
+    return script
+
+
 async def test_stopped_pull_goes_on_where_it_was(
     puller: Puller, proxy: RoughProxy, store: Store, model: str, weights: bytes
 ) -> None:
-    never = asyncio.Event()
     size = len(weights) // 16
-
-    def script(request: Request, answer: Answer) -> Answer:
-        is_last = request.headers.get("range", "").startswith(f"bytes={15 * size}-")
-        return answer._replace(hold=never) if is_last else answer
-
-    proxy.script = script
+    proxy.script = holding_the_last_part(weights, asyncio.Event())
     async with aclosing(puller.pull(f"{proxy.host}/{model}")) as steps:
         async for step in steps:
             if step.completed >= 15 * size:
@@ -399,18 +427,12 @@ async def test_pull_goes_on_while_one_wants_it(
     puller: Puller, proxy: RoughProxy, store: Store, model: str, weights: bytes
 ) -> None:
     gate = asyncio.Event()
-    proxy.script = on_weights(weights, 100, lambda answer: answer._replace(hold=gate))
-    name = f"{proxy.host}/{model}"
-    first = asyncio.create_task(pulled(puller, name))
-    while not proxy.blobs:
-        proxy.asked.clear()
-        await proxy.asked.wait()
-    second = puller.pull(name)
-    while (await anext(second)).digest == "":
-        pass
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
+    proxy.script = holding_the_last_part(weights, gate)
+    first, second = (puller.pull(f"{proxy.host}/{model}") for _ in "ab")
+    for steps in (first, second):
+        while (await anext(steps)).completed == 0:
+            pass
+    await first.aclose()
     gate.set()
     rest = [step async for step in second]
     assert rest[-1] == Progress("success")
@@ -441,13 +463,7 @@ async def test_killed_process_leaves_what_the_next_one_goes_on_with(
 ) -> None:
     registry.push("library/kill:x", [("model", weights)])
     size = len(weights) // 16
-    never = asyncio.Event()
-
-    def script(request: Request, answer: Answer) -> Answer:
-        is_last = request.headers.get("range", "").startswith(f"bytes={15 * size}-")
-        return answer._replace(hold=never) if is_last else answer
-
-    proxy.script = script
+    proxy.script = holding_the_last_part(weights, asyncio.Event())
     code, _ = await pull_elsewhere(store, proxy, "library/kill:x", kill_at=15 * size)
     assert code == -9
     assert store.list() == []
@@ -457,6 +473,23 @@ async def test_killed_process_leaves_what_the_next_one_goes_on_with(
     assert blob(store, weights).read_bytes() == weights
     again = [one for one in proxy.blobs[before:] if is_weights(one, weights)]
     assert len(again) < 16
+
+
+async def test_pull_that_is_killed_anywhere_leaves_no_broken_model(
+    store: Store, proxy: RoughProxy, registry: ImageRegistry, weights: bytes
+) -> None:
+    registry.push("library/kill:y", [("model", weights), ("system", b"s")])
+    name, step, code = f"{proxy.host}/library/kill:y", 20, -9
+    while code == -9:
+        code, said = await pull_elsewhere(store, proxy, "library/kill:y", kill_after=step)
+        for model in Store(store.root).list():
+            assert (model.problem, model.system) == (None, "s")
+            assert model.check()[0].read_bytes() == weights
+        step += 20
+    assert code == 0, said
+    assert step > 60
+    assert store.get(name).problem is None
+    assert not list(store.blobs.folder.glob("*partial*"))
 
 
 PULL = """
@@ -473,19 +506,26 @@ async def main(root, url, name, kill_at):
         if kill_at and step.completed >= kill_at:
             os.kill(os.getpid(), 9)
 
+def audit(event, arguments):
+    if event in ("os.rename", "os.remove", "os.truncate", "open") and left[0]:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), 9)
+
+left = [int(sys.argv[5])]
+sys.addaudithook(audit)
 asyncio.run(main(*sys.argv[1:4], int(sys.argv[4])))
 """
 
 
 async def pull_elsewhere(
-    store: Store, proxy: RoughProxy, model: str, *, kill_at: int = 0
+    store: Store, proxy: RoughProxy, model: str, *, kill_at: int = 0, kill_after: int = 0
 ) -> tuple[int, bytes]:
-    """Pull in a process of its own: its exit code and what it said."""
-    import sys
-
+    """Pull in a process of its own: its exit code and what it said. It kills itself at so many
+    bytes, or after so many steps on the file system."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PULL, str(store.root), proxy.url),
-        *(f"{proxy.host}/{model}", str(kill_at)),
+        *(f"{proxy.host}/{model}", str(kill_at), str(kill_after)),
         stderr=asyncio.subprocess.PIPE,
     )
     _, said = await process.communicate()

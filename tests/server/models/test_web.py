@@ -1,11 +1,16 @@
 """Reading from servers that send elsewhere, want tokens, or lie in the wrong network."""
 
+import asyncio
+import ssl
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from server.errors import Forbidden, InvalidRequest, NotFound, PullFailed
 from server.models.addresses import Guard, goes_through_proxy, is_private
+from server.models.manifest import digest_of
 from server.models.patience import Interrupted, Patience
 from server.models.pull import Puller
 from server.models.sources import Registries
@@ -129,6 +134,51 @@ async def test_proxy_of_the_environment_resolves_names(monkeypatch: pytest.Monke
         await guard.address("https", "127.0.0.1", 443)
 
 
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for cdn.test with its key, made by openssl."""
+    path = tmp_path / "cdn.pem"
+    subject = ("-subj", "/CN=cdn.test", "-addext", "subjectAltName=DNS:cdn.test")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2", *subject, "-keyout", path, "-out", tmp_path / "cert.pem"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    path.write_bytes(path.read_bytes() + (tmp_path / "cert.pem").read_bytes())
+    return path
+
+
+async def test_certificate_is_held_against_the_name_not_the_address(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    guard = Guard(resolve=resolve, is_private=lambda address: False)
+    async with server:
+        url = f"https://cdn.test:{port}"
+        async with Web(url, patience=SWIFT, guard=guard) as web:
+            assert await web.read(f"{url}/x", 10) == b"ok"
+        url = f"https://other.test:{port}"
+        async with Web(url, patience=SWIFT, guard=guard) as web:
+            with pytest.raises(Interrupted, match="certificate"):
+                await web.read(f"{url}/x", 10)
+
+
 # -- tokens
 
 
@@ -153,6 +203,22 @@ async def test_anonymous_token_is_fetched(
     assert len(store.list()) == 1
     tokens = [request.path for request in proxy.seen if request.path.startswith("/token")]
     assert tokens[0] == "/token?service=x&scope=repository%3Alibrary%2Fm%3Apull"
+
+
+async def test_parts_that_are_refused_at_once_share_a_token(
+    puller: Puller, proxy: RoughProxy, store: Store, registry: ImageRegistry
+) -> None:
+    data = bytes(range(256)) * 1000
+    registry.push("library/m:y", [("license", data), ("license", b"")])
+    with_token(proxy, proxy.url)
+    async for _ in puller.pull(f"{proxy.host}/library/m:y"):
+        pass
+    assert store.blobs.path(digest_of(data)).read_bytes() == data
+    refused = [request for request in proxy.blobs if "authorization" not in request.headers]
+    assert len(refused) > 3
+    tokens = [request for request in proxy.seen if request.path.startswith("/token")]
+    assert len(tokens) == 3  # for the manifest and for each blob that has bytes
+    assert all("authorization" not in request.headers for request in tokens)
 
 
 @pytest.mark.parametrize("realm", ["https://evil.test", "http://localhost:1", "file://x", ""])
