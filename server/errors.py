@@ -8,6 +8,7 @@
     ├── Forbidden               403 forbidden
     ├── NotFound                404 not_found
     │   └── ModelNotFound       404 model_not_found
+    ├── MethodNotAllowed        405 method_not_allowed
     ├── PayloadTooLarge         413 payload_too_large
     ├── UnsupportedEncoding     415 unsupported_encoding
     ├── RateLimited             429 rate_limited     (retry_after_s, headers)
@@ -86,6 +87,13 @@ class ModelNotFound(NotFound):
     """No model of that name in the store."""
 
     code = "model_not_found"
+
+
+class MethodNotAllowed(ServerError):
+    """The path is known, but not with this method."""
+
+    status = 405
+    code = "method_not_allowed"
 
 
 class PayloadTooLarge(ServerError):

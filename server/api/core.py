@@ -42,6 +42,15 @@ class Served(msgspec.Struct, frozen=True):
     requantized: str
 
 
+class Spelled(msgspec.Struct, frozen=True):
+    """The tokens of a prompt, the text of each alone (half a character is U+FFFD) if they were
+    asked for, and the model's window."""
+
+    tokens: list[int]
+    texts: list[str]
+    context: int
+
+
 class Core:
     """The store and the engine behind all dialects."""
 
@@ -136,6 +145,17 @@ class Core:
         async with self._use(request.model, request.generation) as (lease, _):
             segments = await self._segments(request, lease.model.info)
             return await prompt.tokenize(lease.model, segments)
+
+    async def spell(
+        self, request: ChatRequest | CompletionRequest, *, add_bos: bool, with_texts: bool
+    ) -> Spelled:
+        """The same with what is known of the tokens. Without `add_bos` the token that begins a
+        text is there only if the text says it. Raises `PayloadTooLarge` for too many texts."""
+        async with self._use(request.model, request.generation) as (lease, _):
+            segments = await self._segments(request, lease.model.info)
+            tokens = await prompt.tokenize(lease.model, segments, add_bos=add_bos)
+            texts = await prompt.texts_of(lease.model, tokens) if with_texts else []
+            return Spelled(tokens, texts, lease.model.info.context)
 
     async def detokenize(
         self, model: StoredModel, tokens: Sequence[int], generation: Generation
@@ -306,7 +326,7 @@ def require(model: StoredModel, asked_name: str, verb: str, *wanted: str) -> Non
 
 
 def _options(model: StoredModel, generation: Generation) -> Resolved:
-    """Built-in < model < request, and no more than the caller may have.
+    """Built-in < dialect < model < request, and no more than the caller may have.
 
     Raises `ModelUnusable` for what the model brings.
     """
@@ -314,7 +334,7 @@ def _options(model: StoredModel, generation: Generation) -> Resolved:
         own, _ = parse_ollama(model.parameters)
     except InvalidRequest as error:
         raise ModelUnusable(f"{model.name.display()}: PARAMETER: {error.message}") from None
-    resolved = resolve(own, generation.options)
+    resolved = resolve(generation.defaults, own, generation.options)
     most = generation.caller.limits.clamp_output(resolved.max_tokens)
     return resolved._replace(max_tokens=most)
 

@@ -17,6 +17,7 @@ class Dialect:
     `prefixes` are the beginnings of the paths that are its own: errors there wear its
     shape, before and after routing. The longest one wins; an empty one takes the rest.
     `error` is the type of what `encode_error` writes.
+    Unless `shapes_unknown_paths` an unknown path or method gets plain text, as in Ollama.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Dialect:
     handlers: Callable[[Core], Sequence[HTTPRouteHandler]]
     encode_error: Callable[[ServerError], bytes]
     error: type[msgspec.Struct]
+    shapes_unknown_paths: bool = False
 
 
 def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:

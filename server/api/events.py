@@ -72,5 +72,12 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True):
     load_ns: int
 
 
-Event = Started | Delta | Thinking | Called | Done | Embedded | Progress
+class OfChoice(msgspec.Struct, frozen=True):
+    """What one of several replies to the same request says; `index` counts them."""
+
+    index: int
+    event: "Event"
+
+
+Event = Started | Delta | Thinking | Called | Done | Embedded | Progress | OfChoice
 Events = AsyncGenerator[Event, None]

@@ -34,9 +34,9 @@ def document(
     for handler, described in routes:
         for path in sorted(handler.paths):
             shown = _PARAMETER.sub(r"{\1}", path)
-            error = refs[dialect_of(path, dialects).error]
+            dialect = dialect_of(path, dialects)
             for method in sorted(handler.http_methods):
-                operation = _operation(path, handler, described, refs, error)
+                operation = _operation(path, handler, described, refs, dialect)
                 operation["operationId"] = _operation_id(method, shown)
                 paths.setdefault(shown, {})[method.lower()] = operation
     return {
@@ -81,7 +81,11 @@ def _close(schema: dict[str, Any]) -> None:
 
 
 def _operation(
-    path: str, handler: HTTPRouteHandler, described: Described, refs: dict[Any, Any], error: Any
+    path: str,
+    handler: HTTPRouteHandler,
+    described: Described,
+    refs: dict[Any, Any],
+    dialect: Dialect,
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": described.summary}
     if parameters := _parameters(path):
@@ -91,26 +95,25 @@ def _operation(
             "required": True,
             "content": {described.request_type: {"schema": refs.get(described.request, {})}},
         }
-    operation["responses"] = _responses(described, refs, error)
+    operation["responses"] = _responses(described, refs, dialect)
     if path not in OPEN_PATHS:
         operation["security"] = [{"bearer": []}, {"header": []}]
         operation["x-scope"] = str(handler.opt.get("scope") or "admin")
     return operation
 
 
-def _responses(described: Described, refs: dict[Any, Any], error: Any) -> dict[str, Any]:
+def _responses(described: Described, refs: dict[Any, Any], dialect: Dialect) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": "done", **_content(described, refs)}}
     for status, meaning in described.statuses.items():
         responses[str(status)] = {"description": meaning, **_content(described, refs)}
     for status, codes in _error_statuses().items():
-        content = {"application/json": {"schema": error}}
+        content = {"application/json": {"schema": refs[dialect.error]}}
         responses.setdefault(
             str(status), {"description": ", ".join(sorted(codes)), "content": content}
         )
-    responses["405"] = {
-        "description": "not a method of this path",
-        "content": {TEXT_TYPE: {"schema": {"type": "string"}}},
-    }
+    if not dialect.shapes_unknown_paths:
+        text = {TEXT_TYPE: {"schema": {"type": "string"}}}
+        responses["405"] = {"description": "not a method of this path", "content": text}
     return responses
 
 

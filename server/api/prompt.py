@@ -156,10 +156,19 @@ def gap_segments(info: ModelInfo, before: str, after: str) -> list[Segment]:
     return [prefix, texts[0], suffix, texts[1], middle]
 
 
-async def tokenize(model: LoadedModel, segments: Sequence[Segment]) -> list[int]:
+async def tokenize(
+    model: LoadedModel, segments: Sequence[Segment], *, add_bos: bool = True
+) -> list[int]:
     """The tokens of a prompt with BOS in front, whatever their number."""
     limits.check_prompt(sum(len(segment.text) for segment in segments), model.info.context)
-    return await model.tokenize(segments, add_bos=True)
+    return await model.tokenize(segments, add_bos=add_bos)
+
+
+async def texts_of(model: LoadedModel, tokens: Sequence[int]) -> list[str]:
+    """The text of each token alone."""
+    limits.check_count("tokens with pieces", tokens, limits.MAX_PIECES)
+    texts = {token: await model.detokenize([token]) for token in dict.fromkeys(tokens)}
+    return [texts[token] for token in tokens]
 
 
 async def _bare_tokens(model: LoadedModel, text: str | Sequence[int]) -> Sequence[int]:

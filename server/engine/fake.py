@@ -76,12 +76,12 @@ class FakeBackend:
             bos=_CONTROL[BOS],
             eos=_CONTROL[EOS],
             add_bos=False,
-            chat_template=_TEMPLATE,
+            chat_template=config.fake.chat_template or _TEMPLATE,
             control_tokens=tuple(_CONTROL.values()),
             fim=None,
             can_shift=True,
             text_end=(EOS,),
-            tool_template=_TOOL_TEMPLATE,
+            tool_template=None if config.fake.chat_template else _TOOL_TEMPLATE,
         )
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
