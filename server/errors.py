@@ -12,7 +12,6 @@
     ├── PayloadTooLarge         413 payload_too_large
     ├── UnsupportedEncoding     415 unsupported_encoding
     ├── RateLimited             429 rate_limited     (retry_after_s, headers)
-    ├── UnsupportedEncoding     415 unsupported_encoding
     ├── ClientGone              499 client_gone      (nobody reads it but the log)
     ├── Overloaded              503 overloaded       (retry_after_s)
     ├── ModelUnusable           500 model_unusable   (cut short, no GGUF, unknown architecture)
@@ -101,13 +100,6 @@ class PayloadTooLarge(ServerError):
 
     status = 413
     code = "payload_too_large"
-
-
-class UnsupportedEncoding(ServerError):
-    """The body is packed in a way that is not understood here."""
-
-    status = 415
-    code = "unsupported_encoding"
 
 
 class RateLimited(ServerError):

@@ -11,6 +11,7 @@ from server.api.events import Called, Delta, Done, Event, OfChoice, Thinking
 from server.api.openai_errors import encode_error
 from server.api.openai_replies import (
     LAST,
+    PING,
     Head,
     Tally,
     finish_reason,
@@ -86,6 +87,9 @@ class ChatEncoder:
         if not isinstance(event, OfChoice):
             return b""
         return self._open() + self._frame(event.index, event.event)
+
+    def heartbeat(self) -> bytes:
+        return PING
 
     def failure(self, error: ServerError) -> bytes:
         return sse_error(error)

@@ -17,6 +17,7 @@ from server.api.openai_formats import output_format
 from server.api.openai_inputs import Input, inputs
 from server.api.openai_replies import (
     LAST,
+    PING,
     Head,
     Tally,
     finish_reason,
@@ -186,6 +187,9 @@ class TextEncoder:
                 return self._last(index, done)
             case _:
                 return b""
+
+    def heartbeat(self) -> bytes:
+        return PING
 
     def failure(self, error: ServerError) -> bytes:
         return sse_error(error)
