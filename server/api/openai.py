@@ -1,6 +1,7 @@
 """OpenAI's API: decode, ask the core, encode. What it all means is decided in the core."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from litestar import Request, get, post
@@ -10,7 +11,7 @@ from litestar.types import ASGIApp
 from server.api import gojson, openai_chat, openai_completions, openai_embeddings, openai_tokens
 from server.api import openai_objects as wire
 from server.api import openai_types as bodies
-from server.api.body import read_body
+from server.api.body import read_json
 from server.api.core import Core
 from server.api.described import SSE_TYPE, Described, route_opt
 from server.api.dialect import Dialect
@@ -68,7 +69,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def chat(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = decode(await read_body(request), bodies.ChatBody)
+        body = await read_json(request, partial(decode, struct=bodies.ChatBody))
         return await openai_chat.chat(core, body, caller_of(request.scope))
 
     @post(
@@ -86,7 +87,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def complete(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = decode(await read_body(request), bodies.CompletionBody)
+        body = await read_json(request, partial(decode, struct=bodies.CompletionBody))
         return await openai_completions.complete(core, body, caller_of(request.scope))
 
     @post(
@@ -102,7 +103,7 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def embed(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = decode(await read_body(request), bodies.EmbeddingBody)
+        body = await read_json(request, partial(decode, struct=bodies.EmbeddingBody))
         return await openai_embeddings.embed(core, body, caller_of(request.scope))
 
     return [chat, complete, embed]
@@ -122,7 +123,7 @@ def _token_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def tokenize(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = decode(await read_body(request), bodies.TokenizeBody)
+        body = await read_json(request, partial(decode, struct=bodies.TokenizeBody))
         return await openai_tokens.tokenize(core, body, caller_of(request.scope))
 
     @post(
@@ -138,7 +139,7 @@ def _token_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def detokenize(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = decode(await read_body(request), bodies.DetokenizeBody)
+        body = await read_json(request, partial(decode, struct=bodies.DetokenizeBody))
         return await openai_tokens.detokenize(core, body, caller_of(request.scope))
 
     return [tokenize, detokenize]
