@@ -52,6 +52,12 @@ def name_of(scope: ASGIScope) -> str:
     return found.name if found else ""
 
 
+def sees_all_models(scope: ASGIScope) -> bool:
+    """Whether who asks may know of every model; nobody may who has no key."""
+    found = _caller(scope)
+    return found is not None and found.models.is_whole
+
+
 def require_scope(
     connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
 ) -> None:

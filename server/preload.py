@@ -40,6 +40,10 @@ class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
     def is_ready(self) -> bool:
         return self.status == READY
 
+    def in_short(self) -> "Readiness":
+        """The same for who may not know which models there are."""
+        return Readiness(self.status)
+
 
 class Preloader:
     """Prepares a server; `prepare` runs in a task of its own."""

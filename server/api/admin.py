@@ -7,6 +7,7 @@ limit that was misspelled would be none. The answer that makes a key has it, onc
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,7 +18,7 @@ from litestar.types import ASGIApp
 from server import usage
 from server.accounts import Accounts
 from server.api import gojson
-from server.api.body import read_body
+from server.api.body import read_json
 from server.api.described import Described, route_opt
 from server.api.stream import reply
 from server.auth import caller_of
@@ -88,7 +89,7 @@ def _key_handlers(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def new_key(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = _decoded(await read_body(request), NewKey)
+        body = await read_json(request, partial(_decoded, kind=NewKey))
         store = _store(accounts)
         if caller_of(request.scope) is EVERYBODY:
             # Or any program of this machine could lock out all the others.
@@ -108,7 +109,7 @@ def _key_handlers(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
         opt=_managed(Described("Change what a key may do", request=Change, reply=KeyInfo)),
     )
     async def change_key(request: Request[Any, Any, Any], name: str) -> ASGIApp:
-        change = _decoded(await read_body(request), Change)
+        change = await read_json(request, partial(_decoded, kind=Change))
         _check_stored(accounts, name)
         grant = await asyncio.to_thread(_store(accounts).change, name, change)
         accounts.keys.look_now()

@@ -177,10 +177,11 @@ class Core:
         async def make(model: LoadedModel, window: Window) -> Turn:
             before = request.before or ()
             conversation = _conversation(request)
+            template = prompt.template_of(model.info, request.model.jinja)
             made = await prompt.from_chat(
-                self._renderer, model, conversation, window, before=before
+                self._renderer, template, model, conversation, window, before=before
             )
-            return chat_turn(request, model.info, made)
+            return chat_turn(request, template, made)
 
         length = sum(len(message.content) for message in request.messages)
         return self._run(request.model, request.generation, length, make)
@@ -275,7 +276,8 @@ class Core:
         self, request: ChatRequest | CompletionRequest, info: ModelInfo
     ) -> Sequence[Segment]:
         if isinstance(request, ChatRequest):
-            return await prompt.chat_segments(self._renderer, info, _conversation(request))
+            template = prompt.template_of(info, request.model.jinja)
+            return await prompt.chat_segments(self._renderer, template, _conversation(request))
         text = request.prompt
         if isinstance(text, tuple):
             raise InvalidRequest("tokens are not rendered")
@@ -306,7 +308,7 @@ def capabilities(model: StoredModel) -> tuple[str, ...]:
     if "completion" not in of_file or model.header is None:
         return of_file
     templates = model.header.chat_templates
-    manner = manner_of(templates.get("tool_use") or model.header.chat_template)
+    manner = manner_of(model.jinja or templates.get("tool_use") or model.header.chat_template)
     can = {"tools": manner.has_tools, "thinking": manner.has_thinking}
     return (*of_file, *(name for name, has in can.items() if has))
 

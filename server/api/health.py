@@ -2,15 +2,17 @@
 and the server is not about to end. Metrics: for Prometheus."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
-from litestar import get
+from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from server.api import gojson
 from server.api.described import TEXT_TYPE, Described, route_opt
 from server.api.stream import reply
+from server.auth import sees_all_models
 from server.drain import Drain
 from server.keys import Scope
 from server.metrics import MEDIA_TYPE, Metrics
@@ -43,8 +45,10 @@ def handlers(preloader: Preloader, metrics: Metrics, drain: Drain) -> Sequence[H
             ),
         ),
     )
-    async def ready() -> ASGIApp:
+    async def ready(request: Request[Any, Any, Any]) -> ASGIApp:
         readiness = Readiness(DRAINING) if drain.is_on else preloader.readiness()
+        if not sees_all_models(request.scope):
+            readiness = readiness.in_short()
         return reply(gojson.encode(readiness), status=200 if readiness.is_ready else 503)
 
     @get(

@@ -4,12 +4,13 @@ import msgspec
 from litestar.types import ASGIApp
 
 from server.api import openai_fields
+from server.api.body import off_loop
 from server.api.choices import run_choices
 from server.api.core import Core, capabilities, require
 from server.api.openai_chat_replies import ChatEncoder
 from server.api.openai_errors import InvalidField
 from server.api.openai_formats import output_format
-from server.api.openai_messages import conversation
+from server.api.openai_messages import conversation, image_characters
 from server.api.openai_replies import Head
 from server.api.openai_tools import is_legacy, tool_use
 from server.api.openai_types import ChatBody
@@ -26,7 +27,9 @@ async def chat(core: Core, body: ChatBody, caller: Caller) -> ASGIApp:
     model = await core.find(name, caller)
     asked = ChatRequest(
         model=model,
-        messages=conversation(body.messages),
+        messages=await off_loop(
+            image_characters(body.messages), lambda: conversation(body.messages)
+        ),
         tool_use=tool_use(body),
         think=openai_fields.think(body),
         generation=openai_fields.generation(

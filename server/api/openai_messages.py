@@ -1,7 +1,5 @@
 """OpenAI's messages as those of the core."""
 
-import base64
-import binascii
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +7,11 @@ from typing import Any
 import msgspec
 
 from server import limits
+from server.api import base64_text
 from server.api.openai_errors import InvalidField
 from server.api.openai_types import ChatMessage, ImageURL, Part, PastFunction
 from server.chat import messages as chat
-from server.errors import Unsupported
+from server.errors import InvalidRequest, Unsupported
 
 # Roles of the wire -> roles that chat templates know.
 _ROLES = {
@@ -34,6 +33,17 @@ def conversation(messages: Sequence[ChatMessage] | None) -> tuple[chat.Message, 
     limits.check_count("messages", messages, limits.MAX_MESSAGES)
     names: dict[str, str] = {}
     return tuple(_message(message, f"messages[{at}]", names) for at, message in enumerate(messages))
+
+
+def image_characters(messages: Sequence[ChatMessage] | None) -> int:
+    """How much of the messages are images, which take time to read."""
+    parts = [part for message in messages or () for part in _parts(message)]
+    urls = [part.image_url for part in parts if part.image_url is not None]
+    return sum(len(url if isinstance(url, str) else url.url) for url in urls)
+
+
+def _parts(message: ChatMessage) -> Sequence[Part]:
+    return message.content if isinstance(message.content, list) else ()
 
 
 def _message(message: ChatMessage, where: str, names: dict[str, str]) -> chat.Message:
@@ -108,8 +118,8 @@ def _image(image: ImageURL | str, where: str) -> bytes:
             where, "invalid image input: a data URL of a jpeg, png or webp is needed"
         )
     try:
-        return base64.b64decode(url[head.end() :], validate=True)
-    except (binascii.Error, ValueError):
+        return base64_text.decode(url[head.end() :])
+    except InvalidRequest:
         raise InvalidField(where, "invalid image input: it is not base64") from None
 
 

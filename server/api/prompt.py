@@ -80,6 +80,7 @@ async def from_inputs(
 
 async def from_chat(
     renderer: Renderer,
+    template: ChatTemplate,
     model: LoadedModel,
     conversation: Conversation,
     window: Window,
@@ -96,9 +97,9 @@ async def from_chat(
 
     async def tokens_of(some: Sequence[Message]) -> list[int]:
         shorter = msgspec.structs.replace(conversation, messages=tuple(some))
-        return await tokenize(model, await chat_segments(renderer, model.info, shorter))
+        return await tokenize(model, await chat_segments(renderer, template, shorter))
 
-    segments = await chat_segments(renderer, model.info, conversation)
+    segments = await chat_segments(renderer, template, conversation)
 
     num_bos = _count_bos(model.info)
     before = _check_tokens(model.info, before, "context: ")
@@ -125,17 +126,18 @@ def from_tokens(model: LoadedModel, tokens: Sequence[int], window: Window) -> Pr
 
 
 async def chat_segments(
-    renderer: Renderer, info: ModelInfo, conversation: Conversation
+    renderer: Renderer, template: ChatTemplate, conversation: Conversation
 ) -> list[Segment]:
     """A conversation as the model's template writes it."""
-    return await renderer.render(template_of(info), conversation)
+    return await renderer.render(template, conversation)
 
 
-def template_of(info: ModelInfo) -> ChatTemplate:
-    """The chat templates of a model, with what rendering them needs of its vocabulary."""
+def template_of(info: ModelInfo, jinja: str | None = None) -> ChatTemplate:
+    """The chat templates of a model, or the one that was made for it, with what rendering
+    them needs of its vocabulary."""
     return ChatTemplate(
-        source=info.chat_template,
-        tool_source=info.tool_template,
+        source=jinja or info.chat_template,
+        tool_source=None if jinja else info.tool_template,
         bos=info.bos,
         eos=info.eos,
         control_tokens=info.control_tokens,

@@ -15,7 +15,8 @@ from server.chat.families import family_of
 from server.chat.family import Family
 from server.chat.grammars import after_thinking, forced_call
 from server.chat.reply import ReplyParser
-from server.engine.types import Grammar, ModelInfo
+from server.chat.template import ChatTemplate
+from server.engine.types import Grammar
 from server.errors import InvalidRequest
 
 
@@ -46,10 +47,10 @@ def manner_of(template: str | None, control_tokens: tuple[str, ...] = ()) -> Man
     return Manner(family, has_tools, has_thinking)
 
 
-def chat_turn(request: ChatRequest, info: ModelInfo, made: Prompt) -> Turn:
+def chat_turn(request: ChatRequest, template: ChatTemplate, made: Prompt) -> Turn:
     """The turn that follows a prompt. Raises `InvalidRequest` for a choice that is none."""
     family, _, has_thinking = manner_of(
-        info.tool_template or info.chat_template, info.control_tokens
+        template.tool_source or template.source, template.control_tokens
     )
     tool_use = request.tool_use
     if not tool_use.shown and not has_thinking:
