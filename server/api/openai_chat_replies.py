@@ -11,6 +11,7 @@ from server.api.events import Called, Delta, Done, Event, OfChoice, Thinking
 from server.api.openai_errors import encode_error
 from server.api.openai_replies import (
     LAST,
+    PING,
     Head,
     Tally,
     finish_reason,
@@ -89,6 +90,9 @@ class ChatEncoder:
 
     def failure(self, error: ServerError) -> bytes:
         return sse_error(error)
+
+    def heartbeat(self) -> bytes:
+        return PING
 
     def error(self, error: ServerError) -> bytes:
         return encode_error(error)

@@ -17,6 +17,7 @@ from server.api.openai_formats import output_format
 from server.api.openai_inputs import Input, inputs
 from server.api.openai_replies import (
     LAST,
+    PING,
     Head,
     Tally,
     finish_reason,
@@ -189,6 +190,9 @@ class TextEncoder:
 
     def failure(self, error: ServerError) -> bytes:
         return sse_error(error)
+
+    def heartbeat(self) -> bytes:
+        return PING
 
     def error(self, error: ServerError) -> bytes:
         return encode_error(error)
