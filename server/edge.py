@@ -78,9 +78,10 @@ class Edge:
     def _ended(self, scope: HTTPScope, reply: "_Reply", served: Exchange) -> None:
         status = reply.status or 499  # the client left before there was a reply
         self._traffic.answered(scope["method"], scope.get("path_template", ""), status)
-        if reply.is_logged:
-            duration_ms = (time.monotonic() - served.begun_s) * 1000
-            _log.info("request", extra={"fields": _fields(scope, status, duration_ms, served)})
+        if not reply.is_logged:
+            return
+        duration_ms = (time.monotonic() - served.begun_s) * 1000
+        _log.info("request", extra={"fields": _fields(scope, status, duration_ms, served)})
 
     async def _admit(
         self, scope: HTTPScope, receive: Receive, reply: "_Reply", headers: dict[bytes, str]
@@ -129,8 +130,9 @@ class Edge:
         try:
             auth.authenticate(scope, self._keys)
         except Unauthorized as unauthorized:
-            self._traffic.refuse(unauthorized.code)
-            raise self._failed(scope, reply, unauthorized) from None
+            error = self._failed(scope, reply, unauthorized)
+            self._traffic.refuse(error.code)
+            raise error from None
         if served := exchange.current():
             served.key = auth.name_of(scope)
 

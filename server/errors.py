@@ -102,13 +102,6 @@ class PayloadTooLarge(ServerError):
     code = "payload_too_large"
 
 
-class UnsupportedEncoding(ServerError):
-    """The body is packed in a way that is not understood here."""
-
-    status = 415
-    code = "unsupported_encoding"
-
-
 class RateLimited(ServerError):
     """This key or address has had its share; `headers` tell what is left of it."""
 
@@ -120,6 +113,13 @@ class RateLimited(ServerError):
     ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.headers = dict(headers or {})
+
+
+class UnsupportedEncoding(ServerError):
+    """The body is packed in a way that is not understood here."""
+
+    status = 415
+    code = "unsupported_encoding"
 
 
 class ClientGone(ServerError):

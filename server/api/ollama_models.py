@@ -6,6 +6,7 @@ All need the scope admin. What is stored, and how, is decided in `server.models`
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from litestar import Request, delete, post, route
@@ -15,7 +16,7 @@ from litestar.types import ASGIApp
 
 from server.api import gojson
 from server.api import ollama_types as wire
-from server.api.body import read_body
+from server.api.body import read_json
 from server.api.core import Core
 from server.api.described import BYTES_TYPE, Described, route_opt
 from server.api.events import Event
@@ -49,7 +50,7 @@ def handlers(core: Core, library: Library) -> Sequence[HTTPRouteHandler]:
 
     @post("/api/pull", opt=_opt("Gets a model", wire.PullRequest, wire.Progress), status_code=200)
     async def pull(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.PullRequest)
+        body = await read_json(request, partial(gojson.decode, struct=wire.PullRequest))
         _check_names(request, _name(body))
         steps = puller.pull(_name(body), insecure=body.insecure)
         return reply_with_events(steps, _ProgressEncoder(), stream=body.stream)
@@ -60,21 +61,21 @@ def handlers(core: Core, library: Library) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def create(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.CreateRequest)
+        body = await read_json(request, partial(gojson.decode, struct=wire.CreateRequest))
         _check_names(request, _name(body), *([body.from_] if body.from_ else []))
         steps = creator.create(_recipe(body))
         return reply_with_events(steps, _ProgressEncoder(), stream=body.stream)
 
     @post("/api/copy", opt=_opt("Gives a model another name", wire.CopyRequest), status_code=200)
     async def copy(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.CopyRequest)
+        body = await read_json(request, partial(gojson.decode, struct=wire.CopyRequest))
         _check_names(request, body.source, body.destination)
         await asyncio.to_thread(store.copy, body.source, body.destination)
         return reply(_EMPTY)
 
     @delete("/api/delete", opt=_opt("Removes a model", wire.DeleteRequest), status_code=200)
     async def remove(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.DeleteRequest)
+        body = await read_json(request, partial(gojson.decode, struct=wire.DeleteRequest))
         await _remove(core, store, body.model or body.name, caller_of(request.scope))
         return reply(_EMPTY)
 

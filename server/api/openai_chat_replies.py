@@ -88,11 +88,11 @@ class ChatEncoder:
             return b""
         return self._open() + self._frame(event.index, event.event)
 
-    def failure(self, error: ServerError) -> bytes:
-        return sse_error(error)
-
     def heartbeat(self) -> bytes:
         return PING
+
+    def failure(self, error: ServerError) -> bytes:
+        return sse_error(error)
 
     def error(self, error: ServerError) -> bytes:
         return encode_error(error)

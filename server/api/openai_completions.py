@@ -188,11 +188,11 @@ class TextEncoder:
             case _:
                 return b""
 
-    def failure(self, error: ServerError) -> bytes:
-        return sse_error(error)
-
     def heartbeat(self) -> bytes:
         return PING
+
+    def failure(self, error: ServerError) -> bytes:
+        return sse_error(error)
 
     def error(self, error: ServerError) -> bytes:
         return encode_error(error)

@@ -17,7 +17,7 @@ from server.errors import ServerError
 from server.models.stored import StoredModel
 
 LAST = b"data: [DONE]\n\n"
-# A comment: clients pass over it, proxies see that the stream lives.
+# A comment: clients pass over it, and proxies see that the stream lives.
 PING = b": ping\n\n"
 _NEVER = -9999.0
 _LETTERS = string.ascii_letters + string.digits

@@ -48,7 +48,8 @@ class Encoder(WholeEncoder, Protocol):
         """What ends a stream that has begun and cannot go on."""
 
     def heartbeat(self) -> bytes:
-        """A frame that changes nothing, for a stream that is silent; empty if there is none."""
+        """A frame that changes nothing, for a stream that is silent; empty if there is none
+        now."""
 
 
 def reply(body: bytes, *, status: int = 200, media_type: str = JSON) -> ASGIApp:
@@ -192,12 +193,10 @@ class _Stream:
         """Send a heartbeat whenever nothing was sent for so long; 0: never."""
         while silence_s:
             left_s = self._sent_s + silence_s - time.monotonic()
-            if left_s > 0:
-                await asyncio.sleep(left_s)
-            elif frame := self._encoder.heartbeat():
+            if left_s <= 0 and (frame := self._encoder.heartbeat()):
                 await self._write(frame)
             else:
-                return
+                await asyncio.sleep(left_s if left_s > 0 else silence_s)
 
     async def _write(self, frame: bytes) -> None:
         async with self._sending:  # a heartbeat and an event may come at once

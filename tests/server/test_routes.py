@@ -66,6 +66,7 @@ def routes() -> list[Route]:
     drain = Drain(Traffic(BodyMemory(1 << 20)), 1.0)
     library = make_library(store, Registries.parse(), Quantizer())
     preloader = Preloader(core, [], stock=None, keep_alive_s=0)
+    drain = Drain(Traffic(BodyMemory(1)), limit_s=0)
     return sorted(
         Route(str(method), path, handler)
         for handler in route_handlers(core, library, preloader, accounts, drain)

@@ -1,7 +1,10 @@
 """`akash-llm models pull`, `create` and what keeps the store in order."""
 
+import asyncio
 import json
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +13,8 @@ import pytest
 from tests.support.gguf_files import write_model
 from tests.support.image_registry import ImageRegistry
 from tests.support.ollama_store import blob_names
+from tests.support.rough_proxy import Answer, Request, RoughProxy
+from tests.support.serving import ROOT
 from tests.support.tiny_llama import write_tiny_llama
 from tests.support.tiny_split import write_tiny_split
 from toolkit.cli import run
@@ -57,6 +62,38 @@ def test_pull_as_json(name: str, capsys: Output) -> None:
 def test_pull_of_what_is_not_there(name: str, capsys: Output) -> None:
     assert models("pull", f"{name}x") == 2
     assert "pull model manifest: file does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_pull_that_is_interrupted_goes_on_later(
+    registry: ImageRegistry, akash_home: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    weights = write_model(tmp_path / "w.gguf").read_bytes()
+    registry.push("library/slow:x", [("model", weights)])
+    proxy, gate = RoughProxy(registry.url), asyncio.Event()
+
+    def script(request: Request, answer: Answer) -> Answer:
+        return answer._replace(hold=gate) if request.is_blob else answer
+
+    proxy.script = script
+    async with proxy.serve():
+        command = [sys.executable, "-m", "toolkit", "models", "pull"]
+        asked = [*command, f"{proxy.host}/library/slow:x", "--registries", proxy.url]
+        process = await asyncio.create_subprocess_exec(
+            *asked, cwd=ROOT, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+        )
+        while not proxy.blobs:
+            proxy.asked.clear()
+            await proxy.asked.wait()
+        process.send_signal(number)
+        _, error = await process.communicate()
+        assert (process.returncode, error.strip()) == (130, b"interrupted")
+        partial = next((akash_home / "models" / "blobs").glob("*-partial"))
+        assert partial.stat().st_size == len(weights)
+        gate.set()
+        again = await asyncio.create_subprocess_exec(*asked, cwd=ROOT)
+        assert await again.wait() == 0
+    assert models("verify", f"{proxy.host}/library/slow:x") == 0
 
 
 def test_create_of_another_model(name: str, tmp_path: Path, capsys: Output) -> None:
