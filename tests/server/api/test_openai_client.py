@@ -258,3 +258,23 @@ async def test_several_choices_compute_their_prompt_once(
         after = await computed(http)
     assert reply.usage is not None
     assert after - before < 2 * reply.usage.prompt_tokens
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_silence_is_bridged_by_what_the_client_passes_over(
+    tmp_path: Path, free_port: Callable[[], int], path: str
+) -> None:
+    Store(tmp_path / "models").add_file("m", write_gguf(tmp_path / "m.gguf"))
+    args = ["--models", str(tmp_path / "models"), "--heartbeat", "0.05"]
+    with Serving(tmp_path, free_port(), args=args, load_s=0.6, step_s=0.3) as server:
+        body = {"model": "m", "messages": MESSAGES, "prompt": "⟦abc⟧", "stream": True}
+        with server.client() as http:
+            text = http.post(path, json=body).text
+        assert text.startswith(": ping\n\n: ping\n\n") and text.endswith("data: [DONE]\n\n")
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+            if path == "/v1/completions":
+                texts = client.completions.create(model="m", prompt="⟦abc⟧", stream=True)
+                assert "".join(chunk.choices[0].text for chunk in texts) == "abc"
+            else:
+                chunks = client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+                assert "".join(c.choices[0].delta.content or "" for c in chunks) == "abc"
