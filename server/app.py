@@ -11,7 +11,7 @@ from functools import partial
 from litestar import Litestar
 from litestar.types import ASGIApp
 
-from server.api import health, ollama
+from server.api import anthropic, health, ollama, responses
 from server.api.core import Core
 from server.api.dialect import Dialect
 from server.api.failures import exception_handlers
@@ -25,7 +25,7 @@ from server.origins import Origins
 from server.preload import Preloader, Readiness
 from server.settings import Settings
 
-DIALECTS: tuple[Dialect, ...] = (ollama.DIALECT,)
+DIALECTS: tuple[Dialect, ...] = (ollama.DIALECT, anthropic.DIALECT, responses.DIALECT)
 
 
 def create_app(

@@ -38,7 +38,8 @@ class Edge:
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         request_id = logs.begin_request(headers.get(logs.REQUEST_ID_HEADER.encode(), ""))
-        exchange = _Exchange(send, {logs.REQUEST_ID_HEADER: request_id})
+        own = dialect_of(scope["path"], self._dialects).reply_headers()
+        exchange = _Exchange(send, {logs.REQUEST_ID_HEADER: request_id, **own})
         begun = time.monotonic()
         try:
             await self._admit(scope, receive, exchange, headers)

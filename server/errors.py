@@ -8,6 +8,7 @@
     ├── Forbidden               403 forbidden
     ├── NotFound                404 not_found
     │   └── ModelNotFound       404 model_not_found
+    ├── MethodNotAllowed        405 method_not_allowed
     ├── PayloadTooLarge         413 payload_too_large
     ├── ClientGone              499 client_gone      (nobody reads it but the log)
     ├── Overloaded              503 overloaded       (retry_after_s)
@@ -81,6 +82,13 @@ class ModelNotFound(NotFound):
     """No model of that name in the store."""
 
     code = "model_not_found"
+
+
+class MethodNotAllowed(ServerError):
+    """The path is known, but not with this method."""
+
+    status = 405
+    code = "method_not_allowed"
 
 
 class PayloadTooLarge(ServerError):

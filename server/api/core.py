@@ -24,7 +24,7 @@ from server.chat.messages import Message, assemble
 from server.engine import types as engine
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
 from server.engine.tally import ModelCounts
-from server.engine.types import Finish, LoadedModel, ModelInfo, Request, Segment
+from server.engine.types import Finish, LoadedModel, ModelInfo, Request, Sampling, Segment
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
 from server.models.model_files import ModelFiles
 from server.models.name import ModelName
@@ -253,13 +253,18 @@ def require(model: StoredModel, asked_name: str, verb: str, *wanted: str) -> Non
         raise Unsupported(f"{model.name.full()} does not support " + "\n".join(missing))
 
 
+def sampling(model: StoredModel, generation: Generation) -> Sampling:
+    """How the tokens will be chosen. Raises `ModelUnusable` for what the model brings."""
+    return _options(model, generation).sampling
+
+
 def _options(model: StoredModel, generation: Generation) -> Resolved:
-    """Built-in < model < request. Raises `ModelUnusable` for what the model brings."""
+    """Built-in < dialect < model < request. Raises `ModelUnusable` for what the model brings."""
     try:
         own, _ = parse_ollama(model.parameters)
     except InvalidRequest as error:
         raise ModelUnusable(f"{model.name.display()}: PARAMETER: {error.message}") from None
-    return resolve(own, generation.options)
+    return resolve(generation.defaults, own, generation.options)
 
 
 async def _segments(request: ChatRequest | CompletionRequest, info: ModelInfo) -> Sequence[Segment]:

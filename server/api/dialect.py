@@ -15,12 +15,16 @@ class Dialect:
 
     `prefixes` are the beginnings of the paths that are its own: errors there wear its
     shape, before and after routing. The longest one wins; an empty one takes the rest.
+    Unless `shapes_unknown_paths` an unknown path or method gets plain text, as in Ollama.
+    `reply_headers` are headers that each of its replies has, errors too.
     """
 
     name: str
     prefixes: tuple[str, ...]
     handlers: Callable[[Core], Sequence[HTTPRouteHandler]]
     encode_error: Callable[[ServerError], bytes]
+    shapes_unknown_paths: bool = False
+    reply_headers: Callable[[], dict[str, str]] = dict
 
 
 def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:

@@ -8,7 +8,13 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 
 from server.api.dialect import Dialect, dialect_of
 from server.api.stream import error_headers, expected
-from server.errors import InvalidRequest, PayloadTooLarge, ServerError
+from server.errors import (
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    ServerError,
+)
 
 Handler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 
@@ -28,16 +34,20 @@ def exception_handlers(dialects: Sequence[Dialect]) -> dict[int | type[Exception
             return failed(request, error)
         return failed(request, kind(error.detail))
 
+    def unknown(kind: type[ServerError], text: str) -> Handler:
+        """For a path or a method that nobody serves."""
+
+        def handler(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+            if dialect_of(request.url.path, dialects).shapes_unknown_paths:
+                return failed(request, kind(text))
+            body = f"{kind.status} {text}".encode()
+            return Response(body, status_code=kind.status, media_type="text/plain")
+
+        return handler
+
     return {
-        NotFoundException: _text(404, b"404 page not found"),
-        MethodNotAllowedException: _text(405, b"405 method not allowed"),
+        NotFoundException: unknown(NotFound, "page not found"),
+        MethodNotAllowedException: unknown(MethodNotAllowed, "method not allowed"),
         HTTPException: refused,
         Exception: failed,
     }
-
-
-def _text(status: int, body: bytes) -> Handler:
-    def handler(_: Request[Any, Any, Any], __: Exception) -> Response[bytes]:
-        return Response(body, status_code=status, media_type="text/plain")
-
-    return handler

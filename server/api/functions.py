@@ -41,7 +41,11 @@ def tool_use(
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InvalidRequest(f"tools: the name {twice!r} is used twice")
     kind, name = _choice(choice)
-    return ToolUse(tools=found, choice=kind, name=name, is_parallel=is_parallel)
+    made = ToolUse(tools=found, choice=kind, name=name, is_parallel=is_parallel)
+    if kind == "required" and not made.forced:
+        missing = f"tool_choice: there is no tool {name!r}" if name else "tool_choice needs tools"
+        raise InvalidRequest(missing)
+    return made
 
 
 def _tool(at: int, one: ToolDefinition) -> Tool:

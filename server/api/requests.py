@@ -17,12 +17,14 @@ Think = bool | str | None
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """What all kinds of generation have in common.
 
-    `keep_alive_s` None leaves it as it is. `truncate`: a prompt that is too long may be
-    cut; `shift`: so may what has been read when the window is full. `top_logprobs` as
-    in `engine.types.Request`. `owner` is the name of the key.
+    `options` stand over the model's own and those over `defaults`, which stand over the
+    built-in ones. `keep_alive_s` None leaves it as it is. `truncate`: a prompt that is too
+    long may be cut; `shift`: so may what has been read when the window is full.
+    `top_logprobs` as in `engine.types.Request`. `owner` is the name of the key.
     """
 
     options: Options = Options()
+    defaults: Options = Options()
     format: Grammar | None = None
     keep_alive_s: float | None = None
     truncate: bool = True
