@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.engine.backend import RequestError
+from server.engine.markers import place_markers
 from server.engine.types import Grammar
 
 # Any JSON object: what Ollama's "json" format promises.
@@ -56,6 +57,9 @@ class Constraint:
     """What one request may say next. Made anew for each request."""
 
     def __init__(self, tokenizer: llguidance.LLTokenizer, grammar: Grammar) -> None:
+        if grammar.markers:
+            text = place_markers(grammar.text, grammar.markers, tokenizer)
+            grammar = Grammar(grammar.kind, text)
         self._matcher = llguidance.LLMatcher(tokenizer, compile_grammar(grammar), log_level=0)
         self._raise_on_error()
 

@@ -62,10 +62,15 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 class Grammar(msgspec.Struct, frozen=True):
     """A constraint on the output: any JSON object, a JSON schema as JSON text, a regular
-    expression, or a context-free grammar in Lark's or llama.cpp's (GBNF) notation."""
+    expression, or a context-free grammar in Lark's or llama.cpp's (GBNF) notation.
+
+    `markers` are texts that may be tokens of their own, which only the engine knows: a Lark
+    text names the first `marker_0`, and any text up to and including it `until_0`.
+    """
 
     kind: Literal["json", "schema", "regex", "lark", "gbnf"]
     text: str = ""
+    markers: tuple[str, ...] = ()
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,17 @@
+"""Phi-4-mini: `<|tool_call|>[{…}]<|/tool_call|>`."""
+
+from server.chat.calls import read_objects
+from server.chat.family import Family
+from server.chat.forms import Form
+from server.chat.spelling import Spelling, as_object
+
+OPEN, CLOSE = "<|tool_call|>", "<|/tool_call|>"
+
+FAMILY = Family(
+    name="phi",
+    signs=(CLOSE,),
+    forms=(Form(OPEN, read_objects, ends=(CLOSE, OPEN)),),
+    trail=(CLOSE,),
+    marks=(OPEN, CLOSE),
+    spelling=Spelling(as_object, before=f"{OPEN}[", between=", ", after=f"]{CLOSE}"),
+)
