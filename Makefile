@@ -29,7 +29,7 @@ set-up:
 	@$(PYTHON) -I toolkit/bootstrap.py server notebook
 
 set-up-tests:
-	@$(PYTHON) -I toolkit/preflight.py version browser
+	@$(PYTHON) -I toolkit/preflight.py version browser node
 	@$(PYTHON) -I toolkit/bootstrap.py server notebook dev
 
 start: set-up  ## A private endpoint on this machine, and one answer from it

@@ -7,11 +7,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from importlib.metadata import version
 
 from litestar import Litestar
 from litestar.types import ASGIApp
 
-from server.api import anthropic, health, ollama, responses
+from server.api import anthropic, docs, health, ollama, responses
 from server.api.core import Core
 from server.api.dialect import Dialect
 from server.api.failures import exception_handlers
@@ -64,8 +65,9 @@ def create_app(
             await supervisor.close()
 
     routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
+    routes += health.handlers(preloader, Metrics(core))
     app = Litestar(
-        route_handlers=[*routes, *health.handlers(preloader, Metrics(core))],
+        route_handlers=[*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))],
         guards=[require_scope],
         exception_handlers=exception_handlers(DIALECTS),
         lifespan=[lifespan],

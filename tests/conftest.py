@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import hypothesis
 import platformdirs
 import pytest
 
@@ -22,6 +23,12 @@ from tests.support import ports
 SCRUBBED = ("AKASH_LLM_", "OLLAMA_", "OPENAI_", "ANTHROPIC_", "JUPYTER_")
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 LOOPBACK = ("127.", "::1", "localhost")
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 
 def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:

@@ -87,6 +87,14 @@ def check_browser() -> list[Missing]:
     return [] if find_browser() else [Missing("Chromium", "chromium")]
 
 
+def check_node() -> list[Missing]:
+    """Node and npm, for the tests only: one client is written in JavaScript."""
+    wanted = {"Node.js": ("node", "nodejs"), "npm": ("npm", "npm")}
+    return [
+        Missing(what, package) for what, (name, package) in wanted.items() if not shutil.which(name)
+    ]
+
+
 def report(missing: list[Missing]) -> str:
     """Everything that is missing, then the one line that installs it."""
     lines = ["This machine lacks:"]
@@ -107,6 +115,7 @@ CHECKS = {
     "compilers": check_compilers,
     "space": check_space,
     "browser": check_browser,
+    "node": check_node,
 }
 
 

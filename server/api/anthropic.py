@@ -19,6 +19,7 @@ from server.api.anthropic_blocks import messages
 from server.api.anthropic_replies import MessageEncoder, encode_error, reply_headers
 from server.api.body import read_body
 from server.api.core import Core, capabilities, require
+from server.api.described import SSE_TYPE, Described, route_opt
 from server.api.dialect import Dialect
 from server.api.functions import Function, ToolDefinition
 from server.api.options import Options
@@ -39,12 +40,36 @@ _CHOICES = {"": "auto", "auto": "auto", "any": "required", "none": "none"}
 def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     """The routes, over one core."""
 
-    @post("/v1/messages", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/v1/messages",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "The next message of a conversation",
+                request=wire.MessagesRequest,
+                reply=wire.AssistantMessage,
+                stream=(wire.StreamEvent,),
+                stream_type=SSE_TYPE,
+            ),
+        ),
+        status_code=200,
+    )
     async def create(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.MessagesRequest)
         return await _create(core, body, owner_of(request.scope))
 
-    @post("/v1/messages/count_tokens", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/v1/messages/count_tokens",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "How many tokens a conversation has",
+                request=wire.CountRequest,
+                reply=wire.TokensCount,
+            ),
+        ),
+        status_code=200,
+    )
     async def count_tokens(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.CountRequest)
         _check(body)
@@ -152,7 +177,7 @@ def _tool_use(body: wire.CountRequest) -> ToolUse:
     )
 
 
-def _definition(where: str, tool: wire.Tool) -> ToolDefinition:
+def _definition(where: str, tool: wire.CustomTool) -> ToolDefinition:
     if tool.type != "custom":
         raise Unsupported(
             f"{where}: this server has no tool of type '{tool.type}'",
@@ -182,6 +207,7 @@ DIALECT = Dialect(
     prefixes=("/v1/messages",),
     handlers=handlers,
     encode_error=encode_error,
+    error=wire.Error,
     shapes_unknown_paths=True,
     reply_headers=reply_headers,
 )

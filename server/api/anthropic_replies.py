@@ -166,8 +166,10 @@ class MessageEncoder:
             case _:
                 yield from self._blocks.add(event)
 
-    def _message(self, usage: wire.MessageUsage, stop: wire.Stop | None = None) -> wire.Message:
-        return wire.Message(
+    def _message(
+        self, usage: wire.MessageUsage, stop: wire.Stop | None = None
+    ) -> wire.AssistantMessage:
+        return wire.AssistantMessage(
             id=self._id,
             model=self._model,
             content=self._blocks.done,

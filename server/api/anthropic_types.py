@@ -58,7 +58,7 @@ class Turn(msgspec.Struct, kw_only=True):
     content: str | list[Block] = ""
 
 
-class Tool(msgspec.Struct, kw_only=True):
+class CustomTool(msgspec.Struct, kw_only=True):
     """An item of `tools`. One without a type is the client's own."""
 
     type: str = "custom"
@@ -81,7 +81,7 @@ class ThinkingConfig(msgspec.Struct, kw_only=True):
     type: str = ""
 
 
-class Format(msgspec.Struct, kw_only=True):
+class OutputFormat(msgspec.Struct, kw_only=True):
     """`output_config.format`"""
 
     type: str = ""
@@ -92,7 +92,7 @@ class OutputConfig(msgspec.Struct, kw_only=True):
     """`output_config`"""
 
     effort: str = ""
-    format: Format | None = None
+    format: OutputFormat | None = None
 
 
 class CountRequest(msgspec.Struct, kw_only=True):
@@ -102,11 +102,11 @@ class CountRequest(msgspec.Struct, kw_only=True):
     model: str = ""
     messages: list[Turn] = []
     system: str | list[TextPart] = ""
-    tools: list[Tool] = []
+    tools: list[CustomTool] = []
     tool_choice: ToolChoice | None = None
     thinking: ThinkingConfig | None = None
     output_config: OutputConfig | None = None
-    output_format: Format | None = None
+    output_format: OutputFormat | None = None
     keep_alive: Any = None
     options: dict[str, Any] = {}
 
@@ -167,7 +167,7 @@ class MessageUsage(Usage, kw_only=True):
     service_tier: str = "standard"
 
 
-class Message(msgspec.Struct, kw_only=True, tag_field="type", tag="message"):
+class AssistantMessage(msgspec.Struct, kw_only=True, tag_field="type", tag="message"):
     """A reply, or with an empty `content` the beginning of one."""
 
     id: str
@@ -182,7 +182,7 @@ class Message(msgspec.Struct, kw_only=True, tag_field="type", tag="message"):
 class MessageStart(NamedEvent, kw_only=True, tag="message_start"):
     """The first event of a stream."""
 
-    message: Message
+    message: AssistantMessage
 
 
 class Ping(NamedEvent, tag="ping"):
@@ -266,3 +266,15 @@ class Error(NamedEvent, kw_only=True, tag="error"):
 
     error: ErrorObject
     request_id: str
+
+
+StreamEvent = (
+    MessageStart
+    | Ping
+    | ContentBlockStart
+    | ContentBlockDelta
+    | ContentBlockStop
+    | MessageDelta
+    | MessageStop
+    | Error
+)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 from litestar.handlers import HTTPRouteHandler
 
 from server.api.core import Core
@@ -15,6 +16,7 @@ class Dialect:
 
     `prefixes` are the beginnings of the paths that are its own: errors there wear its
     shape, before and after routing. The longest one wins; an empty one takes the rest.
+    `error` is the type of what `encode_error` writes.
     Unless `shapes_unknown_paths` an unknown path or method gets plain text, as in Ollama.
     `reply_headers` are headers that each of its replies has, errors too.
     """
@@ -23,6 +25,7 @@ class Dialect:
     prefixes: tuple[str, ...]
     handlers: Callable[[Core], Sequence[HTTPRouteHandler]]
     encode_error: Callable[[ServerError], bytes]
+    error: type[msgspec.Struct]
     shapes_unknown_paths: bool = False
     reply_headers: Callable[[], dict[str, str]] = dict
 

@@ -3,30 +3,51 @@ Metrics: for Prometheus."""
 
 from collections.abc import Sequence
 
+import msgspec
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from server.api import gojson
+from server.api.described import TEXT_TYPE, Described, route_opt
 from server.api.stream import reply
 from server.keys import Scope
 from server.metrics import MEDIA_TYPE, Metrics
-from server.preload import Preloader
+from server.preload import Preloader, Readiness
+
+
+class Live(msgspec.Struct):
+    """The reply of /health/live."""
+
+    status: str = "live"
 
 
 def handlers(preloader: Preloader, metrics: Metrics) -> Sequence[HTTPRouteHandler]:
     """The routes; the first two are open without a key."""
 
-    @get("/health/live")
+    @get("/health/live", opt=route_opt(None, Described("The process answers", reply=Live)))
     async def live() -> ASGIApp:
-        return reply(gojson.encode({"status": "live"}))
+        return reply(gojson.encode(Live()))
 
-    @get("/health/ready")
+    @get(
+        "/health/ready",
+        opt=route_opt(
+            None,
+            Described(
+                "Every preloaded model has answered and can",
+                reply=Readiness,
+                statuses={503: "not yet, or not any more"},
+            ),
+        ),
+    )
     async def ready() -> ASGIApp:
         readiness = preloader.readiness()
         return reply(gojson.encode(readiness), status=200 if readiness.is_ready else 503)
 
-    @get("/metrics", opt={"scope": Scope.READ})
+    @get(
+        "/metrics",
+        opt=route_opt(Scope.READ, Described("For Prometheus", reply=str, reply_type=TEXT_TYPE)),
+    )
     async def prometheus() -> ASGIApp:
         return reply(metrics.text(), media_type=MEDIA_TYPE)
 

@@ -14,6 +14,7 @@ from server.api import functions, gojson, ollama_embed, ollama_fields
 from server.api import ollama_types as wire
 from server.api.body import read_body
 from server.api.core import Core, capabilities, require
+from server.api.described import TEXT_TYPE, Described, route_opt
 from server.api.dialect import Dialect
 from server.api.ollama_inventory import running, shown, tag
 from server.api.ollama_replies import ChatEncoder, GenerateEncoder, encode_error
@@ -38,23 +39,48 @@ def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
 def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     get_or_head = [HttpMethod.GET, HttpMethod.HEAD]
 
-    @route("/", http_method=get_or_head)
+    @route(
+        "/",
+        http_method=get_or_head,
+        opt=route_opt(None, Described("Says that it runs", reply=str, reply_type=TEXT_TYPE)),
+    )
     async def index() -> ASGIApp:
         return reply(b"Ollama is running", media_type="text/plain; charset=utf-8")
 
-    @route("/api/version", http_method=get_or_head, opt={"scope": Scope.READ})
+    @route(
+        "/api/version",
+        http_method=get_or_head,
+        opt=route_opt(
+            Scope.READ, Described("The Ollama version whose API this is", reply=wire.Version)
+        ),
+    )
     async def version() -> ASGIApp:
-        return reply(gojson.encode({"version": VERSION}))
+        return reply(gojson.encode(wire.Version(version=VERSION)))
 
-    @route("/api/tags", http_method=get_or_head, opt={"scope": Scope.READ})
+    @route(
+        "/api/tags",
+        http_method=get_or_head,
+        opt=route_opt(Scope.READ, Described("The stored models", reply=wire.Tags)),
+    )
     async def tags() -> ASGIApp:
-        return reply(gojson.encode({"models": [tag(model) for model in await core.list()]}))
+        models = [tag(model) for model in await core.list()]
+        return reply(gojson.encode(wire.Tags(models=models)))
 
-    @get("/api/ps", opt={"scope": Scope.READ})
+    @get(
+        "/api/ps",
+        opt=route_opt(Scope.READ, Described("The models in memory", reply=wire.Processes)),
+    )
     async def ps() -> ASGIApp:
-        return reply(gojson.encode({"models": [running(one) for one in core.loaded()]}))
+        return reply(gojson.encode(wire.Processes(models=[running(one) for one in core.loaded()])))
 
-    @post("/api/show", opt={"scope": Scope.READ}, status_code=200)
+    @post(
+        "/api/show",
+        opt=route_opt(
+            Scope.READ,
+            Described("Facts of a model", request=wire.ShowRequest, reply=wire.Shown),
+        ),
+        status_code=200,
+    )
     async def show(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.ShowRequest)
         name = body.model or body.name
@@ -69,22 +95,62 @@ def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
 
 
 def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
-    @post("/api/generate", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/api/generate",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "The continuation of a prompt",
+                request=wire.GenerateRequest,
+                reply=wire.Generated,
+                stream=(wire.Generated, wire.Error),
+            ),
+        ),
+        status_code=200,
+    )
     async def generate(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.GenerateRequest)
         return await _generate(core, body, owner_of(request.scope))
 
-    @post("/api/chat", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/api/chat",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "The reply to a conversation",
+                request=wire.ChatRequest,
+                reply=wire.Chatted,
+                stream=(wire.Chatted, wire.Error),
+            ),
+        ),
+        status_code=200,
+    )
     async def chat(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.ChatRequest)
         return await _chat(core, body, owner_of(request.scope))
 
-    @post("/api/embed", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/api/embed",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described("Vectors of texts", request=wire.EmbedRequest, reply=wire.Embedded),
+        ),
+        status_code=200,
+    )
     async def embed(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.EmbedRequest)
         return await ollama_embed.embed(core, body, owner_of(request.scope))
 
-    @post("/api/embeddings", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/api/embeddings",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "The vector of one text", request=wire.EmbeddingRequest, reply=wire.Embedding
+            ),
+        ),
+        status_code=200,
+    )
     async def embeddings(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.EmbeddingRequest)
         return await ollama_embed.embed_prompt(core, body, owner_of(request.scope))
@@ -226,4 +292,6 @@ def _generate_request(
     )
 
 
-DIALECT = Dialect(name="ollama", prefixes=("",), handlers=handlers, encode_error=encode_error)
+DIALECT = Dialect(
+    name="ollama", prefixes=("",), handlers=handlers, encode_error=encode_error, error=wire.Error
+)

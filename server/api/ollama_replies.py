@@ -28,7 +28,7 @@ def encode_error(error: ServerError) -> bytes:
     text = error.message
     if error.hint and not isinstance(error, ModelNotFound):
         text = f"{text} ({error.hint})"
-    return gojson.encode({"error": text})
+    return gojson.encode(wire.Error(error=text))
 
 
 class _Gathered(msgspec.Struct):

@@ -4,12 +4,31 @@ A field with a default is left out when it has that value (Go's `omitempty`). Th
 names of the request structs are Ollama's: they appear in its error texts.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from server.api.functions import ToolDefinition
 from server.models.stored import Details
+
+
+def _shown(*kinds: dict[str, Any]) -> msgspec.Meta:
+    """What the document says of a field that is read by hand."""
+    return msgspec.Meta(extra_json_schema={"anyOf": [*kinds, {"type": "null"}]})
+
+
+_TEXT, _NUMBER, _OBJECT = {"type": "string"}, {"type": "number"}, {"type": "object"}
+KeepAlive = Annotated[Any, _shown(_NUMBER, _TEXT)]
+Format = Annotated[Any, _shown({"enum": ["", "json"]}, _OBJECT)]
+ThinkField = Annotated[Any, _shown({"type": "boolean"}, {"enum": ["high", "medium", "low", "max"]})]
+Inputs = Annotated[Any, _shown(_TEXT, {"type": "array", "items": _TEXT})]
+ToolChoice = Annotated[Any, _shown({"enum": ["auto", "none", "required"]}, _OBJECT)]
+
+
+class Error(msgspec.Struct, kw_only=True):
+    """What a failure says."""
+
+    error: str
 
 
 class Message(msgspec.Struct, kw_only=True):
@@ -29,10 +48,10 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
 
     model: str = ""
     stream: bool = True
-    format: Any = None
-    keep_alive: Any = None
+    format: Format = None
+    keep_alive: KeepAlive = None
     options: dict[str, Any] = {}
-    think: Any = None
+    think: ThinkField = None
     truncate: bool = True
     shift: bool = True
     logprobs: bool = False
@@ -57,15 +76,15 @@ class ChatRequest(GenerationRequest, kw_only=True):
 
     messages: list[Message] = []
     tools: list[ToolDefinition] = []
-    tool_choice: Any = None
+    tool_choice: ToolChoice = None
 
 
 class EmbedRequest(msgspec.Struct, kw_only=True):
     """POST /api/embed"""
 
     model: str = ""
-    input: Any = None
-    keep_alive: Any = None
+    input: Inputs = None
+    keep_alive: KeepAlive = None
     truncate: bool = True
     dimensions: int = 0
     options: dict[str, Any] = {}
@@ -76,7 +95,7 @@ class EmbeddingRequest(msgspec.Struct, kw_only=True):
 
     model: str = ""
     prompt: str = ""
-    keep_alive: Any = None
+    keep_alive: KeepAlive = None
     options: dict[str, Any] = {}
 
 
@@ -229,6 +248,18 @@ class Tag(msgspec.Struct, kw_only=True, omit_defaults=True):
     problem: str = ""
 
 
+class Tags(msgspec.Struct, kw_only=True):
+    """The reply of /api/tags."""
+
+    models: list[Tag]
+
+
+class Version(msgspec.Struct, kw_only=True):
+    """The reply of /api/version."""
+
+    version: str
+
+
 class Running(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An item of /api/ps. The last four are ours: requests that are being answered, that
     wait, and that can be answered at once; the type of the weights if it is not the file's."""
@@ -245,6 +276,12 @@ class Running(msgspec.Struct, kw_only=True, omit_defaults=True):
     num_waiting: int
     parallel: int
     requantized: str = ""
+
+
+class Processes(msgspec.Struct, kw_only=True):
+    """The reply of /api/ps."""
+
+    models: list[Running]
 
 
 class Shown(msgspec.Struct, kw_only=True, omit_defaults=True):

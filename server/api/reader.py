@@ -1,7 +1,9 @@
 """The pieces of a reply as events: thoughts, answer and calls told apart."""
 
 from server.api.events import Called, Delta, Event, Thinking
-from server.chat.reply import Content, Part, ReplyParser, Thought
+from server.chat.parts import Content, Part, Thought
+from server.chat.reply import ReplyParser
+from server.chat.tools import ToolCall
 from server.engine.types import Logprob, Piece
 
 
@@ -45,7 +47,7 @@ class Reader:
                 return Delta(text, self._take_logprobs())
             case Thought(text):
                 return Thinking(text, self._take_logprobs())
-            case call:
+            case ToolCall() as call:
                 if self._num_calls == self._most_calls:
                     return None
                 self._num_calls += 1

@@ -13,6 +13,7 @@ from server.api import functions, gojson, ollama_fields
 from server.api import responses_types as wire
 from server.api.body import read_body
 from server.api.core import Core, capabilities, require, sampling
+from server.api.described import SSE_TYPE, Described, route_opt
 from server.api.dialect import Dialect
 from server.api.functions import Function, ToolDefinition
 from server.api.options import Options
@@ -44,7 +45,20 @@ _SEND_ALL = "send the whole conversation as input"
 def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     """The routes, over one core."""
 
-    @post("/v1/responses", opt={"scope": Scope.INFERENCE}, status_code=200)
+    @post(
+        "/v1/responses",
+        opt=route_opt(
+            Scope.INFERENCE,
+            Described(
+                "A response to text or items",
+                request=wire.ResponsesRequest,
+                reply=wire.Response,
+                stream=(wire.StreamEvent,),
+                stream_type=SSE_TYPE,
+            ),
+        ),
+        status_code=200,
+    )
     async def create(request: Request[Any, Any, Any]) -> ASGIApp:
         body = gojson.decode(await read_body(request), wire.ResponsesRequest)
         return await _create(core, body, owner_of(request.scope))
@@ -147,7 +161,7 @@ def _tool_use(body: wire.ResponsesRequest) -> ToolUse:
     return functions.tool_use(definitions, body.tool_choice, is_parallel=body.parallel_tool_calls)
 
 
-def _definition(where: str, tool: wire.Tool) -> ToolDefinition:
+def _definition(where: str, tool: wire.FunctionTool) -> ToolDefinition:
     if tool.type != "function":
         raise Unsupported(
             f"{where}: this server has no tool of type '{tool.type}'",
@@ -195,5 +209,6 @@ DIALECT = Dialect(
     prefixes=("/v1/responses",),
     handlers=handlers,
     encode_error=encode_error,
+    error=wire.Error,
     shapes_unknown_paths=True,
 )

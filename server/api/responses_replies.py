@@ -135,7 +135,7 @@ class _OpenMessage(_OpenItem):
     prefix = "msg"
 
     def begin(self) -> Iterator[wire.Event]:
-        empty = wire.Message(id=self._id, status="in_progress", content=[])
+        empty = wire.OutputMessage(id=self._id, status="in_progress", content=[])
         yield wire.ItemAdded(output_index=self._at, item=empty)
         part = wire.OutputText(text="")
         yield wire.PartAdded(item_id=self._id, output_index=self._at, part=part)
@@ -151,7 +151,7 @@ class _OpenMessage(_OpenItem):
 
     def item(self, status: str) -> wire.OutputItem:
         content = [wire.OutputText(text=self.text)]
-        return wire.Message(id=self._id, status=status, content=content)
+        return wire.OutputMessage(id=self._id, status=status, content=content)
 
 
 class _OpenReasoning(_OpenItem):

@@ -37,7 +37,7 @@ class Item(msgspec.Struct, kw_only=True):
     summary: list[Part] = []
 
 
-class Tool(msgspec.Struct, kw_only=True):
+class FunctionTool(msgspec.Struct, kw_only=True):
     """An item of `tools`, in requests and in replies."""
 
     type: str = ""
@@ -81,7 +81,7 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
     max_output_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
-    tools: list[Tool] = []
+    tools: list[FunctionTool] = []
     tool_choice: Any = None
     parallel_tool_calls: bool = True
     max_tool_calls: int | None = None
@@ -111,7 +111,7 @@ class OutputText(msgspec.Struct, kw_only=True, tag_field="type", tag="output_tex
     logprobs: list[Any] = msgspec.field(default_factory=list)
 
 
-class Message(msgspec.Struct, kw_only=True, tag_field="type", tag="message"):
+class OutputMessage(msgspec.Struct, kw_only=True, tag_field="type", tag="message"):
     """An item of `output`: what the model says."""
 
     id: str
@@ -145,7 +145,7 @@ class FunctionCall(msgspec.Struct, kw_only=True, tag_field="type", tag="function
     arguments: str
 
 
-OutputItem = Message | ReasoningItem | FunctionCall
+OutputItem = OutputMessage | ReasoningItem | FunctionCall
 
 
 class InputTokensDetails(msgspec.Struct, kw_only=True):
@@ -213,7 +213,7 @@ class Response(msgspec.Struct, kw_only=True):
     temperature: float
     text: Text
     tool_choice: Any
-    tools: list[Tool]
+    tools: list[FunctionTool]
     top_logprobs: int = 0
     top_p: float
     truncation: str
@@ -367,3 +367,24 @@ class Error(msgspec.Struct, kw_only=True):
     """An error instead of a reply."""
 
     error: ErrorObject
+
+
+StreamEvent = (
+    Created
+    | InProgress
+    | Completed
+    | Incomplete
+    | Failed
+    | ItemAdded
+    | ItemDone
+    | PartAdded
+    | PartDone
+    | TextDelta
+    | TextDone
+    | SummaryPartAdded
+    | SummaryPartDone
+    | SummaryDelta
+    | SummaryDone
+    | ArgumentsDelta
+    | ArgumentsDone
+)

@@ -11,7 +11,10 @@ from typing import NamedTuple
 from server.api.prompt import Prompt
 from server.api.reader import Reader
 from server.api.requests import ChatRequest
-from server.chat.reply import Family, ReplyParser, after_thinking, family_of, forced_call
+from server.chat.families import family_of
+from server.chat.family import Family
+from server.chat.grammars import after_thinking, forced_call
+from server.chat.reply import ReplyParser
 from server.engine.types import Grammar, ModelInfo
 from server.errors import InvalidRequest
 
@@ -35,16 +38,17 @@ class Manner(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def manner_of(template: str | None) -> Manner:
-    """What the template's text says about its replies."""
-    family = family_of(template, ())
+def manner_of(template: str | None, control_tokens: tuple[str, ...] = ()) -> Manner:
+    """What the template's text says about its replies; which of its marks are control
+    tokens is known of a loaded model only."""
+    family = family_of(template, control_tokens)
     has_tools, has_thinking = family.capabilities(template)
     return Manner(family, has_tools, has_thinking)
 
 
 def chat_turn(request: ChatRequest, info: ModelInfo, made: Prompt) -> Turn:
     """The turn that follows a prompt. Raises `InvalidRequest` for a choice that is none."""
-    family, _, has_thinking = manner_of(info.chat_template)
+    family, _, has_thinking = manner_of(info.chat_template, info.control_tokens)
     tool_use = request.tool_use
     if not tool_use.shown and not has_thinking:
         return Turn(made, Reader(), request.generation.format)

@@ -37,19 +37,20 @@ def add_program(folder: Path, name: str) -> None:
 
 
 def test_all_there(programs: Path) -> None:
-    for name in ("gcc", "clang++", "make", "google-chrome"):
+    for name in ("gcc", "clang++", "make", "google-chrome", "node", "npm"):
         add_program(programs, name)
-    done = check("version", "venv", "compilers", "space", "browser", programs=programs)
+    done = check("version", "venv", "compilers", "space", "browser", "node", programs=programs)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_everything_that_is_missing_and_the_line_that_installs_it(programs: Path) -> None:
-    done = check("version", "venv", "compilers", "browser", programs=programs)
+    done = check("version", "venv", "compilers", "browser", "node", programs=programs)
     assert done.returncode == 1
-    for what in ("a C compiler", "a C++ compiler", "make", "Chromium"):
+    for what in ("a C compiler", "a C++ compiler", "make", "Chromium", "Node.js", "npm"):
         assert f"  {what}\n" in done.stderr
     sudo = "" if os.geteuid() == 0 else "sudo "
-    assert done.stderr.endswith(f"  {sudo}apt-get install -y build-essential chromium\n")
+    packages = "build-essential chromium nodejs npm"
+    assert done.stderr.endswith(f"  {sudo}apt-get install -y {packages}\n")
 
 
 def test_packages_are_named_where_there_is_no_apt(programs: Path) -> None:

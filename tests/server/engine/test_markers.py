@@ -1,7 +1,5 @@
 """Control tokens are left out of the text, but for those that a request names."""
 
-from pathlib import Path
-
 import pytest
 
 from server.engine.types import Sampling

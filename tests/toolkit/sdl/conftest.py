@@ -4,14 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import hypothesis
 import pytest
 
 from toolkit.sdl import Level, validate
-
-# A busy machine is no failure.
-hypothesis.settings.register_profile("unhurried", deadline=None)
-hypothesis.settings.load_profile("unhurried")
 
 DATA = Path(__file__).parents[2] / "data" / "sdl"
 

@@ -1,0 +1,60 @@
+"""The OpenAPI document against the server that it describes, and against broken ones."""
+
+from typing import Any
+
+import httpx2
+import pytest
+from schemathesis import Case
+
+from tests.support.breaking import SPOILS, Spoil, broken
+from tests.support.conformance import Report, check_server
+from tests.support.serving import Serving
+
+
+@pytest.fixture(scope="module")
+def document(serving: Serving) -> dict[str, Any]:
+    with serving.client() as client:
+        found: dict[str, Any] = client.get("/openapi.json").json()
+    return found
+
+
+def name_a_model(case: Case[Any]) -> None:
+    """Most requests are for a model that exists, or they would all end in 404."""
+    if isinstance(case.body, dict) and len(str(case.body)) % 4:
+        case.body["model"] = "embedder" if "embed" in case.path else "m"
+
+
+def checked(url: str, document: dict[str, Any], cases: int) -> Report:
+    return check_server(url, document, cases=cases, seed=1, prepare=name_a_model)
+
+
+def test_every_answer_is_as_the_document_says(serving: Serving, document: dict[str, Any]) -> None:
+    report = checked(serving.url, document, 200)
+    assert report.failures == {}
+    assert report.num_cases >= 150
+    assert {200, 400, 404} <= set(report.statuses)
+
+
+@pytest.mark.parametrize("spoil", SPOILS, ids=lambda spoil: spoil.__name__)
+def test_a_broken_server_is_found_out(
+    serving: Serving, document: dict[str, Any], spoil: Spoil
+) -> None:
+    with broken(serving.url, spoil) as url:
+        assert checked(url, document, 60).failures
+
+
+def test_what_is_answered_is_closed_and_what_is_sent_is_open(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["Chatted"]["additionalProperties"] is False
+    assert schemas["Reply"]["additionalProperties"] is False
+    assert "additionalProperties" not in schemas["GenerateRequest"]
+
+
+def test_the_page_shows_every_route_and_asks_no_other_host(
+    client: httpx2.Client, document: dict[str, Any]
+) -> None:
+    page = client.get("/docs").text
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"{method.upper()} {path}" in page
+    assert "<script" not in page and "http://" not in page and "https://" not in page
