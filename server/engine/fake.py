@@ -75,7 +75,7 @@ class FakeBackend:
             bos=_CONTROL[BOS],
             eos=_CONTROL[EOS],
             add_bos=False,
-            chat_template=_TEMPLATE,
+            chat_template=config.fake.chat_template or _TEMPLATE,
             control_tokens=tuple(_CONTROL.values()),
             fim=None,
             can_shift=True,

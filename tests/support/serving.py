@@ -22,6 +22,7 @@ from server.settings import SettingsError, load
 ROOT = Path(__file__).resolve().parents[2]
 STEP_VARIABLE = "FAKE_STEP_S"
 LOAD_VARIABLE = "FAKE_LOAD_S"
+TEMPLATE_VARIABLE = "FAKE_CHAT_TEMPLATE"
 
 
 class ServerEnded(AssertionError):
@@ -134,6 +135,7 @@ def main() -> int:
         costs = FakeCosts(
             step_s=float(os.environ.get(STEP_VARIABLE, 0)),
             load_s=float(os.environ.get(LOAD_VARIABLE, 0)),
+            chat_template=os.environ.get(TEMPLATE_VARIABLE, ""),
         )
         config = msgspec.structs.replace(engine_config(settings), backend="fake", fake=costs)
         serve(settings, config)
