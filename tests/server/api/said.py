@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from hypothesis import strategies
 
 from server.api.events import Called, Delta, Done, Event, Started, Thinking
@@ -54,11 +55,21 @@ def kinds(events: Sequence[Event]) -> list[tuple[str, str]]:
     return found
 
 
+def numbered(said: list[Event]) -> list[Event]:
+    """The events with an id of its own for each call."""
+    return [
+        Called(at, msgspec.structs.replace(event.call, id=f"call_{at:08}"))
+        if isinstance(event, Called)
+        else event
+        for at, event in enumerate(said)
+    ]
+
+
 EVENTS = strategies.lists(
     strategies.one_of(
         strategies.text(max_size=4).map(Delta),
         strategies.text(max_size=4).map(Thinking),
-        strategies.sampled_from([Called(0, CALLS[0]), Called(1, CALLS[1])]),
+        strategies.sampled_from(CALLS).map(lambda call: Called(0, call)),
     ),
     max_size=12,
-)
+).map(numbered)

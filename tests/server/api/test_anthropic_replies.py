@@ -8,6 +8,7 @@ from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import Message, RawMessageStreamEvent
 from anthropic.types.shared import ErrorResponse
 from hypothesis import given
+from pydantic import TypeAdapter
 
 from server.api.anthropic_replies import MessageEncoder, encode_error
 from server.api.events import Called, Delta, Event, Thinking
@@ -17,6 +18,7 @@ from tests.server.api.said import CALLS, EVENTS, STARTED, done, kinds, whole
 from tests.support.named_events import events_of
 from tests.support.sdk_models import checked, checked_event
 
+EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 SAID = (
     Thinking("h"),
     Thinking("m"),
@@ -47,7 +49,7 @@ def accumulated(events: list[dict[str, Any]]) -> Message:
     buffers: dict[int, bytes] = {}
     for event in events:
         if event["type"] != "ping":
-            typed = checked_event(RawMessageStreamEvent, event)
+            typed = checked_event(EVENT, event)
             snapshot = accumulate_event(event=typed, current_snapshot=snapshot, json_bufs=buffers)
     assert isinstance(snapshot, Message)
     return snapshot
