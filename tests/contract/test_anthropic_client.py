@@ -58,7 +58,8 @@ def ask(client: anthropic.Anthropic, *turns: MessageParam, stream: bool, **more:
     """The reply, at once or put together by the client."""
     body: Any = {"model": "m", "max_tokens": 500, "messages": turns, **more}
     if not stream:
-        return client.messages.create(**body)
+        whole: Message = client.messages.create(**body)
+        return whole
     with client.messages.stream(**body) as events:
         return events.get_final_message()
 
@@ -146,7 +147,6 @@ def test_tokens_are_counted(client: anthropic.Anthropic) -> None:
         ({"model": "nope"}, anthropic.NotFoundError),
         ({"max_tokens": 0}, anthropic.BadRequestError),
         ({"messages": []}, anthropic.BadRequestError),
-        ({"extra_headers": {"x-api-key": "wrong"}}, anthropic.AuthenticationError),
     ],
 )
 def test_errors(client: anthropic.Anthropic, body: Any, error: type[Exception]) -> None:
@@ -154,6 +154,15 @@ def test_errors(client: anthropic.Anthropic, body: Any, error: type[Exception]) 
     for stream in (False, True):
         with pytest.raises(error):
             client.messages.create(**asked, stream=stream)
+
+
+def test_a_wrong_key(scripted: Serving) -> None:
+    with (
+        anthropic.Anthropic(base_url=scripted.url, api_key="wrong", max_retries=0) as stranger,
+        pytest.raises(anthropic.AuthenticationError) as refused,
+    ):
+        ask(stranger, user("x"), stream=False)
+    assert refused.value.request_id and refused.value.request_id.startswith("req_")
 
 
 async def test_async_clients_at_once(async_client: anthropic.AsyncAnthropic) -> None:
@@ -170,7 +179,7 @@ async def test_async_clients_at_once(async_client: anthropic.AsyncAnthropic) -> 
 async def test_a_client_that_leaves_frees_its_slot(
     scripted: Serving, async_client: anthropic.AsyncAnthropic, stream: bool
 ) -> None:
-    body: Any = {"model": "m", "max_tokens": 100_000, "messages": [user("⟦ab⟧")]}
+    body: Any = {"model": "m", "max_tokens": 8000, "messages": [user("⟦ab⟧")]}
     body["extra_body"] = {"options": {"ignore_eos": True}}
 
     async def endless() -> None:
@@ -213,10 +222,10 @@ def test_the_real_model_answers(model: anthropic.Anthropic, stream: bool) -> Non
 
 
 def test_the_real_model_stops_and_goes_on(model: anthropic.Anthropic) -> None:
-    turns = [user("Count to nine."), MessageParam(role="assistant", content="1, 2, 3,")]
+    begun: MessageParam = {"role": "assistant", "content": "1, 2, 3,"}
     reply = ask(
-        model, *turns, stream=False, model=EMBEDDED, max_tokens=40, stop_sequences=["6"],
-        extra_body={"temperature": 0},
+        model, user("Count to nine."), begun, stream=False, model=EMBEDDED, max_tokens=40,
+        stop_sequences=["6"], extra_body={"temperature": 0},
     )  # fmt: skip
     assert reply.stop_reason == "stop_sequence" and reply.stop_sequence == "6"
     assert "6" not in text_of(reply)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 from hypothesis import strategies
+from hypothesis.strategies import SearchStrategy
 
 from server.api.events import Called, Delta, Done, Event, Started, Thinking
 from server.chat.tools import ToolCall
@@ -55,7 +56,7 @@ def kinds(events: Sequence[Event]) -> list[tuple[str, str]]:
     return found
 
 
-def numbered(said: list[Event]) -> list[Event]:
+def numbered(said: Sequence[Event]) -> list[Event]:
     """The events with an id of its own for each call."""
     return [
         Called(at, msgspec.structs.replace(event.call, id=f"call_{at:08}"))
@@ -65,7 +66,7 @@ def numbered(said: list[Event]) -> list[Event]:
     ]
 
 
-EVENTS = strategies.lists(
+EVENTS: SearchStrategy[list[Event]] = strategies.lists(
     strategies.one_of(
         strategies.text(max_size=4).map(Delta),
         strategies.text(max_size=4).map(Thinking),
