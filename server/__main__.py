@@ -5,7 +5,9 @@ both take a while, and so they take it at the same time.
 """
 
 import asyncio
+import logging
 import os
+import resource
 import socket
 import sys
 from collections.abc import Sequence
@@ -13,6 +15,9 @@ from functools import partial
 from typing import Any
 
 from server import logs
+from server.accounts import Accounts, open_accounts
+from server.body_memory import BodyMemory
+from server.drain import Drain
 from server.engine import memory
 from server.engine.budget import Budget
 from server.engine.config import EngineConfig
@@ -23,14 +28,14 @@ from server.models.name import ModelName
 from server.models.store import Store
 from server.models.wheel import EMBEDDED
 from server.settings import Settings, SettingsError, load
+from server.traffic import Traffic
 
+_log = logging.getLogger("akash_llm.server")
 _BACKLOG = 2048
-
-# A server that is told to go lets replies end by themselves for the first of these, then
-# ends them in their dialect, and cuts what is left after the second.
-_GRACE_S = 2.0
-_GOODBYE_S = 5
-_LOOK_S = 0.5
+# What the kernel takes for a client that does not read; accepted sockets inherit it.
+_SEND_BUFFER_BYTES = 256 * 1024
+# Files besides the connections: the store, runners, the log.
+_SPARE_FILES = 256
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,11 +80,12 @@ def serve(settings: Settings, config: EngineConfig) -> None:
     import uvloop
 
     logs.configure()
+    accounts = open_accounts(settings)
     listener = _listen(settings)
     with listener:
         store = Store(settings.models)
         is_empty = _check_models(settings, store)
-        uvloop.run(_serve(settings, config, store, listener, is_empty))
+        uvloop.run(_serve(settings, config, store, accounts, listener, is_empty))
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -92,6 +98,7 @@ def _listen(settings: Settings) -> socket.socket:
         raise SettingsError(f"cannot listen on {settings.host}: {error.strerror}") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:
@@ -102,6 +109,22 @@ def _listen(settings: Settings) -> socket.socket:
         ) from None
     listener.setblocking(False)
     return listener
+
+
+def _fitting(max_connections: int) -> int:
+    """As many of these connections as this process may have; raises its limit of open files
+    to what they need."""
+    wanted = max_connections + _SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return max_connections
+    if hard == resource.RLIM_INFINITY or hard >= wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return max_connections
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    most = max(1, hard - _SPARE_FILES)
+    _log.warning("only %d connections fit into %d open files (ulimit -n)", most, hard)
+    return most
 
 
 def _check_models(settings: Settings, store: Store) -> bool:
@@ -121,7 +144,12 @@ def _check_models(settings: Settings, store: Store) -> bool:
 
 
 async def _serve(
-    settings: Settings, config: EngineConfig, store: Store, listener: socket.socket, is_empty: bool
+    settings: Settings,
+    config: EngineConfig,
+    store: Store,
+    accounts: Accounts,
+    listener: socket.socket,
+    is_empty: bool,
 ) -> None:
     requantizer = _requantizer(settings, store)
     supervisor = Supervisor(
@@ -135,10 +163,14 @@ async def _serve(
         for name in settings.preload:
             files = store.get(name).files()
             supervisor.start_loading(files, keep_alive_s=settings.preload_keep_alive)
-    server = await asyncio.to_thread(_make_server, settings, store, supervisor, is_empty)
-    ending = asyncio.create_task(_end_replies(server, supervisor))
+    traffic = Traffic(BodyMemory(settings.body_memory))
+    drain = Drain(traffic, settings.drain)
+    app = await asyncio.to_thread(_make_app, settings, store, supervisor, accounts, drain, is_empty)
+    server = _make_server(settings, app, drain)
+    ending = asyncio.create_task(_end(server, drain, supervisor))
     await server.serve(sockets=[listener])
     ending.cancel()
+    await supervisor.close()
 
 
 def _requantizer(settings: Settings, store: Store) -> Requantizer | None:
@@ -147,18 +179,23 @@ def _requantizer(settings: Settings, store: Store) -> Requantizer | None:
     return Requantizer(store.requantized, settings.requantize, threads=settings.threads)
 
 
-async def _end_replies(server: Any, supervisor: Supervisor) -> None:
-    """Close the engine a while after the server was told to go."""
-    while not server.should_exit:
-        await asyncio.sleep(_LOOK_S)
-    await asyncio.sleep(_GRACE_S)
+async def _end(server: Any, drain: Drain, supervisor: Supervisor) -> None:
+    """Once the server was told to go and has waited for its replies, end the rest of them in
+    their dialect, and the server."""
+    await drain.over()
     await supervisor.close()
+    server.should_exit = True
 
 
-def _make_server(settings: Settings, store: Store, supervisor: Supervisor, is_empty: bool) -> Any:
+def _make_app(
+    settings: Settings,
+    store: Store,
+    supervisor: Supervisor,
+    accounts: Accounts,
+    drain: Drain,
+    is_empty: bool,
+) -> Any:
     """Import the web framework, which takes a while, and put the app together."""
-    import uvicorn
-
     from server.app import create_app
     from server.preload import Readiness
 
@@ -166,20 +203,22 @@ def _make_server(settings: Settings, store: Store, supervisor: Supervisor, is_em
         if readiness.is_ready:
             print(f"akash-llm server is ready at {settings.url}", flush=True)
 
-    app: Any = create_app(settings, store, supervisor, is_empty=is_empty, on_prepared=announce)
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            loop="none",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_GOODBYE_S,
-        )
+    return create_app(
+        settings, store, supervisor, accounts, drain, is_empty=is_empty, on_prepared=announce
     )
+
+
+def _make_server(settings: Settings, app: Any, drain: Drain) -> Any:
+    from server.connection import Bounds
+    from server.http_server import HTTPServer
+
+    bounds = Bounds(
+        header_s=settings.header_timeout,
+        idle_s=settings.idle_timeout,
+        write_s=settings.write_timeout,
+        max_connections=_fitting(settings.max_connections),
+    )
+    return HTTPServer(app, bounds, drain)
 
 
 if __name__ == "__main__":

@@ -4,45 +4,58 @@ Another dialect is its own modules and one line in `DIALECTS`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 
 from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from server.api import anthropic, docs, health, ollama, responses
+from server.accounts import Accounts
+from server.admission import Gate
+from server.api import admin, anthropic, docs, health, ollama, ollama_models, openai
 from server.api.core import Core
 from server.api.dialect import Dialect
 from server.api.failures import exception_handlers
-from server.auth import require_scope
+from server.api.observe import ObservedCore
+from server.auth import refuse_management, require_scope
+from server.chat.renderer import Renderer
+from server.drain import Drain
 from server.edge import Edge
+from server.engine.quantizer import Quantizer
 from server.engine.supervisor import Supervisor
 from server.metrics import Metrics
+from server.models.library import Library, make_library
 from server.models.store import Store
 from server.models.wheel import ensure_embedded
-from server.origins import Origins
 from server.preload import Preloader, Readiness
 from server.settings import Settings
 
-DIALECTS: tuple[Dialect, ...] = (ollama.DIALECT, anthropic.DIALECT, responses.DIALECT)
+DIALECTS: tuple[Dialect, ...] = (ollama.DIALECT, openai.DIALECT, anthropic.DIALECT)
 
 
 def create_app(
     settings: Settings,
     store: Store,
     supervisor: Supervisor,
+    accounts: Accounts,
+    drain: Drain,
     *,
     is_empty: bool = False,
     on_prepared: Callable[[Readiness], None] = lambda _: None,
 ) -> ASGIApp:
     """The ASGI app of a server. Its lifespan prepares models beside it and ends the engine.
 
-    `is_empty`: the store has no models and gets the embedded one. `on_prepared` is told
-    how the preparation went.
+    `drain` is told about every request and says when no more are taken. `is_empty`: the
+    store has no models and gets the embedded one. `on_prepared` is told how the
+    preparation went.
     """
-    core = Core(store, supervisor)
+    renderer = Renderer()
+    core = ObservedCore(store, supervisor, renderer, Gate(accounts.usage), drain.traffic)
+    quantizer = Quantizer(threads=settings.threads or 0)
+    library = make_library(store, settings.registries, quantizer)
     preloader = Preloader(
         core,
         settings.preload,
@@ -55,25 +68,38 @@ def create_app(
         async def prepare() -> None:
             on_prepared(await preloader.prepare())
 
-        preparing = asyncio.create_task(prepare())
+        works = (prepare(), renderer.open(), accounts.usage.run())
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             yield
         finally:
-            preparing.cancel()
-            with suppress(asyncio.CancelledError):
-                await preparing
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await supervisor.close()
+            await renderer.close()
+            await accounts.usage.write()
+            accounts.keys.close()
 
-    routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
-    routes += health.handlers(preloader, Metrics(core))
     app = Litestar(
-        route_handlers=[*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))],
-        guards=[require_scope],
+        route_handlers=route_handlers(core, library, preloader, accounts, drain),
+        guards=[require_scope] if settings.management else [require_scope, refuse_management],
         exception_handlers=exception_handlers(DIALECTS),
         lifespan=[lifespan],
         request_max_body_size=settings.max_body_bytes,
         openapi_config=None,
         logging_config=None,
     )
-    origins = Origins(settings.origins, is_loopback=settings.is_loopback)
-    return Edge(app, keys=settings.keys, origins=origins, dialects=DIALECTS)
+    return Edge(app, settings, accounts.keys, drain, DIALECTS)
+
+
+def route_handlers(
+    core: Core, library: Library, preloader: Preloader, accounts: Accounts, drain: Drain
+) -> Sequence[HTTPRouteHandler]:
+    """Every route of a server."""
+    routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
+    routes += ollama_models.handlers(core, library)
+    routes += health.handlers(preloader, Metrics(core, drain.traffic), drain)
+    routes += admin.handlers(accounts)
+    return [*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))]

@@ -10,11 +10,14 @@
     │   └── ModelNotFound       404 model_not_found
     ├── MethodNotAllowed        405 method_not_allowed
     ├── PayloadTooLarge         413 payload_too_large
+    ├── UnsupportedEncoding     415 unsupported_encoding
+    ├── RateLimited             429 rate_limited     (retry_after_s, headers)
     ├── ClientGone              499 client_gone      (nobody reads it but the log)
     ├── Overloaded              503 overloaded       (retry_after_s)
     ├── ModelUnusable           500 model_unusable   (cut short, no GGUF, unknown architecture)
     ├── LoadFailed              500 load_failed
     ├── EngineCrashed           500 engine_crashed
+    ├── PullFailed              502 pull_failed      (another server did not give the model)
     └── StorageFull             507 storage_full
 
 The class fixes status and code, the instance carries the message and, where
@@ -22,6 +25,7 @@ there is one, the next step (`hint`). Which envelope a dialect puts around it is
 decided in `server.api`, last.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -98,6 +102,26 @@ class PayloadTooLarge(ServerError):
     code = "payload_too_large"
 
 
+class RateLimited(ServerError):
+    """This key or address has had its share; `headers` tell what is left of it."""
+
+    status = 429
+    code = "rate_limited"
+
+    def __init__(
+        self, message: str, *, retry_after_s: int, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.headers = dict(headers or {})
+
+
+class UnsupportedEncoding(ServerError):
+    """The body is packed in a way that is not understood here."""
+
+    status = 415
+    code = "unsupported_encoding"
+
+
 class ClientGone(ServerError):
     """The client left before all of its request was here."""
 
@@ -128,6 +152,13 @@ class EngineCrashed(ServerError):
     """The runner died or hung while it worked on this request."""
 
     code = "engine_crashed"
+
+
+class PullFailed(ServerError):
+    """A model could not be fetched from where it should come from."""
+
+    status = 502
+    code = "pull_failed"
 
 
 class StorageFull(ServerError):

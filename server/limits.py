@@ -9,7 +9,8 @@ from typing import Any
 
 from server.errors import InvalidRequest, PayloadTooLarge
 
-BODY_TIMEOUT_S = 60.0
+# More brackets and commas than any prompt has: what they make takes memory and time.
+MAX_JSON_VALUES = 2_000_000
 MAX_MESSAGES = 10_000
 MAX_TOOLS = 512
 MAX_STOP_STRINGS = 64
@@ -20,6 +21,12 @@ MAX_TOKEN_DIGITS = 9
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 64
 MAX_EMBED_INPUTS = 2048
+# Replies to one request: of one prompt, of all its prompts, and at the same time.
+MAX_CHOICES = 16
+MAX_REPLIES = 128
+MAX_REPLIES_AT_ONCE = 16
+MAX_PATTERN_LENGTH = 16 * 1024
+MAX_PIECES = 4096
 MAX_EMBED_TOKENS = 1 << 20
 # A prompt may be longer than the window and is cut, but all of it is tokenized first.
 MIN_PROMPT_LIMIT = 1 << 20

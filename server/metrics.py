@@ -1,6 +1,7 @@
 """What a server tells Prometheus: the names, their meaning, and where each comes from.
 
-Everything is read when it is asked for; nothing is counted here and nothing is global.
+Everything is read when it is asked for; nothing is counted here and nothing is global. What
+passes the edge has its own table in `server.traffic_metrics`.
 Counters belong to the model, not to its process: they go on where they were after a
 crash or an unload.
 """
@@ -15,6 +16,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from server.engine.tally import ModelCounts
+from server.traffic import Traffic
+from server.traffic_metrics import TRAFFIC_METRICS, families
 
 PREFIX = "akash_llm_"
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -126,18 +129,19 @@ _BUDGET = ("memory_budget_bytes", "what models may take together (`--memory`)")
 class Metrics:
     """The registry of one server."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, traffic: Traffic) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_ModelCollector(source))
+        self._registry.register(_Collector(source, traffic))
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
-class _ModelCollector(Collector):
-    def __init__(self, source: Source) -> None:
+class _Collector(Collector):
+    def __init__(self, source: Source, traffic: Traffic) -> None:
         self._source = source
+        self._traffic = traffic
 
     def describe(self) -> Iterable[Metric]:
         return ()  # otherwise the registry would collect once just to learn the names
@@ -151,6 +155,7 @@ class _ModelCollector(Collector):
         budget = self._source.memory_budget_bytes
         if budget is not None:
             yield GaugeMetricFamily(PREFIX + _BUDGET[0], _BUDGET[1], value=budget)
+        yield from families(self._traffic, PREFIX)
 
 
 def _family(metric: ModelMetric, counts: Sequence[tuple[str, ModelCounts]]) -> Metric:
@@ -166,8 +171,12 @@ def _family(metric: ModelMetric, counts: Sequence[tuple[str, ModelCounts]]) -> M
 
 
 def table() -> str:
-    """All metrics as a Markdown table, for the README."""
-    rows = [(each.full_name, each.kind, each.help, "`model`") for each in METRICS]
-    rows += [(PREFIX + name, "gauge", text, "") for name, text in (_LOADED, _BUDGET)]
-    lines = [f"| `{name}` | {kind} | {label} | {text} |" for name, kind, text, label in rows]
+    """All metrics as a Markdown table."""
+    rows: list[tuple[str, str, str, str]]
+    rows = [(each.full_name, each.kind, "`model`", each.help) for each in METRICS]
+    rows += [(PREFIX + name, "gauge", "", text) for name, text in (_LOADED, _BUDGET)]
+    for each in TRAFFIC_METRICS:
+        labels = ", ".join(f"`{label}`" for label in each.labels)
+        rows.append((each.full_name(PREFIX), each.kind, labels, each.help))
+    lines = [f"| `{name}` | {kind} | {labels} | {text} |" for name, kind, labels, text in rows]
     return "\n".join(["| metric | kind | label | meaning |", "|---|---|---|---|", *lines])

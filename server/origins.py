@@ -7,6 +7,7 @@ it lets point here (DNS rebinding).
 
 import fnmatch
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -26,14 +27,17 @@ _LOCAL_SUFFIXES = (".localhost", ".local", ".internal")
 
 ALLOWED_HEADERS = (
     "Authorization, Content-Type, User-Agent, Accept, X-Requested-With, X-Api-Key, "
-    "OpenAI-Beta, anthropic-version, anthropic-beta, x-stainless-arch, x-stainless-async, "
-    "x-stainless-custom-poll-interval, x-stainless-helper-method, x-stainless-lang, "
-    "x-stainless-os, x-stainless-package-version, x-stainless-poll-helper, "
-    "x-stainless-retry-count, x-stainless-runtime, x-stainless-runtime-version, "
-    "x-stainless-timeout"
+    "X-Request-Id, OpenAI-Beta, OpenAI-Organization, OpenAI-Project, anthropic-version, "
+    "anthropic-beta, anthropic-dangerous-direct-browser-access"
 )
 ALLOWED_METHODS = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
-EXPOSED_HEADERS = "x-request-id, x-truncated-tokens, x-num-ctx, x-chat-template, x-error-hint"
+EXPOSED_HEADERS = (
+    "x-request-id, x-truncated-tokens, x-num-ctx, x-chat-template, x-error-hint, retry-after, "
+    "x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, "
+    "x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
+)
+# The clients of OpenAI and Anthropic describe themselves in more of these with every release.
+_STAINLESS = re.compile(r"x-stainless-[a-z0-9-]{1,64}")
 
 
 class Origins:
@@ -82,12 +86,15 @@ class Origins:
             "vary": "Origin",
         }
 
-    def preflight_headers(self, origin: str) -> dict[str, str]:
-        """The answer to a browser that asks beforehand."""
+    def preflight_headers(self, origin: str, asked: str = "") -> dict[str, str]:
+        """The answer to a browser that asks beforehand; `asked` are the headers that the page
+        wants to send."""
+        names = {name.strip().lower() for name in asked.split(",")}
+        more = sorted(name for name in names if _STAINLESS.fullmatch(name))
         return {
             **self.cors_headers(origin),
             "access-control-allow-methods": ALLOWED_METHODS,
-            "access-control-allow-headers": ALLOWED_HEADERS,
+            "access-control-allow-headers": ", ".join([ALLOWED_HEADERS, *more]),
             "access-control-max-age": "43200",
         }
 

@@ -15,6 +15,7 @@ from server.api.core import Core
 from server.api.events import Events
 from server.api.options import Options
 from server.api.requests import CompletionRequest, EmbedRequest, Generation
+from server.caller import SERVER
 from server.engine.supervisor import State
 from server.errors import ServerError
 from server.models.stored import StoredModel
@@ -26,8 +27,9 @@ READY, LOADING, FAILED = "ready", "loading", "failed"
 
 
 class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`status` is ready, loading or failed; `models` says it of each preloaded model, and
-    `percent` how much of the weights is there of those that load."""
+    """`status` is ready, loading, failed, or draining before the server ends; `models` says it
+    of each preloaded model, and `percent` how much of the weights is there of those that
+    load."""
 
     status: str
     models: dict[str, str] = {}
@@ -88,9 +90,9 @@ class Preloader:
 
     async def _probe(self, name: str) -> None:
         options = Options(num_predict=1)
-        generation = Generation(options=options, keep_alive_s=self._keep_alive_s)
+        generation = Generation(caller=SERVER, options=options, keep_alive_s=self._keep_alive_s)
         try:
-            model = self._found[name] = await self._core.find(name)
+            model = self._found[name] = await self._core.find(name, SERVER)
             async with aclosing(self._ask(model, generation)) as events:
                 async for _ in events:
                     pass

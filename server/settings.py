@@ -23,14 +23,18 @@ from server.engine.config import (
     SplitMode,
     WeightType,
 )
+from server.grants import Grant, fixed_grants
 from server.keys import KeyRing
+from server.models.sources import DEFAULT_REGISTRIES, Registries
 from server.sizes import parse_size
 
 EXIT_USAGE = 2
 EXIT_CONFIG = 3
 HOME_VARIABLE = "AKASH_LLM_HOME"
 KEYS_VARIABLE = "AKASH_LLM_KEYS"
+KEY_LIMITS_VARIABLE = "AKASH_LLM_KEY_LIMITS"
 ENGINES = ("llama-cpp",)
+_DAY_S = 86_400
 
 
 class SettingsError(Exception):
@@ -49,8 +53,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `threads` 0 leaves the number to the engine. `keep_alive` is how many seconds an
     idle model stays loaded, `preload_keep_alive` the same for preloaded ones. `memory`
     is how many bytes models may take together (None leaves it to the engine), `max_loaded`
-    how many may be loaded at once (0: as many as fit). The fields from `batch_threads` to
-    `requantize` are explained in `server.engine.config`.
+    how many may be loaded at once (0: as many as fit). `state` is a folder, `keys` are those
+    of the environment. The fields from `batch_threads` to `requantize` are explained in
+    `server.engine.config`. The fields from `header_timeout` to `drain` are seconds.
     """
 
     host: str
@@ -84,8 +89,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_loaded: int
     max_queue: int
     max_body_bytes: int
+    body_memory: int
+    max_connections: int
+    header_timeout: float
+    body_timeout: float
+    write_timeout: float
+    idle_timeout: float
+    heartbeat: float
+    drain: float
     origins: tuple[str, ...]
-    keys: KeyRing
+    registries: Registries
+    state: Path
+    management: bool
+    usage_days: int
+    keys: tuple[Grant, ...]
 
     @property
     def placement(self) -> Placement:
@@ -144,8 +161,25 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _seconds(least: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1.0
+        if not least <= seconds <= _DAY_S:
+            raise ValueError(f"expected seconds from {least:g} to {_DAY_S}, got {text!r}")
+        return seconds
+
+    return parse
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _registries(text: str) -> Registries:
+    return Registries.parse(() if text.strip() == "none" else _words(text))
 
 
 def _folder(text: str) -> Path:
@@ -308,12 +342,43 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_loaded", _whole(0, 1024), "0", "models in memory at once; 0: as many as fit"),
     Setting("max_queue", _whole(0, 1 << 20), "512", "requests that may wait for a model"),
     Setting("max_body_bytes", _whole(1024, 1 << 31), "104857600", "largest request body"),
+    Setting(
+        "registries",
+        _registries,
+        ",".join(DEFAULT_REGISTRIES),
+        "from where models may be pulled; http:// before a host means plain http",
+        "HOST,…|none",
+    ),
+    Setting("body_memory", parse_size, "512MiB", "memory for all request bodies at once", "SIZE"),
+    Setting("max_connections", _whole(1, 1 << 20), "1024", "connections at once"),
+    Setting(
+        "header_timeout", _seconds(0.1), "20", "for the head of a request to arrive", "SECONDS"
+    ),
+    Setting("body_timeout", _seconds(0.1), "60", "for its body to arrive", "SECONDS"),
+    Setting(
+        "write_timeout", _seconds(0.1), "60", "for a client to take what waits for it", "SECONDS"
+    ),
+    Setting("idle_timeout", _seconds(0.1), "75", "between two requests of a connection", "SECONDS"),
+    Setting(
+        "heartbeat", _seconds(0), "20", "silence of a stream that is bridged; 0: never", "SECONDS"
+    ),
+    Setting("drain", _seconds(0), "25", "for running replies to end after SIGTERM", "SECONDS"),
     Setting("origins", _words, "", "more web origins that may use the server", "URL,…"),
+    Setting("state", _folder, "", "where keys and usage are kept", "DIR"),
+    Setting(
+        "management",
+        _switch,
+        "on",
+        "let admin keys change keys and models from outside; --no-management is off",
+        "on|off",
+    ),
+    Setting("usage_days", _whole(1, 36500), "400", "days that usage is kept"),
 )
 
 ENVIRONMENT: tuple[str, ...] = (
     *(setting.variable for setting in SETTINGS),
     KEYS_VARIABLE,
+    KEY_LIMITS_VARIABLE,
     HOME_VARIABLE,
 )
 
@@ -325,10 +390,10 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     idle = values["keep_alive"]
     values["keep_alive"] = 300.0 if idle is None else idle
     values["preload_keep_alive"] = FOREVER if idle is None else idle
-    if values["models"] is None:
-        values["models"] = _home(environ) / "models"
+    for folder in ("models", "state"):
+        if values[folder] is None:
+            values[folder] = _home(environ) / folder
     settings = Settings(**values, keys=_keys(environ))
-    _check_exposure(settings)
     _check_engine(settings)
     return settings
 
@@ -352,25 +417,20 @@ def _value(setting: Setting, flags: Mapping[str, Any], environ: Mapping[str, str
     return tuple(word for words in parsed for word in words) if setting.repeats else parsed[0]
 
 
-def _keys(environ: Mapping[str, str]) -> KeyRing:
+def _keys(environ: Mapping[str, str]) -> tuple[Grant, ...]:
+    variable = KEYS_VARIABLE
     try:
-        return KeyRing.from_text(environ.get(KEYS_VARIABLE, ""))
+        ring = KeyRing.from_text(environ.get(variable, ""))
+        variable = KEY_LIMITS_VARIABLE
+        return fixed_grants(ring, environ.get(variable, ""))
     except ValueError as error:
         problems = "; ".join(str(error).splitlines())
-        raise SettingsError(f"{KEYS_VARIABLE}: {problems}") from None
+        raise SettingsError(f"{variable}: {problems}") from None
 
 
 def _home(environ: Mapping[str, str]) -> Path:
     given = environ.get(HOME_VARIABLE)
     return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("akash-llm"))
-
-
-def _check_exposure(settings: Settings) -> None:
-    if not settings.keys and not settings.is_loopback:
-        raise SettingsError(
-            f"refusing to listen on {settings.host} without a key: anybody could use the server. "
-            f"Set {KEYS_VARIABLE}=name:scope:sha256hex, or listen on 127.0.0.1"
-        )
 
 
 def _check_engine(settings: Settings) -> None:
@@ -399,7 +459,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m server",
         description="A private LLM server with Ollama's API. "
-        f"Keys come from {KEYS_VARIABLE} only; each flag is also a variable.",
+        f"Keys come from {KEYS_VARIABLE} (with {KEY_LIMITS_VARIABLE}) and from the state; "
+        "each flag is also a variable.",
         allow_abbrev=False,
     )
     for setting in SETTINGS:
@@ -411,4 +472,11 @@ def _parser() -> argparse.ArgumentParser:
             action="append" if setting.repeats else "store",
             help=f"{setting.help}{default}; {setting.variable}",
         )
+    parser.add_argument(
+        "--no-management",
+        dest="management",
+        action="store_const",
+        const="off",
+        help=argparse.SUPPRESS,
+    )
     return parser

@@ -3,13 +3,14 @@
 akash_home      (in every test) an empty AKASH_LLM_HOME; proxies and settings are scrubbed
 embedded_store  (once) a model store with smollm2:135m, kept between runs: never write to it
 stocked_home    the test's own home with smollm2:135m in its models folder
+registry        (once) a real registry to pull from, on a port of loopback
 free_port       a function that gives a TCP port of loopback nobody listens on
 """
 
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import platformdirs
 import pytest
 
 from tests.support import ports
+from tests.support.image_registry import PROGRAM, ImageRegistry
 
 SCRUBBED = ("AKASH_LLM_", "OLLAMA_", "OPENAI_", "ANTHROPIC_", "JUPYTER_")
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
@@ -78,6 +80,15 @@ def stocked_home(embedded_store: Path, akash_home: Path) -> Path:
     for blob in (embedded_store / "blobs").iterdir():
         (blobs / blob.name).symlink_to(blob)
     return akash_home
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageRegistry]:
+    """A real registry of images; tests push what they need under names of their own."""
+    if shutil.which(PROGRAM) is None:
+        pytest.skip(f"there is no {PROGRAM}: see system-packages.txt")
+    with ImageRegistry(tmp_path_factory.mktemp("registry"), ports.free_port()) as registry:
+        yield registry
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
     AKASH_LLM_HOME/
     ├── models/                       Ollama's on-disk layout
     ├── endpoints/<name>/             rendered SDL, logs, mounts, api.key (mode 0600)
+    ├── state/                        keys and usage of `akash-llm serve`
     ├── ledger.db                     what was opened, written before it is
     └── runs/<time>-<notebook>/       executed notebooks with their results
 
@@ -41,6 +42,11 @@ def endpoint(name: str) -> Path:
 def key_file(name: str) -> Path:
     """Where the key of the endpoint called `name` is kept, mode 0600."""
     return endpoint(name) / "api.key"
+
+
+def state(name: str | None = None) -> Path:
+    """The keys and the usage of the server of an endpoint; without a name, of `serve`."""
+    return (endpoint(name) if name else home()) / "state"
 
 
 def ledger() -> Path:

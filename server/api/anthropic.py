@@ -5,6 +5,7 @@ does not fit is an error instead of being cut.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from server.api import anthropic_types as wire
 from server.api import functions, gojson, ollama_fields
 from server.api.anthropic_blocks import messages
 from server.api.anthropic_replies import MessageEncoder, encode_error, reply_headers
-from server.api.body import read_body
+from server.api.body import read_json
 from server.api.core import Core, capabilities, require
 from server.api.described import SSE_TYPE, Described, route_opt
 from server.api.dialect import Dialect
@@ -25,7 +26,8 @@ from server.api.functions import Function, ToolDefinition
 from server.api.options import Options
 from server.api.requests import ChatRequest, Generation, Think, ToolUse
 from server.api.stream import reply, reply_with_events
-from server.auth import owner_of
+from server.auth import caller_of
+from server.caller import Caller
 from server.chat.messages import Message
 from server.engine.types import Grammar
 from server.errors import InvalidRequest, Unsupported
@@ -55,8 +57,8 @@ def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def create(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.MessagesRequest)
-        return await _create(core, body, owner_of(request.scope))
+        body = await read_json(request, partial(gojson.decode, struct=wire.MessagesRequest))
+        return await _create(core, body, caller_of(request.scope))
 
     @post(
         "/v1/messages/count_tokens",
@@ -71,18 +73,18 @@ def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def count_tokens(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.CountRequest)
+        body = await read_json(request, partial(gojson.decode, struct=wire.CountRequest))
         _check(body)
-        generation = _generation(body, Options(), owner_of(request.scope))
+        generation = _generation(body, Options(), caller_of(request.scope))
         tokens = await core.tokenize(await _request(core, body, generation))
         return reply(msgspec.json.encode(wire.TokensCount(input_tokens=len(tokens))))
 
     return [create, count_tokens]
 
 
-async def _create(core: Core, body: wire.MessagesRequest, owner: str) -> ASGIApp:
+async def _create(core: Core, body: wire.MessagesRequest, caller: Caller) -> ASGIApp:
     _check(body)
-    request = await _request(core, body, _generation(body, _options(body), owner))
+    request = await _request(core, body, _generation(body, _options(body), caller))
     encoder = MessageEncoder(
         body.model, stop_sequences=body.stop_sequences, max_tokens=body.max_tokens
     )
@@ -101,7 +103,7 @@ def _check(body: wire.CountRequest) -> None:
 
 async def _request(core: Core, body: wire.CountRequest, generation: Generation) -> ChatRequest:
     said, tool_use, think = messages(body), _tool_use(body), _think(body)
-    model = await core.find(body.model)
+    model = await core.find(body.model, generation.caller)
     _require(model, body.model, said, tool_use)
     can_think = "thinking" in capabilities(model)
     return ChatRequest(
@@ -121,7 +123,7 @@ def _require(
     require(model, asked_name, "chat", *(name for name, value in needs.items() if value))
 
 
-def _generation(body: wire.CountRequest, options: Options, owner: str) -> Generation:
+def _generation(body: wire.CountRequest, options: Options, caller: Caller) -> Generation:
     return Generation(
         options=options,
         defaults=DEFAULTS,
@@ -129,7 +131,7 @@ def _generation(body: wire.CountRequest, options: Options, owner: str) -> Genera
         keep_alive_s=ollama_fields.keep_alive(body.keep_alive),
         truncate=False,
         shift=False,
-        owner=owner,
+        caller=caller,
     )
 
 

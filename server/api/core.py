@@ -12,15 +12,17 @@ from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 
-from server import limits
+from server import limits, quota
 from server.api import prompt
 from server.api.events import Done, Embedded, Events, Started
 from server.api.options import Resolved, parse_ollama, resolve
 from server.api.prompt import Prompt, Window
 from server.api.reader import Reader
-from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest, Generation
+from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest, Generation, Think
 from server.api.turn import Turn, chat_turn, manner_of
-from server.chat.messages import Message, assemble
+from server.caller import Admission, Caller, Ticket
+from server.chat.messages import Conversation, Effort, Message, assemble
+from server.chat.renderer import Renderer
 from server.engine import types as engine
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
 from server.engine.tally import ModelCounts
@@ -28,7 +30,7 @@ from server.engine.types import Finish, LoadedModel, ModelInfo, Request, Samplin
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
 from server.models.model_files import ModelFiles
 from server.models.name import ModelName
-from server.models.store import Store
+from server.models.store import Store, missing
 from server.models.stored import StoredModel
 
 
@@ -40,33 +42,52 @@ class Served(msgspec.Struct, frozen=True):
     requantized: str
 
 
+class Spelled(msgspec.Struct, frozen=True):
+    """The tokens of a prompt, the text of each alone (half a character is U+FFFD) if they were
+    asked for, and the model's window."""
+
+    tokens: list[int]
+    texts: list[str]
+    context: int
+
+
 class Core:
     """The store and the engine behind all dialects."""
 
-    def __init__(self, store: Store, supervisor: Supervisor) -> None:
+    def __init__(
+        self, store: Store, supervisor: Supervisor, renderer: Renderer, admission: Admission
+    ) -> None:
         self._store = store
         self._supervisor = supervisor
+        self._renderer = renderer
+        self._admission = admission
         self._last_names: dict[ModelFiles, StoredModel] = {}
         self._first_names: dict[ModelFiles, str] = {}
 
-    async def find(self, name: str) -> StoredModel:
-        """The stored model of that name. Raises `ModelNotFound`, `InvalidModelName`."""
+    async def find(self, name: str, caller: Caller) -> StoredModel:
+        """The stored model of that name. Raises `ModelNotFound`, `InvalidModelName`.
+
+        One that the caller may not use does not exist for it.
+        """
         parsed = ModelName.parse(name)
         try:
+            if not caller.may_use(parsed):
+                raise missing(parsed)
             return await asyncio.to_thread(self._store.get, parsed)
         except ModelNotFound as error:
             raise ModelNotFound(f"model '{name}' not found", hint=error.hint) from None
 
-    async def list(self) -> Sequence[StoredModel]:
-        """Every stored model, newest first."""
-        return await asyncio.to_thread(self._store.list)
+    async def list(self, caller: Caller) -> Sequence[StoredModel]:
+        """Every stored model that the caller may use, newest first."""
+        stored = await asyncio.to_thread(self._store.list)
+        return [model for model in stored if caller.may_use(model.name)]
 
-    def loaded(self) -> Sequence[Served]:
-        """The models in memory, the one that stays longest first."""
+    def loaded(self, caller: Caller) -> Sequence[Served]:
+        """Those of them that are in memory, the one that stays longest first."""
         return [
             Served(model, entry, self.requantized(model))
             for entry in self._supervisor.loaded()
-            if (model := self._last_names.get(entry.files))
+            if (model := self._last_names.get(entry.files)) and caller.may_use(model.name)
         ]
 
     def requantized(self, model: StoredModel) -> str:
@@ -113,21 +134,34 @@ class Core:
     async def render(self, request: ChatRequest | CompletionRequest) -> str:
         """The text of a prompt as the template makes it, without generating anything."""
         _options(request.model, request.generation)
-        async with self._use(request.model, request.generation) as lease:
-            segments = await _segments(request, lease.model.info)
+        async with self._use(request.model, request.generation) as (lease, _):
+            segments = await self._segments(request, lease.model.info)
             return "".join(segment.text for segment in segments)
 
     async def tokenize(self, request: ChatRequest | CompletionRequest) -> Sequence[int]:
         """The tokens of a prompt as the model gets it, whatever its length."""
         if isinstance(request, CompletionRequest) and isinstance(request.prompt, tuple):
             return request.prompt
-        async with self._use(request.model, request.generation) as lease:
-            segments = await _segments(request, lease.model.info)
+        async with self._use(request.model, request.generation) as (lease, _):
+            segments = await self._segments(request, lease.model.info)
             return await prompt.tokenize(lease.model, segments)
 
-    async def detokenize(self, model: StoredModel, tokens: Sequence[int]) -> str:
+    async def spell(
+        self, request: ChatRequest | CompletionRequest, *, add_bos: bool, with_texts: bool
+    ) -> Spelled:
+        """The same with what is known of the tokens. Without `add_bos` the token that begins a
+        text is there only if the text says it. Raises `PayloadTooLarge` for too many texts."""
+        async with self._use(request.model, request.generation) as (lease, _):
+            segments = await self._segments(request, lease.model.info)
+            tokens = await prompt.tokenize(lease.model, segments, add_bos=add_bos)
+            texts = await prompt.texts_of(lease.model, tokens) if with_texts else []
+            return Spelled(tokens, texts, lease.model.info.context)
+
+    async def detokenize(
+        self, model: StoredModel, tokens: Sequence[int], generation: Generation
+    ) -> str:
         """The text of tokens, control tokens written out. Raises `InvalidRequest`."""
-        async with self._use(model, Generation()) as lease:
+        async with self._use(model, generation) as (lease, _):
             return await lease.model.detokenize(tokens)
 
     def run(self, request: ChatRequest | CompletionRequest) -> Events:
@@ -142,10 +176,14 @@ class Core:
 
         async def make(model: LoadedModel, window: Window) -> Turn:
             before = request.before or ()
-            made = await prompt.from_chat(model, _conversation(request), window, before=before)
+            conversation = _conversation(request)
+            made = await prompt.from_chat(
+                self._renderer, model, conversation, window, before=before
+            )
             return chat_turn(request, model.info, made)
 
-        return self._run(request.model, request.generation, make)
+        length = sum(len(message.content) for message in request.messages)
+        return self._run(request.model, request.generation, length, make)
 
     def run_completion(self, request: CompletionRequest) -> Events:
         """`run` for a text."""
@@ -154,11 +192,12 @@ class Core:
             if isinstance(request.prompt, tuple):
                 made = prompt.from_tokens(model, request.prompt, window)
             else:
-                segments = await _segments(request, model.info)
+                segments = await self._segments(request, model.info)
                 made = await prompt.from_segments(model, segments, window)
             return Turn(made, Reader(), request.generation.format)
 
-        return self._run(request.model, request.generation, make)
+        length = _characters(request.prompt) + len(request.suffix)
+        return self._run(request.model, request.generation, length, make)
 
     async def run_embed(self, request: EmbedRequest) -> Events:
         """`Started` and `Embedded`. Closing the iterator cancels the work. Any model embeds;
@@ -167,16 +206,20 @@ class Core:
         limits.check_count("inputs", request.inputs, limits.MAX_EMBED_INPUTS)
         generation = request.generation
         options = _options(request.model, generation)
-        async with self._use(request.model, generation) as lease:
+        tokens = quota.estimate(sum(map(_characters, request.inputs)), 0)
+        async with self._use(request.model, generation, tokens) as (lease, ticket):
             window = _window(lease.model.info, options, generation)
             made = await prompt.from_inputs(
                 lease.model, request.inputs, window.context, may_cut=generation.truncate
             )
+            num_tokens = sum(len(tokens) for tokens in made.tokens)
+            ticket.settle(num_tokens, 0)
             yield Started(
-                prompt_tokens=sum(len(tokens) for tokens in made.tokens),
+                prompt_tokens=num_tokens,
                 truncated_tokens=made.truncated,
                 context=window.context,
                 asked_context=options.num_ctx,
+                quota=ticket.headers,
             )
             result = await lease.model.embed(
                 engine.EmbedRequest(inputs=made.tokens, dimensions=request.dimensions)
@@ -193,40 +236,68 @@ class Core:
         self,
         stored: StoredModel,
         generation: Generation,
+        length: int,
         make: Callable[[LoadedModel, Window], Awaitable[Turn]],
     ) -> Events:
+        """`length` is that of the prompt in characters, roughly."""
         begun_ns = time.monotonic_ns()
         options = _options(stored, generation)
-        async with self._use(stored, generation) as lease:
+        tokens = quota.estimate(length, options.max_tokens)
+        async with self._use(stored, generation, tokens) as (lease, ticket):
             window = _window(lease.model.info, options, generation)
             turn = await make(lease.model, window)
+            ticket.settle(len(turn.prompt.tokens), 0)
             yield Started(
                 prompt_tokens=len(turn.prompt.tokens),
                 truncated_tokens=turn.prompt.truncated,
                 context=window.context,
                 asked_context=options.num_ctx,
                 has_template=lease.model.info.chat_template is not None,
+                quota=ticket.headers,
             )
             request = _engine_request(turn, window, options, generation)
             output: list[int] = []
             async with aclosing(lease.model.generate(request)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Finish):
+                        ticket.settle(piece.prompt_tokens, piece.output_tokens)
+                        ticket.computed((piece.prompt_ns + piece.output_ns) / 1e9)
                         for event in turn.reader.finish():
                             yield event
                         yield _done(piece, turn.prompt, output, lease.load_ns, begun_ns)
                         return
                     output += piece.tokens
+                    ticket.settle(len(turn.prompt.tokens), len(output))
                     for event in turn.reader.feed(piece):
                         yield event
 
+    async def _segments(
+        self, request: ChatRequest | CompletionRequest, info: ModelInfo
+    ) -> Sequence[Segment]:
+        if isinstance(request, ChatRequest):
+            return await prompt.chat_segments(self._renderer, info, _conversation(request))
+        text = request.prompt
+        if isinstance(text, tuple):
+            raise InvalidRequest("tokens are not rendered")
+        if request.suffix:
+            return prompt.gap_segments(info, text, request.suffix)
+        return [Segment(text)]
+
     @asynccontextmanager
-    async def _use(self, model: StoredModel, generation: Generation) -> AsyncIterator[Lease]:
-        files = model.files()
-        self._last_names[files] = model
-        self._first_names.setdefault(files, model.name.display())
-        async with self._supervisor.use(files, keep_alive_s=generation.keep_alive_s) as lease:
-            yield lease
+    async def _use(
+        self, model: StoredModel, generation: Generation, tokens: int = 0
+    ) -> AsyncIterator[tuple[Lease, Ticket]]:
+        """A model, for a request that was let in and will use about so many tokens.
+
+        Raises `RateLimited` before anything is loaded.
+        """
+        with self._admission.begin(generation.caller, model.name, tokens) as ticket:
+            files = model.files()
+            self._last_names[files] = model
+            self._first_names.setdefault(files, model.name.display())
+            keep_alive_s = generation.keep_alive_s
+            async with self._supervisor.use(files, keep_alive_s=keep_alive_s) as lease:
+                yield lease, ticket
 
 
 def capabilities(model: StoredModel) -> tuple[str, ...]:
@@ -234,7 +305,8 @@ def capabilities(model: StoredModel) -> tuple[str, ...]:
     of_file = model.capabilities
     if "completion" not in of_file or model.header is None:
         return of_file
-    manner = manner_of(model.header.chat_template)
+    templates = model.header.chat_templates
+    manner = manner_of(templates.get("tool_use") or model.header.chat_template)
     can = {"tools": manner.has_tools, "thinking": manner.has_thinking}
     return (*of_file, *(name for name, has in can.items() if has))
 
@@ -259,38 +331,55 @@ def sampling(model: StoredModel, generation: Generation) -> Sampling:
 
 
 def _options(model: StoredModel, generation: Generation) -> Resolved:
-    """Built-in < dialect < model < request. Raises `ModelUnusable` for what the model brings."""
+    """Built-in < dialect < model < request, and no more than the caller may have.
+
+    Raises `ModelUnusable` for what the model brings.
+    """
     try:
         own, _ = parse_ollama(model.parameters)
     except InvalidRequest as error:
         raise ModelUnusable(f"{model.name.display()}: PARAMETER: {error.message}") from None
-    return resolve(generation.defaults, own, generation.options)
+    resolved = resolve(generation.defaults, own, generation.options)
+    most = generation.caller.limits.clamp_output(resolved.max_tokens)
+    return resolved._replace(max_tokens=most)
 
 
-async def _segments(request: ChatRequest | CompletionRequest, info: ModelInfo) -> Sequence[Segment]:
-    if isinstance(request, ChatRequest):
-        return await prompt.chat_segments(info, _conversation(request))
-    text = request.prompt
-    if isinstance(text, tuple):
-        raise InvalidRequest("tokens are not rendered")
-    if request.suffix:
-        return prompt.gap_segments(info, text, request.suffix)
-    return [Segment(text)]
-
-
-def _conversation(request: ChatRequest) -> tuple[Message, ...]:
+def _conversation(request: ChatRequest) -> Conversation:
     stored = request.model
     examples = () if request.before is not None else stored.messages
-    return assemble(
-        request.messages,
-        system=stored.system or "",
-        examples=[Message(role=m.role, content=m.content) for m in examples],
+    return Conversation(
+        messages=assemble(
+            request.messages,
+            system=stored.system or "",
+            examples=[Message(role=m.role, content=m.content) for m in examples],
+        ),
+        tools=tuple(tool.for_template() for tool in request.tool_use.shown),
+        thinking=None if request.think is None else bool(request.think),
+        effort=_effort(request.think),
+        prefill=True,
     )
 
 
+def _effort(think: Think) -> Effort | None:
+    """How much to think, in the words of templates, which know no "max"."""
+    match think:
+        case "low" | "medium" | "high":
+            return think
+        case "max":
+            return "high"
+        case _:
+            return None
+
+
+def _characters(text: str | tuple[int, ...]) -> int:
+    """The length of a text, or about that of one that comes as tokens."""
+    return len(text) * (1 if isinstance(text, str) else quota.CHARACTERS_PER_TOKEN)
+
+
 def _window(info: ModelInfo, options: Resolved, generation: Generation) -> Window:
+    asked = min(options.num_ctx or info.context, info.context)
     return Window(
-        context=min(options.num_ctx or info.context, info.context),
+        context=generation.caller.limits.clamp_context(asked),
         num_keep=options.num_keep,
         may_drop=generation.truncate,
         may_cut=generation.truncate and generation.shift,
@@ -310,7 +399,7 @@ def _engine_request(
         num_keep=options.num_keep + turn.prompt.num_bos,
         shift=generation.shift,
         context=window.context,
-        owner=generation.owner,
+        owner=generation.caller.name,
         markers=turn.markers,
     )
 

@@ -8,21 +8,23 @@ from server.keys import Scope
 
 JSON_TYPE, NDJSON_TYPE = "application/json", "application/x-ndjson"
 SSE_TYPE, TEXT_TYPE = "text/event-stream", "text/plain"
+BYTES_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
     """The bodies of a route, as types that msgspec reads and writes.
 
-    `reply` None with `reply_type` None is an empty body, `str` with another type a text.
+    `request` bytes is any body; `reply` None an empty one, `str` with another type a text.
     `stream` are the kinds of objects in a stream, `stream_type` how they are framed.
     `statuses` are further ones that are no error, with their meaning.
     """
 
     summary: str
     request: Any = None
+    request_type: str = JSON_TYPE
     reply: Any = None
-    reply_type: str | None = JSON_TYPE
+    reply_type: str = JSON_TYPE
     stream: tuple[Any, ...] = ()
     stream_type: str = NDJSON_TYPE
     statuses: Mapping[int, str] = field(default_factory=dict)

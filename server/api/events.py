@@ -1,23 +1,26 @@
 """What the core answers, for the dialects to write down."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 import msgspec
 
 from server.chat.tools import ToolCall
 from server.engine.types import FinishReason, Logprob
+from server.models.pull import Progress
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
     """The first event: the prompt is made. `context` is the window in force,
     `asked_context` the one that was asked for, `has_template` False if a plain layout
-    stands in for the model's missing chat template."""
+    stands in for the model's missing chat template, `quota` what the caller has left, as
+    header fields."""
 
     prompt_tokens: int
     truncated_tokens: int
     context: int
     asked_context: int | None
     has_template: bool = True
+    quota: Mapping[str, str] = {}
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -69,5 +72,12 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True):
     load_ns: int
 
 
-Event = Started | Delta | Thinking | Called | Done | Embedded
+class OfChoice(msgspec.Struct, frozen=True):
+    """What one of several replies to the same request says; `index` counts them."""
+
+    index: int
+    event: "Event"
+
+
+Event = Started | Delta | Thinking | Called | Done | Embedded | Progress | OfChoice
 Events = AsyncGenerator[Event, None]

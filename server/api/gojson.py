@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from server.errors import InvalidRequest
+from server.limits import MAX_MESSAGES, check_count
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -29,6 +30,8 @@ _GO_NAMES = {
 }
 _MISMATCH = re.compile(r"Expected `(?P<want>[^`]+)`, got `(?P<got>[^`]+)`")
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`")
+# Python's own decoder is slow, and holds up all threads meanwhile.
+_MOST_LENIENT_BYTES = 4 << 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SYNTAX = {
     "Expecting value": "looking for beginning of value",
@@ -78,7 +81,9 @@ def parse(body: bytes) -> Any:
     """The first JSON value of the body as plain objects."""
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if len(body) > _MOST_LENIENT_BYTES:
+            raise InvalidRequest(f"the body is not valid JSON: {error}") from None
         return _parse_leniently(body.decode("utf-8", "replace"))
 
 
@@ -158,15 +163,16 @@ def _fold(value: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]
         if known is None or item is None:
             continue
         name, inner = known
-        folded[name] = item if inner is None else _fold_inner(item, inner)
+        folded[name] = item if inner is None else _fold_inner(name, item, inner)
     return folded
 
 
-def _fold_inner(item: Any, struct: type[msgspec.Struct]) -> Any:
+def _fold_inner(name: str, item: Any, struct: type[msgspec.Struct]) -> Any:
     if isinstance(item, dict):
         return _fold(item, struct)
     if isinstance(item, list):
-        return [_fold_inner({} if part is None else part, struct) for part in item]
+        check_count(name, item, MAX_MESSAGES)  # before each of them is folded and converted
+        return [_fold_inner(name, {} if part is None else part, struct) for part in item]
     return item
 
 

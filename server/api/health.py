@@ -1,5 +1,5 @@
-"""Live: the process answers. Ready: every preloaded model has answered once and still can.
-Metrics: for Prometheus."""
+"""Live: the process answers. Ready: every preloaded model has answered once and still can,
+and the server is not about to end. Metrics: for Prometheus."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,12 @@ from litestar.types import ASGIApp
 from server.api import gojson
 from server.api.described import TEXT_TYPE, Described, route_opt
 from server.api.stream import reply
+from server.drain import Drain
 from server.keys import Scope
 from server.metrics import MEDIA_TYPE, Metrics
 from server.preload import Preloader, Readiness
+
+DRAINING = "draining"
 
 
 class Live(msgspec.Struct):
@@ -22,7 +25,7 @@ class Live(msgspec.Struct):
     status: str = "live"
 
 
-def handlers(preloader: Preloader, metrics: Metrics) -> Sequence[HTTPRouteHandler]:
+def handlers(preloader: Preloader, metrics: Metrics, drain: Drain) -> Sequence[HTTPRouteHandler]:
     """The routes; the first two are open without a key."""
 
     @get("/health/live", opt=route_opt(None, Described("The process answers", reply=Live)))
@@ -41,12 +44,16 @@ def handlers(preloader: Preloader, metrics: Metrics) -> Sequence[HTTPRouteHandle
         ),
     )
     async def ready() -> ASGIApp:
-        readiness = preloader.readiness()
+        readiness = Readiness(DRAINING) if drain.is_on else preloader.readiness()
         return reply(gojson.encode(readiness), status=200 if readiness.is_ready else 503)
 
     @get(
         "/metrics",
-        opt=route_opt(Scope.READ, Described("For Prometheus", reply=str, reply_type=TEXT_TYPE)),
+        opt=route_opt(
+            Scope.READ,
+            Described("For Prometheus", reply=str, reply_type=TEXT_TYPE),
+            all_models=True,
+        ),
     )
     async def prometheus() -> ASGIApp:
         return reply(metrics.text(), media_type=MEDIA_TYPE)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from litestar import Request, get, post, route
@@ -12,7 +13,7 @@ from litestar.types import ASGIApp
 from server import limits
 from server.api import functions, gojson, ollama_embed, ollama_fields
 from server.api import ollama_types as wire
-from server.api.body import read_body
+from server.api.body import off_loop, read_json
 from server.api.core import Core, capabilities, require
 from server.api.described import TEXT_TYPE, Described, route_opt
 from server.api.dialect import Dialect
@@ -20,7 +21,8 @@ from server.api.ollama_inventory import running, shown, tag
 from server.api.ollama_replies import ChatEncoder, GenerateEncoder, encode_error
 from server.api.requests import ChatRequest, CompletionRequest, Generation, Think
 from server.api.stream import reply, reply_with_events
-from server.auth import owner_of
+from server.auth import caller_of
+from server.caller import Caller
 from server.chat.messages import SYSTEM, USER, Message
 from server.errors import InvalidRequest, ModelNotFound, Unsupported
 from server.keys import Scope
@@ -62,16 +64,17 @@ def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         http_method=get_or_head,
         opt=route_opt(Scope.READ, Described("The stored models", reply=wire.Tags)),
     )
-    async def tags() -> ASGIApp:
-        models = [tag(model) for model in await core.list()]
+    async def tags(request: Request[Any, Any, Any]) -> ASGIApp:
+        models = [tag(model) for model in await core.list(caller_of(request.scope))]
         return reply(gojson.encode(wire.Tags(models=models)))
 
     @get(
         "/api/ps",
         opt=route_opt(Scope.READ, Described("The models in memory", reply=wire.Processes)),
     )
-    async def ps() -> ASGIApp:
-        return reply(gojson.encode(wire.Processes(models=[running(one) for one in core.loaded()])))
+    async def ps(request: Request[Any, Any, Any]) -> ASGIApp:
+        models = [running(one) for one in core.loaded(caller_of(request.scope))]
+        return reply(gojson.encode(wire.Processes(models=models)))
 
     @post(
         "/api/show",
@@ -82,11 +85,11 @@ def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def show(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.ShowRequest)
+        body = await read_json(request, partial(gojson.decode, struct=wire.ShowRequest))
         name = body.model or body.name
         if not name:
             raise InvalidRequest("model is required")
-        model = await core.find(name)
+        model = await core.find(name, caller_of(request.scope))
         return reply(
             gojson.encode(await asyncio.to_thread(shown, model, body, core.requantized(model)))
         )
@@ -109,8 +112,8 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def generate(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.GenerateRequest)
-        return await _generate(core, body, owner_of(request.scope))
+        body = await read_json(request, partial(gojson.decode, struct=wire.GenerateRequest))
+        return await _generate(core, body, caller_of(request.scope))
 
     @post(
         "/api/chat",
@@ -126,8 +129,8 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def chat(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.ChatRequest)
-        return await _chat(core, body, owner_of(request.scope))
+        body = await read_json(request, partial(gojson.decode, struct=wire.ChatRequest))
+        return await _chat(core, body, caller_of(request.scope))
 
     @post(
         "/api/embed",
@@ -138,8 +141,8 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def embed(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.EmbedRequest)
-        return await ollama_embed.embed(core, body, owner_of(request.scope))
+        body = await read_json(request, partial(gojson.decode, struct=wire.EmbedRequest))
+        return await ollama_embed.embed(core, body, caller_of(request.scope))
 
     @post(
         "/api/embeddings",
@@ -152,17 +155,17 @@ def _inference_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def embeddings(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.EmbeddingRequest)
-        return await ollama_embed.embed_prompt(core, body, owner_of(request.scope))
+        body = await read_json(request, partial(gojson.decode, struct=wire.EmbeddingRequest))
+        return await ollama_embed.embed_prompt(core, body, caller_of(request.scope))
 
     return [generate, chat, embed, embeddings]
 
 
-async def _generate(core: Core, body: wire.GenerateRequest, owner: str) -> ASGIApp:
+async def _generate(core: Core, body: wire.GenerateRequest, caller: Caller) -> ASGIApp:
     ask = _Ask(body)
     if not body.model.strip():
         raise ModelNotFound("model '' not found")
-    model = await core.find(body.model)
+    model = await core.find(body.model, caller)
     encoder = GenerateEncoder(body.model, with_context=not body.raw)
     if not body.prompt and ask.keep_alive_s == 0:
         await core.unload(model)
@@ -171,30 +174,34 @@ async def _generate(core: Core, body: wire.GenerateRequest, owner: str) -> ASGIA
     _check_capabilities(
         model, body, "generate", suffix=body.suffix, images=body.images, thinks=ask.think
     )
-    generation = ask.generation(body, owner)
+    generation = ask.generation(body, caller)
     if not body.prompt:
         await core.load(model, generation)
         return reply(encoder.status("load"))
-    request = _generate_request(model, body, ask.think, generation)
+    request = await off_loop(
+        sum(map(len, body.images)), lambda: _generate_request(model, body, ask.think, generation)
+    )
     if body.debug_render_only:
         return reply(encoder.rendered(await core.render(request)))
     return reply_with_events(core.run(request), encoder, stream=body.stream)
 
 
-async def _chat(core: Core, body: wire.ChatRequest, owner: str) -> ASGIApp:
+async def _chat(core: Core, body: wire.ChatRequest, caller: Caller) -> ASGIApp:
     ask = _Ask(body)
     limits.check_count("messages", body.messages, limits.MAX_MESSAGES)
     if not body.model.strip():
         raise InvalidRequest("model is required")
-    messages = tuple(_message(message) for message in body.messages)
-    model = await core.find(body.model)
+    images = [image for message in body.messages for image in message.images]
+    messages = await off_loop(
+        sum(map(len, images)), lambda: tuple(_message(message) for message in body.messages)
+    )
+    model = await core.find(body.model, caller)
     encoder = ChatEncoder(body.model)
     if not messages and ask.keep_alive_s == 0:
         await core.unload(model)
         return reply(encoder.status("unload"))
-    images = [image for message in body.messages for image in message.images]
     _check_capabilities(model, body, "chat", tools=body.tools, images=images, thinks=ask.think)
-    generation = ask.generation(body, owner)
+    generation = ask.generation(body, caller)
     if not messages:
         await core.load(model, generation)
         return reply(encoder.status("load"))
@@ -219,7 +226,7 @@ class _Ask:
         self.keep_alive_s = ollama_fields.keep_alive(body.keep_alive)
         self.top_logprobs = ollama_fields.top_logprobs(body.logprobs, body.top_logprobs)
 
-    def generation(self, body: wire.GenerationRequest, owner: str) -> Generation:
+    def generation(self, body: wire.GenerationRequest, caller: Caller) -> Generation:
         """What the core wants to know. Raises `InvalidRequest`."""
         return Generation(
             options=ollama_fields.options(body.options),
@@ -228,7 +235,7 @@ class _Ask:
             truncate=body.truncate,
             shift=body.shift,
             top_logprobs=self.top_logprobs,
-            owner=owner,
+            caller=caller,
         )
 
 

@@ -12,23 +12,24 @@ from server.api.events import Embedded, Event
 from server.api.ollama_replies import encode_error
 from server.api.requests import EmbedRequest, Generation
 from server.api.stream import reply, reply_with_whole
+from server.caller import Caller
 from server.errors import InvalidRequest, ModelNotFound, ServerError
 from server.models.modelfile import go_quote
 from server.models.stored import StoredModel
 
 
-async def embed(core: Core, body: wire.EmbedRequest, owner: str) -> ASGIApp:
+async def embed(core: Core, body: wire.EmbedRequest, caller: Caller) -> ASGIApp:
     """/api/embed"""
     keep_alive_s = ollama_fields.keep_alive(body.keep_alive)
     texts = _texts(body.input)
     if not body.model.strip():
         raise ModelNotFound("model '' not found")
-    model = await _find(core, body.model)
+    model = await _find(core, body.model, caller)
     generation = Generation(
         options=ollama_fields.options(body.options),
         keep_alive_s=keep_alive_s,
         truncate=body.truncate,
-        owner=owner,
+        caller=caller,
     )
     if not texts:
         await core.load(model, generation)
@@ -42,14 +43,14 @@ async def embed(core: Core, body: wire.EmbedRequest, owner: str) -> ASGIApp:
     return reply_with_whole(core.run_embed(request), _EmbedEncoder(body.model))
 
 
-async def embed_prompt(core: Core, body: wire.EmbeddingRequest, owner: str) -> ASGIApp:
+async def embed_prompt(core: Core, body: wire.EmbeddingRequest, caller: Caller) -> ASGIApp:
     """/api/embeddings"""
     keep_alive_s = ollama_fields.keep_alive(body.keep_alive)
     if not body.model.strip():
         raise InvalidRequest("model is required")
-    model = await _find(core, body.model)
+    model = await _find(core, body.model, caller)
     generation = Generation(
-        options=ollama_fields.options(body.options), keep_alive_s=keep_alive_s, owner=owner
+        options=ollama_fields.options(body.options), keep_alive_s=keep_alive_s, caller=caller
     )
     if not body.prompt:
         await core.load(model, generation)
@@ -98,9 +99,9 @@ def _floats(embedded: Embedded) -> list[list[float]]:
     return [array("f", vector).tolist() for vector in embedded.vectors]
 
 
-async def _find(core: Core, name: str) -> StoredModel:
+async def _find(core: Core, name: str, caller: Caller) -> StoredModel:
     try:
-        return await core.find(name)
+        return await core.find(name, caller)
     except ModelNotFound as error:
         text = f"model {go_quote(name)} not found, try pulling it first"
         raise ModelNotFound(text, hint=error.hint) from None

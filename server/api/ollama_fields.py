@@ -1,13 +1,11 @@
 """The fields of Ollama's requests that have a grammar of their own, read and refused
 in its words."""
 
-import base64
-import binascii
 import logging
 from typing import Any
 
 from server import limits
-from server.api import gojson
+from server.api import base64_text, gojson
 from server.api.options import Options, parse_ollama
 from server.api.requests import Think
 from server.api.schemas import closed
@@ -82,13 +80,4 @@ def top_logprobs(wanted: bool, count: int) -> int | None:
 
 def images(values: list[str]) -> tuple[bytes, ...]:
     """Decoded images. `data:` URLs are refused like in Ollama."""
-    return tuple(_base64(value) for value in values)
-
-
-def _base64(text: str) -> bytes:
-    try:
-        return base64.b64decode("".join(text.split("\n")), validate=True)
-    except (binascii.Error, ValueError):
-        alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
-        bad = next((at for at, c in enumerate(text) if c not in alphabet), len(text))
-        raise InvalidRequest(f"illegal base64 data at input byte {bad}") from None
+    return tuple(base64_text.decode(value) for value in values)

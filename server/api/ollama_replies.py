@@ -10,9 +10,9 @@ from server.api import gojson
 from server.api import ollama_types as wire
 from server.api.events import Called, Delta, Done, Event, Thinking
 from server.engine.types import FinishReason, Logprob, TokenLogprob
-from server.errors import ModelNotFound, ServerError
+from server.errors import NotFound, ServerError
 
-_NDJSON = "application/x-ndjson"
+NDJSON = "application/x-ndjson"
 
 
 def now() -> str:
@@ -26,7 +26,7 @@ def encode_error(error: ServerError) -> bytes:
     """`{"error": text}`. The next step goes into the text, except where Ollama's own is known
     to clients."""
     text = error.message
-    if error.hint and not isinstance(error, ModelNotFound):
+    if error.hint and not isinstance(error, NotFound):
         text = f"{text} ({error.hint})"
     return gojson.encode(wire.Error(error=text))
 
@@ -56,7 +56,7 @@ class _Gathered(msgspec.Struct):
 class Encoder:
     """What the replies of generate and chat share; `model` is echoed as it was asked for."""
 
-    stream_type = _NDJSON
+    stream_type = NDJSON
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -94,6 +94,10 @@ class Encoder:
             said.add(event)
         (done,) = (event for event in events if isinstance(event, Done))
         return self.last(done, said)
+
+    def heartbeat(self) -> bytes:
+        """A chunk without content: clients choke on an empty line."""
+        return self.chunk(_Gathered(), done=False) + b"\n"
 
     def failure(self, error: ServerError) -> bytes:
         return encode_error(error) + b"\n"

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from server.api.functions import ToolDefinition
+from server.models.pull import Progress as Progress
 from server.models.stored import Details
 
 
@@ -108,6 +109,54 @@ class ShowRequest(msgspec.Struct, kw_only=True):
     system: str = ""
     template: str = ""
     options: dict[str, Any] = {}
+
+
+class PullRequest(msgspec.Struct, kw_only=True):
+    """POST /api/pull"""
+
+    model: str = ""
+    name: str = ""
+    insecure: bool = False
+    stream: bool = True
+
+
+class CreatedMessage(msgspec.Struct, kw_only=True):
+    """An example message of a model."""
+
+    role: str = ""
+    content: str = ""
+
+
+class CreateRequest(msgspec.Struct, kw_only=True):
+    """POST /api/create. `template` is Jinja here."""
+
+    model: str = ""
+    name: str = ""
+    from_: str = msgspec.field(default="", name="from")
+    files: dict[str, str] = {}
+    adapters: dict[str, str] = {}
+    parameters: dict[str, Any] = {}
+    template: str = ""
+    system: str = ""
+    messages: list[CreatedMessage] = []
+    license: str | list[str] = ""
+    quantize: str = ""
+    quantization: str = ""
+    stream: bool = True
+
+
+class CopyRequest(msgspec.Struct, kw_only=True):
+    """POST /api/copy"""
+
+    source: str = ""
+    destination: str = ""
+
+
+class DeleteRequest(msgspec.Struct, kw_only=True):
+    """DELETE /api/delete"""
+
+    model: str = ""
+    name: str = ""
 
 
 class TokenLogprob(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -62,7 +62,7 @@ def _schemas(
     routes: Iterable[Described], dialects: Sequence[Dialect]
 ) -> tuple[dict[Any, Any], dict[str, Any]]:
     """A schema for each type by the type, and the components that they refer to."""
-    requests = {d.request: None for d in routes if d.request is not None}
+    requests = {d.request: None for d in routes if d.request not in (None, bytes)}
     replies = {t: None for d in routes for t in (d.reply, *d.stream) if t not in (None, str)}
     replies |= {dialect.error: None for dialect in dialects}
     types = [*replies, *requests]
@@ -93,7 +93,7 @@ def _operation(
     if described.request is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": refs[described.request]}},
+            "content": {described.request_type: {"schema": refs.get(described.request, {})}},
         }
     operation["responses"] = _responses(described, refs, dialect)
     if path not in OPEN_PATHS:
@@ -119,7 +119,7 @@ def _responses(described: Described, refs: dict[Any, Any], dialect: Dialect) -> 
 
 def _content(described: Described, refs: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    if described.reply_type is not None and described.reply is not None:
+    if described.reply is not None:
         is_text = described.reply is str
         schema = {"type": "string"} if is_text else refs[described.reply]
         content[described.reply_type] = {"schema": schema}

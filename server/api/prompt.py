@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from server import limits
-from server.chat import template
-from server.chat.messages import Message, droppable
+from server.chat.messages import Conversation, Message, droppable
+from server.chat.renderer import Renderer
 from server.chat.template import ChatTemplate
 from server.engine.types import LoadedModel, ModelInfo, Segment
 from server.errors import ContextExceeded, InvalidRequest, Unsupported
@@ -79,8 +79,9 @@ async def from_inputs(
 
 
 async def from_chat(
+    renderer: Renderer,
     model: LoadedModel,
-    messages: Sequence[Message],
+    conversation: Conversation,
     window: Window,
     *,
     before: Sequence[int] = (),
@@ -90,12 +91,14 @@ async def from_chat(
     Raises `ContextExceeded` if it does not fit and may not be cut, `PayloadTooLarge` if
     it is far beyond what could.
     """
+    messages = conversation.messages
     limits.check_prompt(sum(len(message.content) for message in messages), model.info.context)
 
     async def tokens_of(some: Sequence[Message]) -> list[int]:
-        return await tokenize(model, await chat_segments(model.info, some))
+        shorter = msgspec.structs.replace(conversation, messages=tuple(some))
+        return await tokenize(model, await chat_segments(renderer, model.info, shorter))
 
-    segments = await chat_segments(model.info, messages)
+    segments = await chat_segments(renderer, model.info, conversation)
 
     num_bos = _count_bos(model.info)
     before = _check_tokens(model.info, before, "context: ")
@@ -121,10 +124,22 @@ def from_tokens(model: LoadedModel, tokens: Sequence[int], window: Window) -> Pr
     return _cut(list(_check_tokens(model.info, tokens)), window, 0)
 
 
-async def chat_segments(info: ModelInfo, messages: Sequence[Message]) -> list[Segment]:
+async def chat_segments(
+    renderer: Renderer, info: ModelInfo, conversation: Conversation
+) -> list[Segment]:
     """A conversation as the model's template writes it."""
-    described = ChatTemplate(info.chat_template, info.bos, info.eos, info.control_tokens)
-    return await template.render(described, messages)
+    return await renderer.render(template_of(info), conversation)
+
+
+def template_of(info: ModelInfo) -> ChatTemplate:
+    """The chat templates of a model, with what rendering them needs of its vocabulary."""
+    return ChatTemplate(
+        source=info.chat_template,
+        tool_source=info.tool_template,
+        bos=info.bos,
+        eos=info.eos,
+        control_tokens=info.control_tokens,
+    )
 
 
 def _tail(segments: Sequence[Segment]) -> str:
@@ -141,10 +156,19 @@ def gap_segments(info: ModelInfo, before: str, after: str) -> list[Segment]:
     return [prefix, texts[0], suffix, texts[1], middle]
 
 
-async def tokenize(model: LoadedModel, segments: Sequence[Segment]) -> list[int]:
+async def tokenize(
+    model: LoadedModel, segments: Sequence[Segment], *, add_bos: bool = True
+) -> list[int]:
     """The tokens of a prompt with BOS in front, whatever their number."""
     limits.check_prompt(sum(len(segment.text) for segment in segments), model.info.context)
-    return await model.tokenize(segments, add_bos=True)
+    return await model.tokenize(segments, add_bos=add_bos)
+
+
+async def texts_of(model: LoadedModel, tokens: Sequence[int]) -> list[str]:
+    """The text of each token alone."""
+    limits.check_count("tokens with pieces", tokens, limits.MAX_PIECES)
+    texts = {token: await model.detokenize([token]) for token in dict.fromkeys(tokens)}
+    return [texts[token] for token in tokens]
 
 
 async def _bare_tokens(model: LoadedModel, text: str | Sequence[int]) -> Sequence[int]:

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from server.api.options import Options
+from server.caller import Caller
 from server.chat.messages import Message
 from server.chat.tools import Tool
 from server.engine.types import Grammar
@@ -20,9 +21,10 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     `options` stand over the model's own and those over `defaults`, which stand over the
     built-in ones. `keep_alive_s` None leaves it as it is. `truncate`: a prompt that is too
     long may be cut; `shift`: so may what has been read when the window is full.
-    `top_logprobs` as in `engine.types.Request`. `owner` is the name of the key.
+    `top_logprobs` as in `engine.types.Request`. `caller` is whose request it is.
     """
 
+    caller: Caller
     options: Options = Options()
     defaults: Options = Options()
     format: Grammar | None = None
@@ -30,7 +32,6 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     truncate: bool = True
     shift: bool = True
     top_logprobs: int | None = None
-    owner: str = ""
 
 
 class ToolUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +71,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     tool_use: ToolUse = ToolUse()
     think: Think = None
-    generation: Generation = Generation()
+    generation: Generation
     before: tuple[int, ...] | None = None
 
 
@@ -80,7 +81,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: StoredModel
     prompt: str | tuple[int, ...]
     suffix: str = ""
-    generation: Generation = Generation()
+    generation: Generation
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,4 +93,4 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: StoredModel
     inputs: tuple[str | tuple[int, ...], ...]
     dimensions: int | None = None
-    generation: Generation = Generation()
+    generation: Generation

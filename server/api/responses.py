@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,17 +12,17 @@ from litestar.types import ASGIApp
 
 from server.api import functions, gojson, ollama_fields
 from server.api import responses_types as wire
-from server.api.body import read_body
+from server.api.body import read_json
 from server.api.core import Core, capabilities, require, sampling
 from server.api.described import SSE_TYPE, Described, route_opt
-from server.api.dialect import Dialect
 from server.api.functions import Function, ToolDefinition
 from server.api.options import Options
 from server.api.requests import ChatRequest, Generation, Think, ToolUse
 from server.api.responses_input import NO_STORE, messages
-from server.api.responses_replies import ResponseEncoder, encode_error, new_id
+from server.api.responses_replies import ResponseEncoder, new_id
 from server.api.stream import reply_with_events
-from server.auth import owner_of
+from server.auth import caller_of
+from server.caller import Caller
 from server.engine.types import Grammar
 from server.errors import InvalidRequest, Unsupported
 from server.keys import Scope
@@ -60,19 +61,19 @@ def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def create(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = gojson.decode(await read_body(request), wire.ResponsesRequest)
-        return await _create(core, body, owner_of(request.scope))
+        body = await read_json(request, partial(gojson.decode, struct=wire.ResponsesRequest))
+        return await _create(core, body, caller_of(request.scope))
 
     return [create]
 
 
-async def _create(core: Core, body: wire.ResponsesRequest, owner: str) -> ASGIApp:
+async def _create(core: Core, body: wire.ResponsesRequest, caller: Caller) -> ASGIApp:
     _check(body)
     said, tool_use, think = messages(body), _tool_use(body), _think(body)
-    model = await core.find(body.model)
+    model = await core.find(body.model, caller)
     needs = {"tools": tool_use.shown, "vision": any(message.images for message in said)}
     require(model, body.model, "chat", *(name for name, value in needs.items() if value))
-    generation = _generation(body, owner)
+    generation = _generation(body, caller)
     request = ChatRequest(
         model=model,
         messages=said,
@@ -103,7 +104,7 @@ def _check(body: wire.ResponsesRequest) -> None:
         raise InvalidRequest("truncation must be 'auto' or 'disabled'")
 
 
-def _generation(body: wire.ResponsesRequest, owner: str) -> Generation:
+def _generation(body: wire.ResponsesRequest, caller: Caller) -> Generation:
     may_cut = body.truncation == "auto"
     return Generation(
         options=_options(body),
@@ -112,7 +113,7 @@ def _generation(body: wire.ResponsesRequest, owner: str) -> Generation:
         keep_alive_s=ollama_fields.keep_alive(body.keep_alive),
         truncate=may_cut,
         shift=may_cut,
-        owner=owner,
+        caller=caller,
     )
 
 
@@ -202,13 +203,3 @@ def _begun(
         user=body.user,
         metadata=body.metadata,
     )
-
-
-DIALECT = Dialect(
-    name="responses",
-    prefixes=("/v1/responses",),
-    handlers=handlers,
-    encode_error=encode_error,
-    error=wire.Error,
-    shapes_unknown_paths=True,
-)

@@ -10,23 +10,10 @@ import msgspec
 from server.api import responses_types as wire
 from server.api.events import Called, Delta, Done, Event, Started, Thinking
 from server.api.named_events import HEARTBEAT, STREAM_TYPE
+from server.api.openai_errors import detail, encode_error
 from server.chat.tools import ToolCall
 from server.engine.types import FinishReason
-from server.errors import ContextExceeded, ModelNotFound, ServerError
-
-_ERROR_TYPES = {400: "invalid_request_error", 404: "not_found_error"}
-_ERROR_CODES: dict[type[ServerError], str] = {
-    ContextExceeded: "context_length_exceeded",
-    ModelNotFound: "model_not_found",
-}
-
-
-def encode_error(error: ServerError) -> bytes:
-    """The body of an error."""
-    kind = _ERROR_TYPES.get(error.status, "api_error")
-    code = _ERROR_CODES.get(type(error))
-    found = wire.ErrorObject(message=_text(error), type=kind, code=code)
-    return msgspec.json.encode(wire.Error(error=found))
+from server.errors import ServerError
 
 
 def new_id(prefix: str) -> str:
@@ -247,7 +234,7 @@ class ResponseEncoder:
         yield from self._output.close("incomplete")
         response = self._end("failed")
         code = "rate_limit_exceeded" if error.status == 429 else "server_error"
-        response.error = wire.Failure(code=code, message=_text(error))
+        response.error = wire.Failure(code=code, message=detail(error).message)
         yield wire.Failed(response=response)
 
     def _end(self, status: str) -> wire.Response:
@@ -265,10 +252,3 @@ class ResponseEncoder:
             output_tokens_details=wire.OutputTokensDetails(reasoning_tokens=reasoning),
             total_tokens=done.prompt_tokens + done.output_tokens,
         )
-
-
-def _text(error: ServerError) -> str:
-    """The next step goes into the text, except where Ollama's own is known to clients."""
-    if error.hint and not isinstance(error, ModelNotFound):
-        return f"{error.message} ({error.hint})"
-    return error.message

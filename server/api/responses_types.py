@@ -354,21 +354,6 @@ class ArgumentsDone(ItemEvent, kw_only=True, tag="response.function_call_argumen
     arguments: str
 
 
-class ErrorObject(msgspec.Struct, kw_only=True):
-    """`error` of an error."""
-
-    message: str
-    type: str
-    param: str | None = None
-    code: str | None = None
-
-
-class Error(msgspec.Struct, kw_only=True):
-    """An error instead of a reply."""
-
-    error: ErrorObject
-
-
 StreamEvent = (
     Created
     | InProgress

@@ -3,18 +3,24 @@
 A reply is an ASGI app. An error before the first byte is a real status in the
 dialect's shape, one after it a last frame in the stream. When the client goes away
 the events are closed, which cancels the generation, streaming or not.
+
+A stream that has been silent for a while says so with a frame that means nothing, since
+proxies on the way cut what is silent; with it the headers go out, so an error after it is
+one in the stream. A reply in one piece cannot be bridged like that.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from server import exchange
 from server.api.events import Event, Events, Started
-from server.errors import ServerError
+from server.errors import RateLimited, ServerError
 
 JSON = "application/json; charset=utf-8"
 _log = logging.getLogger("akash_llm.api")
@@ -41,6 +47,10 @@ class Encoder(WholeEncoder, Protocol):
     def failure(self, error: ServerError) -> bytes:
         """What ends a stream that has begun and cannot go on."""
 
+    def heartbeat(self) -> bytes:
+        """A frame that changes nothing, for a stream that is silent; empty if there is none
+        now."""
+
 
 def reply(body: bytes, *, status: int = 200, media_type: str = JSON) -> ASGIApp:
     """A reply that is there already."""
@@ -51,10 +61,19 @@ def reply(body: bytes, *, status: int = 200, media_type: str = JSON) -> ASGIApp:
     return app
 
 
-def reply_with_events(events: Events, encoder: Encoder, *, stream: bool) -> ASGIApp:
-    """A reply made of events, in one piece or as a stream."""
+def reply_with_events(
+    events: Events, encoder: Encoder, *, stream: bool, heartbeat_s: float | None = None
+) -> ASGIApp:
+    """A reply made of events, in one piece or as a stream.
+
+    `heartbeat_s` is how long a stream may be silent, 0 for ever; None leaves it to the
+    settings.
+    """
     if stream:
-        return _reply(events, lambda send: _deliver_stream(events, encoder, send))
+        silence_s = _heartbeat_s() if heartbeat_s is None else heartbeat_s
+        return _reply(
+            events, lambda send: _deliver_stream(events, _Stream(encoder, send), silence_s)
+        )
     return reply_with_whole(events, encoder)
 
 
@@ -81,6 +100,8 @@ def error_headers(error: ServerError) -> dict[str, str]:
         headers["x-error-hint"] = error.hint.encode("ascii", "replace").decode()
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
+    if isinstance(error, RateLimited):
+        headers |= error.headers
     if error.status == 401:
         headers["www-authenticate"] = 'Bearer realm="akash-llm"'
     return headers
@@ -89,9 +110,18 @@ def error_headers(error: ServerError) -> dict[str, str]:
 def expected(error: Exception) -> ServerError:
     """The error as a client may see it; one that nobody foresaw is logged."""
     if isinstance(error, ServerError):
-        return error
-    _log.error("unexpected error", exc_info=error)
-    return ServerError("internal server error")
+        seen = error
+    else:
+        _log.error("unexpected error", exc_info=error)
+        seen = ServerError("internal server error")
+    if served := exchange.current():
+        served.end = seen.code
+    return seen
+
+
+def _heartbeat_s() -> float:
+    served = exchange.current()
+    return served.heartbeat_s if served else 0
 
 
 async def send_error(send: Send, error: ServerError, body: bytes) -> None:
@@ -110,39 +140,80 @@ async def _deliver_whole(events: Events, encoder: WholeEncoder, send: Send) -> N
     await _send_whole(send, body, 200, {"content-type": JSON, **_facts(seen[0])})
 
 
-async def _deliver_stream(events: Events, encoder: Encoder, send: Send) -> None:
+async def _deliver_stream(events: Events, stream: "_Stream", heartbeat_s: float) -> None:
+    beating = asyncio.create_task(stream.bridge(heartbeat_s))
     try:
-        begun = await _begin(events)
-    except Exception as raised:  # noqa: BLE001 - the edge, as above
-        error = expected(raised)
-        await send_error(send, error, encoder.error(error))
-        return
-    await _send_start(send, 200, {"content-type": encoder.stream_type, **_facts(begun[0])})
-    try:
-        for event in begun:
-            await _send_frame(send, encoder.frame(event))
         async for event in events:
-            await _send_frame(send, encoder.frame(event))
+            await stream.put(event)
     except Exception as raised:  # noqa: BLE001 - the edge, as above
-        await _send_body(send, encoder.failure(expected(raised)), more=True)
-    await _send_body(send, b"", more=False)
+        await stream.fail(expected(raised))
+    else:
+        await stream.end()
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
 
 
-async def _begin(events: Events) -> list[Event]:
-    """The events up to the first that shows that the engine is at work."""
-    begun: list[Event] = []
-    async for event in events:
-        begun.append(event)
-        if not isinstance(event, Started):
-            break
-    return begun
+class _Stream:
+    """A reply in frames. It begins with the first event that shows that the engine is at
+    work, or with a heartbeat."""
+
+    def __init__(self, encoder: Encoder, send: Send) -> None:
+        self._encoder = encoder
+        self._send = send
+        self._headers = {"content-type": encoder.stream_type}
+        self._held = b""
+        self._has_begun = False
+        self._sent_s = time.monotonic()
+        self._sending = asyncio.Lock()
+
+    async def put(self, event: Event) -> None:
+        """The next event."""
+        frame = self._encoder.frame(event)
+        if isinstance(event, Started) and not self._has_begun:
+            self._headers |= _facts(event)
+            self._held += frame
+        else:
+            await self._write(frame)
+
+    async def fail(self, error: ServerError) -> None:
+        """Nothing comes any more because of an error."""
+        if self._has_begun:
+            await self._write(self._encoder.failure(error))
+            await _send_body(self._send, b"", more=False)
+        else:
+            await send_error(self._send, error, self._encoder.error(error))
+
+    async def end(self) -> None:
+        """All events were put."""
+        await self._write(b"")
+        await _send_body(self._send, b"", more=False)
+
+    async def bridge(self, silence_s: float) -> None:
+        """Send a heartbeat whenever nothing was sent for so long; 0: never."""
+        while silence_s:
+            left_s = self._sent_s + silence_s - time.monotonic()
+            if left_s <= 0 and (frame := self._encoder.heartbeat()):
+                await self._write(frame)
+            else:
+                await asyncio.sleep(left_s if left_s > 0 else silence_s)
+
+    async def _write(self, frame: bytes) -> None:
+        async with self._sending:  # a heartbeat and an event may come at once
+            if not self._has_begun:
+                self._has_begun = True
+                await _send_start(self._send, 200, self._headers)
+            frame, self._held = self._held + frame, b""
+            if frame:
+                await _send_body(self._send, frame, more=True)
+            self._sent_s = time.monotonic()
 
 
 def _facts(event: Event) -> dict[str, str]:
-    """What the prompt lost and got, as headers."""
+    """What the prompt lost and got and what the caller has left, as headers."""
     if not isinstance(event, Started):
         return {}
-    headers = {}
+    headers = dict(event.quota)
     if event.truncated_tokens:
         headers["x-truncated-tokens"] = str(event.truncated_tokens)
     if event.asked_context is not None and event.asked_context != event.context:
@@ -172,11 +243,6 @@ async def _while_connected(receive: Receive, work: Coroutine[Any, Any, None]) ->
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _send_frame(send: Send, frame: bytes) -> None:
-    if frame:
-        await _send_body(send, frame, more=True)
 
 
 async def _send_whole(send: Send, body: bytes, status: int, headers: Mapping[str, str]) -> None:

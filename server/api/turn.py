@@ -48,7 +48,9 @@ def manner_of(template: str | None, control_tokens: tuple[str, ...] = ()) -> Man
 
 def chat_turn(request: ChatRequest, info: ModelInfo, made: Prompt) -> Turn:
     """The turn that follows a prompt. Raises `InvalidRequest` for a choice that is none."""
-    family, _, has_thinking = manner_of(info.chat_template, info.control_tokens)
+    family, _, has_thinking = manner_of(
+        info.tool_template or info.chat_template, info.control_tokens
+    )
     tool_use = request.tool_use
     if not tool_use.shown and not has_thinking:
         return Turn(made, Reader(), request.generation.format)

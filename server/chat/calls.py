@@ -20,8 +20,10 @@ _KEYS = frozenset((*_NAMES, *_ARGUMENTS, *_OTHERS))
 
 _JSON_BEGINNING = re.compile(r"\s*(\[\s*)?(\{\s*(([\"'])(\w*)(\4.*)?)?)?", re.DOTALL)
 _PYTHON_BEGINNING = re.compile(r"\[\s*([A-Za-z_][\w.]*\s*(\(.*)?)?", re.DOTALL)
-_FENCE = re.compile(r"\s*```\w*\s*")
+_FENCE = re.compile(r"\A\s*```\w*\s*")
+_HALF_FENCE = re.compile(r"\s*(`{0,2}|```\w*)")
 _PARAMETER = re.compile(r"<parameter=([^>]+)>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL)
+_PAIR = re.compile(r"<arg_key>\s*([^<]*?)\s*</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
 _FUNCTION_NAME = re.compile(r"\s*([^>]+)>")
 # More missing brackets than any model forgets.
 _MISSING = 8
@@ -31,6 +33,13 @@ def may_begin_json(text: str) -> bool:
     """Whether a text may go on to be a call written as JSON, or a list of them."""
     match = _JSON_BEGINNING.fullmatch(text)
     return match is not None and (match[6] is None or match[5] in _KEYS)
+
+
+def may_begin_fenced(text: str) -> bool:
+    """The same, perhaps in a code fence."""
+    if _HALF_FENCE.fullmatch(text):
+        return True
+    return may_begin_json(_FENCE.sub("", text, count=1))
 
 
 def may_begin_python(text: str) -> bool:
@@ -79,6 +88,17 @@ def read_xml(body: str, offered: Offered, is_ended: bool) -> list[ToolCall]:
     return [offered.call(tool.name, arguments)]
 
 
+def read_pairs(body: str, offered: Offered, is_ended: bool) -> list[ToolCall]:
+    """A name, then `<arg_key>` … `</arg_key>` and `<arg_value>` … `</arg_value>` in turn."""
+    if not is_ended:
+        raise NotReadable("no whole call")
+    tool = offered.find(body.partition("<arg_key>")[0])
+    arguments = {
+        match[1]: coerce(match[2], tool.properties.get(match[1])) for match in _PAIR.finditer(body)
+    }
+    return [offered.call(tool.name, arguments)]
+
+
 def read_pythonic(body: str, offered: Offered, is_ended: bool) -> list[ToolCall]:
     """`[f(a=1), g()]`."""
     if not is_ended:
@@ -106,8 +126,9 @@ def read_code(body: str, offered: Offered, is_ended: bool) -> list[ToolCall]:
 
 def read_fenced(body: str, offered: Offered, is_ended: bool) -> list[ToolCall]:
     """Objects, perhaps in a code fence."""
-    inner = _FENCE.sub("", body, count=1) if body.lstrip().startswith("```") else body
-    return read_objects(inner.strip().removesuffix("```"), offered, is_ended)
+    return read_objects(
+        _FENCE.sub("", body, count=1).strip().removesuffix("```"), offered, is_ended
+    )
 
 
 def _has_arguments(value: Any) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from server.chat.scanning import ValueEnd
 from server.chat.tools import Offered, ToolCall
+from server.chat.values import NotReadable
 
 # Reads the text of a block as calls; `is_ended` False: the reply stopped in the middle.
 # Raises `NotReadable`: then the block is content.
@@ -42,7 +43,6 @@ class Block:
     def __init__(self, form: Form, before: str, *, is_lax: bool = False) -> None:
         self.form = form
         self.before = before
-        self._opening = before if form.is_bare else before + form.opener
         self._chunks: list[str] = []
         self._length = 0
         self._end = ValueEnd(
@@ -52,14 +52,21 @@ class Block:
             is_lax=is_lax or form.is_raw,
         )
 
+    @property
+    def is_young(self) -> bool:
+        """Whether it may still be refused for its beginning."""
+        return self._length < _ENOUGH
+
     def feed(self, text: str) -> tuple[int, bool]:
-        """How much of `text` the block took, and whether it ends there."""
-        taken, is_ended = self._end.feed(text)
+        """How much of `text` the block took (of a young one a part), and whether it ends
+        there. Raises `NotReadable` if it cannot be a call; then it takes
+        nothing of it."""
+        is_young = self.is_young
+        taken, is_ended = self._end.feed(text[:_ENOUGH] if is_young else text)
+        if is_young and not self.form.may_begin((self.body + text[:taken])[:_ENOUGH]):
+            raise NotReadable("no call begins so")
         self._chunks.append(text[:taken])
-        is_young = self._length < _ENOUGH
         self._length += taken
-        if is_young and not self.form.may_begin(self.body[:_ENOUGH]):
-            return taken, True
         return taken, is_ended
 
     @property
@@ -67,9 +74,9 @@ class Block:
         return "".join(self._chunks)
 
     @property
-    def as_it_was(self) -> str:
-        """The whole text, for a block that is no call after all."""
-        return self._opening + self.body
+    def opening(self) -> str:
+        """What stands in front of the body."""
+        return self.before if self.form.is_bare else self.before + self.form.opener
 
     def has_hidden_end(self) -> bool:
         """Whether a text that ends the block stands in it, taken for part of a string."""

@@ -14,7 +14,7 @@ from server.chat.family import Family
 from server.chat.harmony import CHANNEL, END, MESSAGE, START
 from server.chat.reasoning import Tags
 from server.chat.scanning import one_of
-from server.chat.spelling import Maybe, OneOf, Pieces, Schema, TextUntil
+from server.chat.spelling import AS_OBJECTS, Maybe, OneOf, Pieces, Schema, TextUntil
 from server.chat.tools import Tool
 from server.engine.types import Grammar
 from server.errors import InvalidRequest
@@ -27,13 +27,13 @@ _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 def forced_call(
     family: Family, tools: Sequence[Tool], *, parallel: bool, is_thinking: bool, may_think: bool
 ) -> Grammar:
-    """Under this grammar a model can only call: one of `tools`, or (`parallel`) several,
-    in the family's own form and with arguments by each tool's schema.
+    """Under this grammar a model can only call: one of `tools` (not none), or (`parallel`)
+    several, in the family's own form and with arguments by each tool's schema.
 
     Thinking that the prompt has opened goes on first; where it has not, the model may think.
     """
     writer = _Writer(family.marks)
-    spelling = family.spelling
+    spelling = family.spelling if all(map(family.spelling.fits, tools)) else AS_OBJECTS
     calls = " | ".join(
         writer.rule(f"call_{at}", writer.pieces(spelling.call(tool)))
         for at, tool in enumerate(tools)
@@ -82,8 +82,12 @@ class _Writer:
         return " ".join(self._marker(p) if p in self._marks else _literal(p) for p in parts)
 
     def until(self, end: str) -> str:
-        """Any text up to and including `end`, which may be a token."""
-        return self._marker(end).replace("marker", "until")
+        """Any text up to and including `end`, which may begin with a token."""
+        head, *rest = [part for part in self._split.split(end) if part]
+        if head not in self._marks:
+            head, rest = end, []
+        until = self._marker(head).replace("marker", "until")
+        return " ".join([until, *(self.text(part) for part in rest)])
 
     def pieces(self, pieces: Pieces) -> str:
         """Pieces one after the other."""
@@ -162,8 +166,6 @@ def _from_gbnf(text: str) -> str:
     from llguidance import grammar_from
 
     try:
-        converted = json.loads(grammar_from("gbnf", text))
+        return grammar_from("gbnf", text)
     except ValueError as error:
         raise InvalidRequest(f"format is not a GBNF grammar: {error}") from None
-    lark: str = converted["grammars"][0]["lark_grammar"]
-    return lark

@@ -17,6 +17,10 @@ from server.chat.scanning import Beginnings, one_of
 from server.chat.tools import Offered, Tool
 from server.chat.values import NotReadable
 
+# Text is read in bites: a step copies what it leaves over, so that many steps on one long
+# text would take quadratic time.
+_BITE = 1024
+
 
 class _Parser(Protocol):
     def feed(self, text: str) -> list[Part]: ...
@@ -95,10 +99,8 @@ class CallParser:
         """What is certain with this text."""
         if not self._offered:
             return [Content(text)]
-        text, self._held = self._held + text, ""
         parts: list[Part] = []
-        while text:
-            text = self._step(text, parts)
+        self._advance(text, parts)
         return parts
 
     def finish(self) -> list[Part]:
@@ -113,9 +115,18 @@ class CallParser:
                 self._block = None
                 self._close(block, self._take_held(), parts)
         held = self._take_held()
+        if self._is_behind_call and self._trail.fullmatch(held):
+            held = ""
         return [*parts, Content("".join(self._space) + held)]
 
+    def _advance(self, text: str, parts: list[Part]) -> None:
+        for at in range(0, len(text), _BITE):
+            rest = self._take_held() + text[at : at + _BITE]
+            while rest:
+                rest = self._step(rest, parts)
+
     def _step(self, text: str, parts: list[Part]) -> str:
+        """Deal with the beginning of `text`; the rest, which the next state deals with."""
         if self._block is not None:
             return self._fill(self._block, text, parts)
         if self._is_behind_call:
@@ -149,11 +160,12 @@ class CallParser:
     def _pass_trail(self, text: str) -> str:
         """Space and closing marks behind a call say nothing."""
         text = text.lstrip()
-        if trail := self._trail.match(text):
-            return text[trail.end() :]
         if not text or text in self._trails:
             self._held = text
             return ""
+        trail = None if self._mark.match(text) else self._trail.match(text)
+        if trail is not None:
+            return text[trail.end() :]
         self._is_behind_call = False
         return text
 
@@ -172,13 +184,28 @@ class CallParser:
         self._block = Block(form, before, is_lax=self._is_lax)
 
     def _fill(self, block: Block, text: str, parts: list[Part]) -> str:
-        taken, is_ended = block.feed(text)
+        was_young = block.is_young
+        try:
+            taken, is_ended = block.feed(text)
+        except NotReadable:
+            return self._give_back(block, text, parts)
         if not is_ended:
+            if taken and was_young:
+                return text[taken:]
             self._held = text[taken:]
             return ""
         self._block = None
         self._close(block, None, parts)
         return text[taken:]
+
+    def _give_back(self, block: Block, text: str, parts: list[Part]) -> str:
+        """A block that cannot be a call: its first text is content, the rest is read anew."""
+        self._block = None
+        self._is_fresh = False
+        text = block.body + text
+        first = 1 if block.form.is_bare else 0
+        parts.append(Content(block.opening + text[:first]))
+        return text[first:]
 
     def _close(self, block: Block, rest: str | None, parts: list[Part]) -> None:
         """Read a block that is ended, or (`rest`) that the reply ended in."""
@@ -186,7 +213,7 @@ class CallParser:
         try:
             calls = block.form.read(block.body + (rest or ""), self._offered, rest is None)
         except NotReadable:
-            parts.append(Content(block.as_it_was + (rest or "")))
+            parts.append(Content(block.opening + block.body + (rest or "")))
             return
         parts += calls
         self._is_fresh = self._is_behind_call = True
@@ -194,8 +221,7 @@ class CallParser:
     def _reopen(self, block: Block, parts: list[Part]) -> None:
         text = block.body + self._take_held()
         self._block = Block(block.form, block.before, is_lax=True)
-        while text:
-            text = self._step(text, parts)
+        self._advance(text, parts)
 
     def _take_held(self) -> str:
         held, self._held = self._held, ""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any
 
 from server.chat.coercion import types_of
@@ -44,12 +45,14 @@ Pieces = tuple[Piece, ...]
 @dataclass(frozen=True, slots=True)
 class Spelling:
     """All calls of a reply: `before`, each `call` with `between` in between, `after`.
-    `between` None: the form has room for one call only."""
+    `between` None: the form has room for one call only. `fits`: whether the form can name
+    a tool and its arguments; else they are written as plain objects."""
 
     call: Callable[[Tool], Pieces]
     before: str = ""
     between: str | None = ""
     after: str = ""
+    fits: Callable[[Tool], bool] = lambda _: True
 
 
 def arguments_of(tool: Tool) -> Schema:
@@ -65,6 +68,33 @@ def as_object(tool: Tool, *, name: str = "name", arguments: str = "arguments") -
     """`{"name": …, "arguments": {…}}` under the names that a family uses."""
     head = f"{{{quoted(name)}: {quoted(tool.name)}, {quoted(arguments)}: "
     return (head, arguments_of(tool), "}")
+
+
+# For tools that do not fit the form of a family that reads objects too.
+AS_OBJECTS = Spelling(as_object, between="\n")
+
+
+def has_python_names(tool: Tool) -> bool:
+    """Whether the tool and its parameters can be named in Python."""
+    names = (*tool.name.split("."), *tool.properties)
+    return all(name.isidentifier() and not iskeyword(name) for name in names)
+
+
+def raw_values(tool: Tool, opening: Callable[[str], str], closing: str) -> Pieces:
+    """Every argument between two texts: text as it is, all else as JSON."""
+    pieces: list[Piece] = []
+    for name in tool.properties:
+        written = (opening(name), *_raw_value(tool, name, closing))
+        pieces += written if is_required(tool, name) else (Maybe(written),)
+    return tuple(pieces)
+
+
+def _raw_value(tool: Tool, name: str, closing: str) -> Pieces:
+    if is_text(tool, name):
+        return (TextUntil(closing),)
+    if texts := texts_of(tool.properties[name]):
+        return (OneOf(texts), closing)
+    return (Schema(parameter(tool, name)), closing)
 
 
 def parameter(tool: Tool, name: str) -> dict[str, Any]:

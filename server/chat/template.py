@@ -1,24 +1,22 @@
 """Chat templates: a conversation becomes prompt text, with the user's part kept apart.
 
-The template is the Jinja text that a GGUF carries, run in Jinja's sandbox. Control
-tokens count only where the template wrote them: before rendering, every one inside a
-message is replaced by a private-use character, and afterwards the text is cut there.
-Pure text: nothing here knows a model or a tokenizer.
+The template is the Jinja text that a GGUF carries. What is here is pure and may take for
+ever: templates are hostile, so only `server.chat.render_worker` runs it, in a process that
+`server.chat.renderer` ends when it takes too long.
 """
 
-import asyncio
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
 
 import jinja2
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+import msgspec
 
-from server.chat.messages import Message
+from server.chat.guard import Guard, NoStandIn
+from server.chat.habits import FAULTS, habits
+from server.chat.jinja import TemplateRefused, compile_template
+from server.chat.messages import IMAGE_MARKER, Conversation
+from server.chat.shapes import Shape, shaped
 from server.engine.types import Segment
 from server.errors import InvalidRequest, ModelUnusable
 
@@ -26,189 +24,158 @@ PLAIN = (
     "{% for message in messages %}{{ message.role | capitalize }}: {{ message.content }}\n\n"
     "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
 )
-_PRIVATE_USE = range(0xF0000, 0xFFFFE)
+OTHERWISE = "use another model, or generate with raw and a prompt of your own"
 
 
-class TemplateRefused(Exception):
-    """The template itself said no (`raise_exception`)."""
-
-
-class ChatTemplate(NamedTuple):
-    """What rendering needs to know of a model. `source` None: it brings no template."""
+class ChatTemplate(msgspec.Struct, frozen=True, array_like=True):
+    """What rendering needs to know of a model. `source` None: it brings no template.
+    `tool_source` is the one that it brings for conversations with tools, if any."""
 
     source: str | None
     bos: str = ""
     eos: str = ""
     control_tokens: tuple[str, ...] = ()
+    tool_source: str | None = None
+
+    def source_for(self, *, has_tools: bool) -> str:
+        """The template's text for a conversation with or without tools."""
+        return (self.tool_source if has_tools else None) or self.source or PLAIN
 
 
-async def render(
-    template: ChatTemplate,
-    messages: Sequence[Message],
-    *,
-    tools: Sequence[dict[str, Any]] = (),
-    add_generation_prompt: bool = True,
-) -> list[Segment]:
+def render(template: ChatTemplate, conversation: Conversation) -> list[Segment]:
     """The prompt of a conversation, in pieces that are or are not to be read as control text.
 
-    Raises `InvalidRequest` if the template refuses the conversation, `ModelUnusable` if
-    the template is broken.
+    Raises `InvalidRequest` if the template refuses the conversation or fails with it,
+    `ModelUnusable` if the template is broken.
     """
-    plain = [message.for_template() for message in messages]
-    return await asyncio.to_thread(
-        _render, template, plain, [dict(tool) for tool in tools], add_generation_prompt
-    )
-
-
-def _render(
-    template: ChatTemplate,
-    messages: list[dict[str, Any]],
-    tools: list[dict[str, Any]],
-    add_generation_prompt: bool,
-) -> list[Segment]:
     try:
-        guard = _Guard(template.control_tokens, [messages, tools])
-        variables = {
-            "messages": guard.hide(messages),
-            "tools": guard.hide(tools) or None,
-            "bos_token": template.bos,
-            "eos_token": template.eos,
-            "add_generation_prompt": add_generation_prompt,
-        }
-        text = _compile(template.source or PLAIN).render(variables)
+        return _Rendering(template, conversation).segments()
     except TemplateRefused as error:
         raise InvalidRequest(f"the model's chat template refused: {error}") from None
     except jinja2.TemplateSyntaxError as error:
         raise ModelUnusable(
-            f"the model's chat template is broken: {error}", hint="use raw or another model"
+            f"the model's chat template is broken: {error}", hint=OTHERWISE
         ) from None
-    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+    except FAULTS as error:
         raise InvalidRequest(f"the model's chat template failed: {error}") from None
-    except (RecursionError, MemoryError, OverflowError):
-        raise InvalidRequest("the model's chat template failed: it needs too much room") from None
-    return guard.split(text)
+    except RecursionError:
+        raise InvalidRequest("the model's chat template failed: it goes too deep") from None
+    except NoStandIn:
+        raise InvalidRequest("the messages use all private-use characters") from None
 
 
-class _Guard:
-    """Keeps control tokens in the user's text from becoming control tokens.
+class _Rendering:
+    """One conversation on its way through one template."""
 
-    A text that ends like the beginning of one is broken up too, so that two texts
-    side by side cannot make one.
-    """
+    def __init__(self, template: ChatTemplate, conversation: Conversation) -> None:
+        self._template = template
+        self._conversation = conversation
+        self._source = template.source_for(has_tools=bool(conversation.tools))
+        self._program = compile_template(self._source)
+        texts = [*shaped(conversation.messages, Shape()), *conversation.tools]
+        own = [self._source, template.bos, template.eos]
+        self._guard = Guard((*template.control_tokens, IMAGE_MARKER), [texts, own])
+        self._image = self._end = ""
+        if any(message.images for message in conversation.messages):
+            self._image = self._guard.reserve(Segment(IMAGE_MARKER))
 
-    def __init__(self, tokens: Sequence[str], values: Any) -> None:
-        self._tokens = _pattern(tuple(tokens))
-        self._used = set(_private_use(values))
-        self._stand_ins: dict[str, str] = {}
+    def segments(self) -> list[Segment]:
+        """The prompt in the first form that the template takes. Raises what it raised at the
+        first one if it takes none."""
+        first: Exception | None = None
+        for messages in self._forms():
+            try:
+                return self._render(messages)
+            except FAULTS as error:
+                first = first or error
+        raise first or TemplateRefused("it takes no conversation")
 
-    def hide(self, value: Any) -> Any:
-        """The value with a stand-in for each control token in each of its texts."""
-        if isinstance(value, str):
-            return self._hide_text(value)
-        if isinstance(value, list):
-            return [self.hide(item) for item in value]
-        if isinstance(value, dict):
-            return {self._hide_key(key): self.hide(item) for key, item in value.items()}
-        return value
+    def _forms(self) -> Iterator[list[dict[str, Any]]]:
+        """The messages as the template is known to want them, then as it may want them when
+        it refuses those."""
+        tried: list[list[dict[str, Any]]] = []
+        usual = habits(self._source)
+        for changes in (
+            {},
+            {"no_thoughts": True},
+            {"merge_turns": True},
+            {"merge_turns": True, "fold_system": True},
+            {"merge_turns": True, "fold_system": True, "no_thoughts": True},
+        ):
+            shape = msgspec.structs.replace(usual, **changes)
+            messages = shaped(self._messages(), shape, self._image)
+            if messages not in tried:
+                tried.append(messages)
+                yield messages
 
-    def split(self, text: str) -> list[Segment]:
-        """Cut rendered text at the stand-ins and put back what they stand for."""
-        if not self._stand_ins:
-            return [Segment(text)] if text else []
-        meant = {stand_in: token for token, stand_in in self._stand_ins.items()}
-        parts = re.split("([" + "".join(meant) + "])", text)
-        return [Segment(meant.get(part, part), special=part not in meant) for part in parts if part]
+    def _messages(self) -> tuple[Any, ...]:
+        """With something that marks where the reply goes on behind what it begins with."""
+        *before, last = self._conversation.messages or (None,)
+        if last is None or self._conversation.beginning is None:
+            return self._conversation.messages
+        self._end = self._end or self._guard.reserve(Segment(""))
+        return (*before, msgspec.structs.replace(last, content=last.content + self._end))
 
-    def _hide_key(self, text: str) -> str:
-        if self._tokens is None:
-            return text
-        return self._tokens.whole.sub(lambda match: self._stand_in(match.group()), text)
+    def _render(self, messages: list[dict[str, Any]]) -> list[Segment]:
+        goes_on = self._conversation.beginning is not None
+        text = self._guarded(messages, add_generation_prompt=not goes_on)
+        if not goes_on:
+            return self._guard.split(text)
+        found = text.rfind(self._end)
+        if found >= 0:
+            return self._guard.split(text[:found])
+        return self._render_before(messages)
 
-    def _hide_text(self, text: str) -> str:
-        if self._tokens is None:
-            return text
-        hidden = self._hide_key(text)
-        tail = self._tokens.beginning(hidden)
-        return hidden[: -len(tail)] + self._stand_in(tail) if tail else hidden
+    def _render_before(self, messages: list[dict[str, Any]]) -> list[Segment]:
+        """For a template that leaves the beginning of the reply out: put behind the rest."""
+        beginning = self._conversation.beginning
+        text = self._guarded(messages[:-1], add_generation_prompt=True)
+        own = beginning.content if beginning else ""
+        return [*self._guard.split(text), *([Segment(own, special=False)] if own else [])]
 
-    def _stand_in(self, token: str) -> str:
-        if token not in self._stand_ins:
-            free = next(chr(c) for c in _PRIVATE_USE if chr(c) not in self._used)
-            self._used.add(free)
-            self._stand_ins[token] = free
-        return self._stand_ins[token]
+    def _guarded(self, messages: list[dict[str, Any]], *, add_generation_prompt: bool) -> str:
+        """Rendered text in which only the template's own control tokens are some.
 
+        What a template does to a text (another case, parts left out) may make a token of
+        what was none. Where that may be, the text is rendered once more from messages of
+        which no part can become one; this counts if the tokens are not the same.
+        """
+        tools = list(self._conversation.tools)
 
-class _Tokens(NamedTuple):
-    whole: re.Pattern[str]
-    beginnings: frozenset[str]
-    longest: int
+        def run(values: list[Any]) -> str:
+            return self._program.render(
+                self._variables(values[0], values[1], add_generation_prompt)
+            )
 
-    def beginning(self, text: str) -> str:
-        """The longest proper beginning of a control token that `text` ends with."""
-        for length in range(min(self.longest, len(text)), 0, -1):
-            if text[-length:] in self.beginnings:
-                return text[-length:]
-        return ""
+        hidden = self._guard.hide([messages, tools])
+        text = run(hidden)
+        if self._guard.is_risky:
+            safe = run(self._guard.shred(hidden))
+            text = text if self._guard.has_same_tokens(text, safe) else safe
+        # A lone surrogate is in no text that a tokenizer takes.
+        return text.encode(errors="replace").decode()
 
-
-@lru_cache(maxsize=16)
-def _pattern(tokens: tuple[str, ...]) -> _Tokens | None:
-    wanted = sorted({token for token in tokens if token}, key=len, reverse=True)
-    if not wanted:
-        return None
-    beginnings = {token[:length] for token in wanted for length in range(1, len(token))}
-    longest = max(map(len, beginnings), default=0)
-    return _Tokens(re.compile("|".join(map(re.escape, wanted))), frozenset(beginnings), longest)
-
-
-def _private_use(value: Any) -> set[str]:
-    """The private-use characters that occur already: they must not stand for anything."""
-    if isinstance(value, str):
-        return set() if value.isascii() else {c for c in value if ord(c) in _PRIVATE_USE}
-    if isinstance(value, dict):
-        return _private_use([*value.keys(), *value.values()])
-    if isinstance(value, list):
-        return set().union(*map(_private_use, value))
-    return set()
-
-
-@lru_cache(maxsize=64)
-def _compile(source: str) -> jinja2.Template:
-    return _environment().from_string(source)
-
-
-@lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-    )
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
-    environment.filters["tojson"] = _tojson
-    return environment
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise TemplateRefused(message)
-
-
-def _strftime_now(form: str) -> str:
-    return datetime.now().astimezone().strftime(form)
+    def _variables(
+        self, messages: list[Any], tools: list[Any], add_generation_prompt: bool
+    ) -> dict[str, Any]:
+        given: dict[str, Any] = {
+            "messages": messages,
+            "tools": tools or None,
+            "documents": None,
+            "bos_token": self._template.bos,
+            "eos_token": self._template.eos,
+            "add_generation_prompt": add_generation_prompt,
+            "date_string": datetime.now().astimezone().strftime("%d %b %Y"),
+        }
+        return {**given, **thinking_variables(self._conversation)}
 
 
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """JSON without the HTML escapes of Jinja's own filter, which would change the prompt."""
-    return json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
-    )
+def thinking_variables(conversation: Conversation) -> dict[str, Any]:
+    """What templates look at to think or not, under all of its names; nothing if the client
+    left it to them."""
+    found: dict[str, Any] = {}
+    if conversation.thinking is not None:
+        found["enable_thinking"] = found["thinking"] = conversation.thinking
+    if conversation.effort is not None:
+        found["reasoning_effort"] = conversation.effort
+    return found

@@ -68,10 +68,10 @@ class Offered:
         if not isinstance(name, str):
             raise NotReadable("the name of a tool is no text")
         bare = name.strip()
-        tool = self._tools.get(bare) or self._tools.get(bare.removeprefix("functions."))
-        if tool is None:
-            raise NotReadable("a tool that was not offered")
-        return tool
+        for spelled in (name, bare, bare.removeprefix("functions.")):
+            if tool := self._tools.get(spelled):
+                return tool
+        raise NotReadable("a tool that was not offered")
 
     def call(self, name: object, arguments: object) -> ToolCall:
         """A call of an offered tool. Arguments may be an object or its JSON as text;

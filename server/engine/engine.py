@@ -11,13 +11,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import cast
 
 from server.engine.config import EngineConfig
+from server.engine.frames import Frames
 from server.engine.messages import (
     Abort,
     Detokenize,
     Embed,
     Embedded,
     Failure,
-    Frames,
     FromRunner,
     Load,
     Loaded,

@@ -44,6 +44,7 @@ _TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+_TOOL_TEMPLATE = "<|im_start|>tools\n{{ tools | tojson }}<|im_end|>\n" + _TEMPLATE
 
 
 class FakeBackend:
@@ -80,6 +81,7 @@ class FakeBackend:
             fim=None,
             can_shift=True,
             text_end=(EOS,),
+            tool_template=None if config.fake.chat_template else _TOOL_TEMPLATE,
         )
 
     def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:

@@ -304,7 +304,6 @@ class LlamaBackend:
 
     def _describe(self, context: int, trained: int, parallel: int) -> ModelInfo:
         vocab = self._vocab
-        template = llama_cpp.llama_model_chat_template(self._model, None)
         text_start, text_end = vocab.around_text()
         return ModelInfo(
             architecture=self._metadata("general.architecture"),
@@ -317,7 +316,8 @@ class LlamaBackend:
             bos=vocab.text(vocab.bos),
             eos=vocab.text(vocab.eos),
             add_bos=vocab.adds_bos,
-            chat_template=template.decode(errors="replace") if template else None,
+            chat_template=self._chat_template(None),
+            tool_template=self._chat_template(b"tool_use"),
             control_tokens=vocab.control_texts(),
             fim=vocab.gap_texts(),
             can_shift=bool(llama_cpp.llama_memory_can_shift(self._memory)),
@@ -325,6 +325,11 @@ class LlamaBackend:
             text_end=text_end,
             can_generate=self._can_generate,
         )
+
+    def _chat_template(self, name: bytes | None) -> str | None:
+        """The template of that name, or the default one."""
+        template: bytes | None = llama_cpp.llama_model_chat_template(self._model, name)
+        return template.decode(errors="replace") if template else None
 
     def _metadata(self, key: str) -> str:
         buffer = ctypes.create_string_buffer(256)

@@ -10,8 +10,9 @@ from server.engine.config import EngineConfig
 from server.engine.requantizer import Requantizer
 from server.errors import ModelUnusable
 from server.models import footprint
-from server.models.gguf import GGUFHeader, read_header
+from server.models.gguf import GGUFHeader
 from server.models.model_files import ModelFiles
+from server.models.splits import read_weights
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/memory.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -31,7 +32,7 @@ def needed(
     files: ModelFiles,
     config: EngineConfig,
     *,
-    read: Callable[[Path], GGUFHeader] = read_header,
+    read: Callable[[Path], GGUFHeader] = read_weights,
     requantizer: Requantizer | None = None,
 ) -> int:
     """Bytes that a model will take, with the conversations that it may park. Blocks.

@@ -4,12 +4,12 @@ Length-prefixed msgpack of tagged msgspec structs. One `Step` per engine step ca
 the news of all sequences in it.
 """
 
-import struct
 from typing import Literal
 
 import msgspec
 
 from server.engine.config import EngineConfig
+from server.engine.frames import pack
 from server.engine.types import (
     Embeddings,
     EmbedRequest,
@@ -20,9 +20,6 @@ from server.engine.types import (
     Request,
     Segment,
 )
-
-MAX_FRAME = 256 * 1024 * 1024
-_LENGTH = struct.Struct("!I")
 
 FailureKind = Literal["invalid_request", "context_exceeded", "overloaded", "engine_crashed"]
 
@@ -169,29 +166,4 @@ decode_from_runner = msgspec.msgpack.Decoder(FromRunner).decode
 
 def encode(message: ToRunner | FromRunner) -> bytes:
     """One frame."""
-    body = _encoder.encode(message)
-    return _LENGTH.pack(len(body)) + body
-
-
-class Frames:
-    """Cuts a byte stream into frames. Raises ValueError on a frame beyond reason."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The bodies of all frames that are complete now."""
-        self._buffer += data
-        bodies = []
-        at = 0
-        while len(self._buffer) - at >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer, at)
-            if length > MAX_FRAME:
-                raise ValueError(f"a frame of {length} bytes")
-            if len(self._buffer) - at - _LENGTH.size < length:
-                break
-            at += _LENGTH.size
-            bodies.append(bytes(self._buffer[at : at + length]))
-            at += length
-        del self._buffer[:at]
-        return bodies
+    return pack(_encoder.encode(message))

@@ -1,4 +1,4 @@
-"""The operating system's side of a runner: start it, end it, and say why it ended."""
+"""The operating system's side of a child process: start it, end it, and say why it ended."""
 
 import asyncio
 import os
@@ -32,13 +32,17 @@ class RunnerProcess:
         self._verdict = ""
 
     @classmethod
-    async def start(cls, theirs: socket.socket) -> "RunnerProcess":
-        """Start a runner that talks over `theirs`, which the caller closes."""
+    async def start(
+        cls, theirs: socket.socket, module: str = "server.engine.runner", *arguments: str
+    ) -> "RunnerProcess":
+        """Start a module that talks over `theirs`, which the caller closes. It is told the
+        number of the socket, then `arguments`."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "server.engine.runner",
+            module,
             str(theirs.fileno()),
+            *arguments,
             pass_fds=[theirs.fileno()],
             stdin=asyncio.subprocess.DEVNULL,
             env={**ENVIRONMENT, **os.environ},

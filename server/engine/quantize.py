@@ -20,7 +20,10 @@ from server.engine.cpu import default_threads
 _FILE_TYPES = {
     "q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0,
     "q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0,
+    "q4_k_s": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_S,
+    "q4_k_m": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M,
 }
+_OUTPUT_IN_8_BITS = ("q8_0", "q4_0")
 _ROWS_BYTES = 256 << 20  # of a tensor that are in memory at once; llama.cpp's default is 8 GiB
 _ERROR_LEVEL = 4
 
@@ -57,7 +60,8 @@ def _params(kind: str, threads: int) -> Any:
     # The tensor that chooses the token (often the one of the embeddings as well) stays in
     # 8 bits: 8% slower to generate than in 4 on the embedded model, and what it loses is
     # heard at once. llama.cpp's own choice, Q6_K, is not of the types that it repacks best.
-    params.output_tensor_type = llama_cpp.GGML_TYPE_Q8_0
+    if kind in _OUTPUT_IN_8_BITS:
+        params.output_tensor_type = llama_cpp.GGML_TYPE_Q8_0
     params.max_buf_size = _ROWS_BYTES
     return params
 

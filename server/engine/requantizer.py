@@ -29,10 +29,11 @@ from server.models.files import (
 from server.models.ggml import BLOCKS
 from server.models.gguf import GGUFHeader, Tensor, read_header
 from server.models.model_files import ModelFiles
+from server.models.splits import read_weights, read_whole
 
 _log = logging.getLogger("akash_llm.requantize")
 
-_BLOB = re.compile(r"sha256-([0-9a-f]{64})")
+_BLOB = re.compile(r"sha256-([0-9a-f]{64})(-00001-of-\d{5}\.gguf)?")
 _BLOCKS = {block.name: block for block in BLOCKS.values()}
 _IN_8_BITS = ("output.weight", "token_embd.weight", "per_layer_token_embd.weight")
 
@@ -76,7 +77,7 @@ class Requantizer:
         Raises `ModelUnusable`."""
         if not self.type_for(header):
             return header.file_size
-        return self._size(read_header(weights, whole=True))
+        return self._size(read_whole(weights))
 
     async def prepare(self, files: ModelFiles) -> ModelFiles:
         """The same model with the weights to load; makes them if that was not done before.
@@ -85,7 +86,7 @@ class Requantizer:
         `StorageFull`, `LoadFailed`, or `ServerError` if the folder cannot be written to.
         """
         source = files.weights
-        header = await asyncio.to_thread(read_header, source)
+        header = await asyncio.to_thread(read_weights, source)
         if not self.type_for(header):
             _log.info("the weights are %s already", self._level)
             return files
@@ -111,7 +112,7 @@ class Requantizer:
             await lock.release()
 
     async def _make_locked(self, source: Path, target: Path) -> None:
-        header = await asyncio.to_thread(read_header, source, whole=True)
+        header = await asyncio.to_thread(read_whole, source)
         await asyncio.to_thread(self._make_room, header, target)
         part = target.with_suffix(".part")
         begun_s = time.monotonic()
@@ -159,8 +160,8 @@ class Requantizer:
 
     async def _rewrite(self, source: Path, part: Path, header: GGUFHeader) -> None:
         _log.info("requantizing weights from %s to %s", header.quantization_level, self._level)
-        patience_s = _PATIENCE_S + header.file_size / _SLOWEST_BYTES_PER_S
-        code, reason = await _run(
+        patience_s = patience_for(header.file_size)
+        code, reason = await run_module(
             *("server.engine.quantize", str(source), str(part), self._kind, str(self._threads)),
             patience_s=patience_s,
         )
@@ -183,8 +184,14 @@ class Requantizer:
         return header
 
 
-async def _run(module: str, *args: str, patience_s: float) -> tuple[int, str]:
-    """Run a module in a process; its exit code and what it printed. Cancelling kills it."""
+def patience_for(size: int) -> float:
+    """Seconds after which rewriting so many bytes is given up."""
+    return _PATIENCE_S + size / _SLOWEST_BYTES_PER_S
+
+
+async def run_module(module: str, *args: str, patience_s: float) -> tuple[int, str]:
+    """Run a module in a process; its exit code and what it printed. Cancelling kills it, and so
+    does waiting for longer than `patience_s`."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *args),
         stdin=asyncio.subprocess.PIPE,  # when it closes, the process knows that it is alone

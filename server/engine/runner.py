@@ -25,13 +25,13 @@ import psutil
 from server import logs
 from server.engine.backend import Backend, LoadError, RequestError
 from server.engine.embedder import Embedder
+from server.engine.frames import Frames
 from server.engine.interrupts import Interrupts
 from server.engine.loop import Loop, make_loop
 from server.engine.messages import (
     Abort,
     Detokenize,
     Embed,
-    Frames,
     FromRunner,
     Load,
     Loaded,

@@ -195,7 +195,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of a loaded model, read by the runner from the model itself.
 
     `context` is tokens per request as loaded, `context_train` what the model was
-    trained for. `control_tokens` are the texts that would be special if a template
+    trained for. `tool_template` is a second chat template, for conversations with tools, if
+    it brings one. `control_tokens` are the texts that would be special if a template
     wrote them. `fim` are the fill-in-the-middle texts (prefix, suffix, middle).
     `text_start` and `text_end` are the tokens that its vocabulary puts around a text that
     stands alone. A model that cannot `generate` gives embeddings and nothing else.
@@ -218,6 +219,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     text_start: tuple[int, ...] = ()
     text_end: tuple[int, ...] = ()
     can_generate: bool = True
+    tool_template: str | None = None
 
 
 class LoadedModel(Protocol):

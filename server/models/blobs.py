@@ -2,7 +2,8 @@
 
 A blob appears under its name only when it is complete and on disk; until then it
 is a draft, held by a lock that ends with its process. What a killed process left
-is removed by the next one that writes.
+is removed by the next one that writes. What is being downloaded lies beside the blobs
+under Ollama's names, see `parts`.
 """
 
 import fcntl
@@ -17,7 +18,7 @@ from typing import BinaryIO
 import filelock
 import msgspec
 
-from server.models.files import check_space, storage_errors, sync_folder
+from server.models.files import check_space, read_chunks, storage_errors, sync_folder
 
 DRAFT_PREFIX = "draft-"
 
@@ -32,6 +33,40 @@ class Draft(msgspec.Struct, frozen=True):
     size: int
 
 
+class Writer:
+    """A draft that is being written, hashed on the way."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self._file = file
+        self._sha256 = hashlib.sha256()
+        self.written = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Append. Raises `OSError`."""
+        self._file.write(chunk)
+        self._sha256.update(chunk)
+        self.written += len(chunk)
+
+    def finish(self) -> Draft:
+        """Bring the bytes to disk; nothing is written after that. Raises `OSError`."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return Draft(self.path, f"sha256:{self._sha256.hexdigest()}", self.written)
+
+    def rewritten(self) -> Draft:
+        """The draft as another process wrote it, by its path. Raises `OSError`."""
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        sha256 = hashlib.sha256()
+        for chunk in read_chunks(self.path):
+            sha256.update(chunk)
+        return Draft(self.path, f"sha256:{sha256.hexdigest()}", self.path.stat().st_size)
+
+
 class Blobs:
     """The blobs below one folder, which is made by the first that is written."""
 
@@ -43,6 +78,31 @@ class Blobs:
         """Where the blob of a digest (`sha256:<hex>`) lies, whether or not it is there."""
         return self.folder / digest.replace(":", "-", 1)
 
+    def size(self, digest: str) -> int | None:
+        """The bytes of a blob; None if it is not there."""
+        path = self.path(digest)
+        try:
+            return path.stat().st_size if path.is_file() else None
+        except FileNotFoundError:  # removed a moment ago
+            return None
+
+    @contextmanager
+    def writer(self, size: int) -> Iterator[Writer]:
+        """A draft to write about `size` bytes to; it is gone afterwards unless placed.
+
+        Raises `StorageFull` at once if there is no room; `ServerError` if the folder
+        cannot be written to.
+        """
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            check_space(self.folder, size)
+            path, file = self._open_draft()
+        try:
+            with file:
+                yield Writer(path, file)
+        finally:
+            path.unlink(missing_ok=True)
+
     @contextmanager
     def draft(
         self, chunks: Iterable[bytes], size: int, progress: Progress | None = None
@@ -52,17 +112,14 @@ class Blobs:
         Raises `StorageFull` before it writes if there is no room, and while it writes
         if the room went away; `ServerError` if the folder cannot be written to.
         """
-        with storage_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            check_space(self.folder, size)
-            path, file = self._open_draft()
-        try:
-            with file:
-                with storage_errors(self.folder):
-                    sha256, written = _copy(chunks, file, size, progress)
-                yield Draft(path, f"sha256:{sha256}", written)
-        finally:
-            path.unlink(missing_ok=True)
+        with self.writer(size) as writer:
+            with storage_errors(self.folder):
+                for chunk in chunks:
+                    writer.write(chunk)
+                    if progress:
+                        progress(writer.written, size)
+                draft = writer.finish()
+            yield draft
 
     def place(self, draft: Draft) -> None:
         """Give a draft its name. A blob that was there is replaced by the same bytes."""
@@ -96,19 +153,3 @@ class Blobs:
             with suppress(OSError), path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
-
-
-def _copy(
-    chunks: Iterable[bytes], file: BinaryIO, size: int, progress: Progress | None
-) -> tuple[str, int]:
-    """Write and hash in one pass; the bytes are on disk when it returns."""
-    sha256, written = hashlib.sha256(), 0
-    for chunk in chunks:
-        file.write(chunk)
-        sha256.update(chunk)
-        written += len(chunk)
-        if progress:
-            progress(written, size)
-    file.flush()
-    os.fsync(file.fileno())
-    return sha256.hexdigest(), written

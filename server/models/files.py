@@ -6,6 +6,7 @@ Failures of the file system become errors that say what to do.
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def remove_older(path: Path, before_s: float) -> int | None:
+    """Remove a file that was changed before a time; its bytes, or None if it stays."""
+    try:
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode) or status.st_mtime >= before_s:
+            return None
+        path.unlink()
+    except FileNotFoundError:
+        return None
+    return status.st_size
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:

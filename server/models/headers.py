@@ -5,6 +5,8 @@ replaced later is read again. A store that cannot be written to works as well: t
 they are remembered by the process only.
 """
 
+import threading
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from server.errors import ModelUnusable
 from server.models.files import replace_file
 from server.models.gguf import GGUFHeader, read_header
 
+MAX_KNOWN = 256  # headers that a process keeps; more are read from beside the store
 VERSION = 1  # of the remembered form: a change of `GGUFHeader` or of the checks makes a new one
 
 _Key = tuple[str, int, int]
@@ -27,11 +30,12 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class Headers:
-    """Headers by file, remembered in `folder`."""
+    """Headers by file, remembered in `folder`. May be used from several threads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: dict[_Key, GGUFHeader | ModelUnusable] = {}
+        self._lock = threading.Lock()
 
     def read(self, path: Path) -> GGUFHeader:
         """The header of a file. Raises `ModelUnusable` like `read_header`."""
@@ -40,12 +44,23 @@ class Headers:
         except OSError:
             return read_header(path)  # which says what is wrong
         key = (path.name, status.st_size, status.st_mtime_ns)
-        if key not in self._known:
-            self._known[key] = self._recall(key) or self._study(path, key)
-        known = self._known[key]
+        known = self._look_up(key) or self._recall(key) or self._study(path, key)
+        self._keep(key, known)
         if isinstance(known, ModelUnusable):
             raise ModelUnusable(known.message, hint=known.hint)
         return known
+
+    def _look_up(self, key: _Key) -> GGUFHeader | ModelUnusable | None:
+        with self._lock:
+            return self._known.get(key)
+
+    def _keep(self, key: _Key, known: GGUFHeader | ModelUnusable) -> None:
+        """Keep it as the last one used; the first one goes if there are too many."""
+        with self._lock:
+            self._known.pop(key, None)
+            self._known[key] = known
+            while len(self._known) > MAX_KNOWN:
+                del self._known[next(iter(self._known))]
 
     def _recall(self, key: _Key) -> GGUFHeader | None:
         name, size, modified_ns = key
@@ -72,7 +87,16 @@ class Headers:
             self._folder.mkdir(parents=True, exist_ok=True)
             replace_file(self._folder / f"{name}.json", msgspec.json.encode(entry))
 
+    def forget_all_but(self, names: Collection[str]) -> None:
+        """Drop what is remembered of other files than these."""
+        for path in self._folder.glob("*.json"):
+            if path.stem not in names:
+                self.forget(path.stem)
+
     def forget(self, name: str) -> None:
         """Drop what is remembered of a file that is gone."""
+        with self._lock:
+            for key in [key for key in self._known if key[0] == name]:
+                del self._known[key]
         with suppress(OSError):
             (self._folder / f"{name}.json").unlink(missing_ok=True)

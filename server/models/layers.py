@@ -11,10 +11,18 @@ from typing import Any, TypeVar
 import msgspec
 
 from server.errors import ModelUnusable
+from server.models import splits
 from server.models.blobs import Blobs
 from server.models.gguf import GGUFHeader
 from server.models.headers import Headers
-from server.models.manifest import Config, Layer, Manifest, Message, read_manifest
+from server.models.manifest import (
+    JINJA_TYPE,
+    Config,
+    Layer,
+    Manifest,
+    Message,
+    read_manifest,
+)
 from server.models.name import ModelName
 from server.models.stored import StoredModel
 
@@ -24,8 +32,13 @@ GET_AGAIN = "get the model again"
 T = TypeVar("T")
 
 
-def read_model(name: ModelName, path: Path, blobs: Blobs, headers: Headers) -> StoredModel:
-    """The model whose manifest lies at `path`. Raises `OSError` if that cannot be read."""
+def read_model(
+    name: ModelName, path: Path, blobs: Blobs, headers: Headers, links: Path
+) -> StoredModel:
+    """The model whose manifest lies at `path`; `links` is where parts of weights get names.
+
+    Raises `OSError` if the manifest cannot be read.
+    """
     data = path.read_bytes()
     stored = StoredModel(
         name=name,
@@ -37,22 +50,23 @@ def read_model(name: ModelName, path: Path, blobs: Blobs, headers: Headers) -> S
         manifest = read_manifest(data)
     except ValueError as error:
         return msgspec.structs.replace(stored, problem=str(error), hint=GET_AGAIN)
-    return _LayerReader(manifest, blobs, headers).complete(stored)
+    return _LayerReader(manifest, blobs, headers, links).complete(stored)
 
 
-def check_model(header: GGUFHeader, name: str) -> None:
-    """Raise `ModelUnusable` if a sound GGUF file called `name` is not a whole model."""
+def check_model(header: GGUFHeader, name: str, *, num_files: int = 1) -> None:
+    """Raise `ModelUnusable` if a sound GGUF file called `name`, or so many together, are not
+    a whole model."""
     kind = header.text("general.type")
     if header.architecture == "clip" or kind not in ("", "model"):
         raise ModelUnusable(
             f"{name} is not a model but {kind or 'a projector'}",
             hint="name the file with the weights of the language model",
         )
-    parts = header.number("split.count") or 1
-    if parts > 1:
+    parts = splits.num_parts(header)
+    if parts != num_files:
         raise ModelUnusable(
             f"{name} is one of {parts} parts of a model",
-            hint="join them with llama.cpp's `llama-gguf-split --merge FIRST-PART WHOLE.gguf`",
+            hint=f"create the model from all {parts} files",
         )
     if not header.architecture or not header.tensor_count:
         missing = "weights" if header.architecture else "an architecture"
@@ -73,24 +87,27 @@ def check_adapter(header: GGUFHeader, architecture: str) -> None:
 class _LayerReader:
     """Reads the layers of one manifest; the first problem is the one that is told."""
 
-    def __init__(self, manifest: Manifest, blobs: Blobs, headers: Headers) -> None:
+    def __init__(self, manifest: Manifest, blobs: Blobs, headers: Headers, links: Path) -> None:
         self._manifest = manifest
         self._blobs = blobs
         self._headers = headers
+        self._links = links
         self._problems: list[ModelUnusable] = []
 
     def complete(self, stored: StoredModel) -> StoredModel:
         config = self._config()
-        header = self._attempt(lambda: self._header(config), None)
+        nothing: tuple[Path | None, GGUFHeader | None] = (self._path("model"), None)
+        weights, header = self._attempt(lambda: self._weights(config), nothing)
         changes: dict[str, Any] = {
             "config": config,
             "size": self._manifest.size,
-            "weights": self._path("model"),
+            "weights": weights,
             "projector": self._path("projector"),
             "header": header,
             "adapters": self._attempt(lambda: self._adapters(header), None) or (),
             "system": self._attempt(lambda: self._text("system"), None),
             "template": self._attempt(lambda: self._text("template"), None),
+            "jinja": self._attempt(lambda: self._text(JINJA_TYPE), None),
             "parameters": self._attempt(lambda: self._json("params", dict[str, Any]), None) or {},
             "messages": self._attempt(lambda: self._json("messages", tuple[Message, ...]), None)
             or (),
@@ -121,17 +138,27 @@ class _LayerReader:
         except (ModelUnusable, msgspec.MsgspecError, UnicodeDecodeError):
             return Config()
 
-    def _header(self, config: Config) -> GGUFHeader:
-        """The checked header of the weights."""
-        weights = self._manifest.of_kind("model")
+    def _weights(self, config: Config) -> tuple[Path | None, GGUFHeader | None]:
+        """The file to load and its checked header."""
+        layers = self._manifest.of_kind("model")
         if config.remote_host:
             raise ModelUnusable(f"it runs at {config.remote_host}, its weights are not here")
-        if len(weights) != 1:
-            what = f"{len(weights)} files of weights" if weights else "no GGUF weights"
-            raise ModelUnusable(f"it has {what}", hint="use a GGUF version of the model")
-        header = self._layer_header(weights[0], "its weights")
+        if not layers:
+            raise ModelUnusable("it has no GGUF weights", hint="use a GGUF version of the model")
+        if len(layers) > 1:
+            return self._split_weights(layers)
+        header = self._layer_header(layers[0], "its weights")
         check_model(header, "the file of its weights")
-        return header
+        return self._blobs.path(layers[0].digest), header
+
+    def _split_weights(self, layers: list[Layer]) -> tuple[Path, GGUFHeader]:
+        """The same of weights in several files."""
+        headers = [self._layer_header(layer, "its weights") for layer in layers]
+        order = splits.ordered(headers)
+        header = splits.merged([headers[index] for index in order])
+        check_model(header, "the first of its files", num_files=len(layers))
+        parts = [self._blobs.path(layers[index].digest) for index in order]
+        return splits.linked(self._links, parts), header
 
     def _adapters(self, weights: GGUFHeader | None) -> tuple[Path, ...]:
         """The checked LoRA adapters, in their order; none if the weights are no good."""

@@ -3,15 +3,38 @@
 A manifest names blobs by digest; the kind of a layer is the end of its media type.
 """
 
+import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from server.errors import InvalidRequest
+from server.models.gguf import GGUFHeader
+
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 LAYER_PREFIX = "application/vnd.ollama.image."
+# Ollama's own kind "template" is a Go template; a Jinja one is a kind that it passes over.
+JINJA_TYPE = "application/vnd.akash-llm.jinja"
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def digest_of(data: bytes) -> str:
+    """The digest of what is in memory."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def parse_digest(text: str) -> str:
+    """A digest as clients write it, `sha256:<hex>` or `sha256-<hex>`, in the first form.
+
+    Raises `InvalidRequest` in Ollama's words.
+    """
+    digest = text.replace("sha256-", "sha256:", 1)
+    if not DIGEST.fullmatch(digest):
+        raise InvalidRequest("invalid digest format", hint="it is sha256: and 64 hex digits")
+    return digest
 
 
 class Layer(msgspec.Struct, frozen=True, rename="camel"):
@@ -20,6 +43,11 @@ class Layer(msgspec.Struct, frozen=True, rename="camel"):
     media_type: str
     digest: str
     size: int = 0
+
+    @classmethod
+    def of(cls, media_type: str, data: bytes) -> "Layer":
+        """The layer of a small blob."""
+        return cls(media_type, digest_of(data), len(data))
 
     @property
     def kind(self) -> str:
@@ -69,6 +97,29 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def to_json(self) -> bytes:
         """The blob's bytes."""
         return msgspec.json.encode(self)
+
+
+def media_type(kind: str) -> str:
+    """The media type of a kind of layer, such as "model"."""
+    return LAYER_PREFIX + kind
+
+
+def make_config(header: GGUFHeader, layers: Iterable[Layer]) -> Config:
+    """The config of a model with this header and these layers."""
+    layers = list(layers)
+    families = [header.architecture]
+    if any(layer.kind == "projector" for layer in layers):
+        families.append("clip")
+    return Config(
+        model_format="gguf",
+        model_family=header.architecture,
+        model_families=families,
+        model_type=header.parameter_size,
+        file_type=header.quantization_level,
+        architecture="amd64",
+        os="linux",
+        rootfs={"type": "layers", "diff_ids": [layer.digest for layer in layers]},
+    )
 
 
 class Message(msgspec.Struct, frozen=True):

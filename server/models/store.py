@@ -4,7 +4,8 @@
     ├── manifests/<host>/<namespace>/<model>/<tag>    JSON: which blobs a model is made of
     ├── blobs/sha256-<hex>                            weights, templates, parameters, …
     └── .akash-llm/                                   locks, headers that were read before,
-                                                      weights in another type
+                                                      weights in another type, links that
+                                                      give the parts of split weights names
 
 Every change is made by renaming something complete into its place. Several
 processes may use one store: adding and removing hold a lock while manifests
@@ -12,56 +13,40 @@ change, copying weights does not. All of it blocks on the disk.
 """
 
 import builtins
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import filelock
-import msgspec
 
-from server.errors import ModelNotFound
+from server.errors import ModelNotFound, ModelUnusable, ServerError
+from server.models import splits
 from server.models.blobs import Blobs, Draft, Progress
-from server.models.files import read_chunks, replace_file, storage_errors
+from server.models.extras import Extras
+from server.models.files import read_chunks, remove_older, replace_file, storage_errors
 from server.models.gguf import GGUFHeader, read_header
 from server.models.headers import Headers
 from server.models.layers import check_model, read_model
 from server.models.manifest import (
     CONFIG_TYPE,
-    LAYER_PREFIX,
-    Config,
     Layer,
     Manifest,
-    Message,
+    make_config,
+    media_type,
     read_manifest,
 )
+from server.models.manifests import Manifests
 from server.models.name import InvalidModelName, ModelName
 from server.models.stored import StoredModel
 
 PRIVATE = ".akash-llm"
+_LIST_HINT = "`akash-llm models list` shows the models there are"
 
 
-class Extras(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model has besides its weights: each becomes a layer."""
+class BlobMissing(ServerError):
+    """A model names a blob that is not in the store as it should be."""
 
-    system: str | None = None
-    template: str | None = None
-    params: Mapping[str, Any] | None = None
-    messages: tuple[Message, ...] = ()
-    licenses: tuple[str, ...] = ()
-
-    def layers(self) -> Iterator[tuple[str, bytes]]:
-        """The kind and the bytes of each layer, in Ollama's order."""
-        if self.template:
-            yield "template", self.template.encode()
-        if self.system:
-            yield "system", self.system.encode()
-        for text in self.licenses:
-            yield "license", text.encode()
-        if self.params:
-            yield "params", msgspec.json.encode(self.params)
-        if self.messages:
-            yield "messages", msgspec.json.encode(self.messages)
+    code = "blob_missing"
 
 
 class Store:
@@ -69,28 +54,57 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._manifests = root / "manifests"
+        self.manifests = Manifests(root / "manifests")
         self._private = root / PRIVATE
-        self._blobs = Blobs(root / "blobs", self._private / "blobs.lock")
+        self.blobs = Blobs(root / "blobs", self._private / "blobs.lock")
         self._headers = Headers(self._private / "headers")
         # Weights that were rewritten: called by what they were made from, so they go with it.
         self.requantized = self._private / "requantized"
+        self._links = self._private / "splits"
 
     def get(self, name: ModelName | str) -> StoredModel:
         """The model of a name, whatever its case; it may be one that cannot be served.
 
         Raises `InvalidModelName` and `ModelNotFound`.
         """
-        path = self._find(_parsed(name))
+        path = self.manifests.find(_parsed(name))
         if path is not None:
             with suppress(FileNotFoundError):  # removed a moment ago
                 return self._read(path)
-        raise _not_found(name)
+        raise missing(name)
+
+    def link(self, parts: Sequence[Path]) -> Path:
+        """A path that weights in several files can be loaded from, given in their order.
+
+        Raises `ModelUnusable` if the store cannot be written to.
+        """
+        return splits.linked(self._links, parts)
+
+    def spelled(self, name: ModelName) -> ModelName:
+        """The name as it is spelled here, if there is a model of that name."""
+        path = self.manifests.find(name)
+        return ModelName(*path.parts[-4:]) if path else name
+
+    def manifest(self, name: ModelName | str) -> Manifest:
+        """What a model is made of. Raises `ModelNotFound`, and `ModelUnusable` if it cannot
+        be read."""
+        path = self.manifests.find(_parsed(name))
+        if path is None:
+            raise missing(name)
+        try:
+            return read_manifest(path.read_bytes())
+        except FileNotFoundError:  # removed a moment ago
+            raise missing(name) from None
+        except (OSError, ValueError) as error:
+            raise ModelUnusable(f"{path.parts[-2]}: {error}", hint="get the model again") from None
 
     def header(self, weights: Path) -> GGUFHeader:
-        """The header of a model file, remembered if it was read before. Raises
-        `ModelUnusable`."""
-        return self._headers.read(weights)
+        """The header of weights, remembered if it was read before. Raises `ModelUnusable`."""
+        return splits.whole_header(weights, self._headers.read)
+
+    def blob_header(self, path: Path) -> GGUFHeader:
+        """The header of a single file of the store, remembered as well."""
+        return self._headers.read(path)
 
     def add_file(
         self,
@@ -130,57 +144,93 @@ class Store:
     ) -> StoredModel:
         """Like `add_file`, of `size` bytes that come from elsewhere; `source` names them."""
         parsed = _parsed(name)
-        self._make_private_folder()
-        with self._blobs.draft(chunks, size, progress) as draft:
+        self.private_folder()
+        with self.blobs.draft(chunks, size, progress) as draft:
             header = read_header(draft.path, label=source)
             check_model(header, source)
-            with self._changing():
-                self._commit(parsed, draft, header, extras or Extras())
+            weights = Layer(media_type("model"), draft.digest, draft.size)
+            texts = list((extras or Extras()).layers())
+            layers = [weights, *(Layer.of(kind, data) for kind, data in texts)]
+            config = make_config(header, layers).to_json()
+            manifest = Manifest(config=Layer.of(CONFIG_TYPE, config), layers=layers)
+            contents = [*(data for _, data in texts), config]
+            self.commit(parsed, manifest.to_json(), contents=contents, draft=draft)
         return self.get(parsed)
+
+    def commit(
+        self,
+        name: ModelName,
+        manifest: bytes,
+        *,
+        contents: Iterable[bytes] = (),
+        draft: Draft | None = None,
+    ) -> bool:
+        """Write a manifest and its blobs that are in memory or a draft; the others are there.
+
+        A model of that name is replaced and keeps its spelling. Whether blobs went because
+        of that. Raises `BlobMissing`, `StorageFull`, or `ServerError` if the store cannot be
+        changed, `ValueError` for no manifest; then the store is as it was.
+        """
+        layers = read_manifest(manifest).blobs()
+        with self.changing():
+            path = self.manifests.find(name)
+            old = self.manifests.digests(path) if path else set()
+            new: set[str] = set()
+            try:
+                for blob in self._placed(contents, draft):
+                    new.add(blob)
+                self._require(layers)
+                replace_file(self.manifests.place(name), manifest)
+            finally:
+                num_dropped = self._drop_unused(old | new)
+            return num_dropped > 0
+
+    def copy(self, source: str, destination: str) -> None:
+        """Give a model another name as well; a model that had it is replaced.
+
+        Raises `InvalidModelName` and `ModelNotFound` in Ollama's words.
+        """
+        old, new = _named("source", source), _named("destination", destination)
+        path = self.manifests.find(old)
+        if path is not None and old.same_as(new):
+            return
+        try:
+            if path is not None:
+                self.commit(new, path.read_bytes())
+                return
+        except FileNotFoundError:  # removed a moment ago
+            pass
+        except ValueError as error:
+            raise ModelUnusable(f"{old.display()} cannot be copied: {error}") from None
+        raise ModelNotFound(f'model "{source}" not found', hint=_LIST_HINT)
 
     def remove(self, name: ModelName | str) -> None:
         """Remove a model and the blobs that no other model uses. Raises `ModelNotFound`."""
         parsed = _parsed(name)
-        if self._find(parsed) is None:  # do not make folders in a store that has none
-            raise _not_found(name)
-        with self._changing():
-            path = self._find(parsed)
+        if self.manifests.find(parsed) is None:  # do not make folders in a store that has none
+            raise missing(name)
+        with self.changing():
+            path = self.manifests.find(parsed)
             if path is None:
-                raise _not_found(name)
-            digests = self._digests(path)
-            path.unlink()
-            self._remove_empty_folders(path.parent)
+                raise missing(name)
+            digests = self.manifests.digests(path)
+            self.manifests.remove(path)
             self._drop_unused(digests)
 
     def list(self) -> builtins.list[StoredModel]:
         """Every model, newest first, also those that cannot be served."""
         models = []
-        for path in self._paths():
+        for path in self.manifests.paths():
             with suppress(FileNotFoundError):  # removed a moment ago
                 models.append(self._read(path))
         return sorted(models, key=lambda model: (-model.modified_ns, model.name))
 
     # -- reading
 
-    def _paths(self) -> Iterator[Path]:
-        """The manifests whose path is a name."""
-        for path in sorted(self._manifests.glob("*/*/*/*")):
-            if _name_of(path) is not None and path.is_file():
-                yield path
-
-    def _find(self, name: ModelName) -> Path | None:
-        """The manifest of a name: as it is spelled, else in whatever case it is there."""
-        exact = self._manifests.joinpath(*name.parts())
-        with suppress(OSError):  # a host that is longer than a name of a folder can be
-            if exact.is_file():
-                return exact
-        same = (path for path in self._paths() if _same(path, name))
-        return next(same, None)
-
     def _read(self, path: Path) -> StoredModel:
         name = ModelName(*path.parts[-4:])
         try:
-            return read_model(name, path, self._blobs, self._headers)
+            return read_model(name, path, self.blobs, self._headers, self._links)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -189,113 +239,91 @@ class Store:
 
     # -- changing
 
-    def _make_private_folder(self) -> None:
-        """The locks lie in it."""
+    def private_folder(self) -> Path:
+        """Where the locks lie, made if it is not there."""
         with storage_errors(self.root):
             self._private.mkdir(parents=True, exist_ok=True)
+        return self._private
+
+    @property
+    def writers_lock(self) -> Path:
+        """Held together by those that put blobs into the store which no manifest names yet."""
+        return self._private / "writers.lock"
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def changing(self) -> Iterator[None]:
         """Hold the lock of the manifests."""
         lock = filelock.FileLock(self._private / "manifests.lock")
-        self._make_private_folder()
+        self.private_folder()
         with storage_errors(self.root), lock:
             yield
 
-    def _commit(self, name: ModelName, draft: Draft, header: GGUFHeader, extras: Extras) -> None:
-        """Place the blobs, then the manifest; take back the blobs if that fails."""
-        replaced = self._find(name)
-        old = self._digests(replaced) if replaced else set()
-        placed = {draft.digest}
-        try:
-            self._blobs.place(draft)
-            layers = [_layer("model", draft)]
-            for kind, data in extras.layers():
-                layers.append(_layer(kind, self._blobs.write(data)))
-                placed.add(layers[-1].digest)
-            config = self._blobs.write(_config(header, layers).to_json())
-            placed.add(config.digest)
-            manifest = Manifest(
-                config=Layer(CONFIG_TYPE, config.digest, config.size), layers=layers
-            )
-            path = replaced or self._manifests.joinpath(*name.parts())
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, manifest.to_json())
-        finally:
-            self._drop_unused(old | placed)
+    def _placed(self, contents: Iterable[bytes], draft: Draft | None) -> Iterator[str]:
+        """Place the blobs of a new model; each digest when it is there."""
+        if draft is not None:
+            self.blobs.place(draft)
+            yield draft.digest
+        for data in contents:
+            yield self.blobs.write(data).digest
 
-    def _drop_unused(self, digests: Iterable[str]) -> None:
-        """Remove those of the blobs that no manifest names.
+    def _require(self, layers: Iterable[Layer]) -> None:
+        for layer in layers:
+            size = self.blobs.size(layer.digest)
+            if size != layer.size:
+                raise BlobMissing(
+                    f"the blob {layer.digest} "
+                    + ("is not there" if size is None else f"has {size} bytes, not {layer.size}"),
+                    hint="get the model again",
+                )
+
+    def drop(self, digests: Iterable[str]) -> None:
+        """Remove blobs with all that was made from them. The lock of the manifests is held."""
+        for digest in digests:
+            self.blobs.remove(digest)
+            self._headers.forget(self.blobs.path(digest).name)
+            self._forget_requantized(digest.partition(":")[2])
+        for sha256 in splits.drop_broken(self._links):
+            self._forget_requantized(sha256)
+
+    def drop_left_overs(self, before_s: float) -> builtins.list[int]:
+        """Remove what a process that was killed left of files that it wrote, if they are
+        older than a time, and what was made from blobs that are gone; the bytes of each.
+        The lock of the manifests is held."""
+        names = {path.name for path in self.blobs.folder.iterdir()}
+        self._headers.forget_all_but(names)
+        self.drop(())
+        halves = [*self.manifests.folder.rglob(".*-*"), *self.blobs.folder.glob(".sha256-*")]
+        return [size for path in halves if (size := remove_older(path, before_s)) is not None]
+
+    def _forget_requantized(self, sha256: str) -> None:
+        for path in self.requantized.glob(f"{sha256}-*"):
+            path.unlink(missing_ok=True)
+
+    def _drop_unused(self, digests: Iterable[str]) -> int:
+        """Remove those of the blobs that no manifest names; how many.
 
         Nothing is removed while a manifest cannot be read: it may name them.
         """
         try:
-            used = set().union(*(_digests(path.read_bytes()) for path in self._paths()))
+            unused = set(digests) - self.manifests.used()
         except (OSError, ValueError):
-            return
-        for digest in set(digests) - used:
-            self._blobs.remove(digest)
-            self._headers.forget(self._blobs.path(digest).name)
-            for path in self.requantized.glob(f"{digest.partition(':')[2]}-*"):
-                path.unlink(missing_ok=True)
-
-    def _digests(self, path: Path) -> set[str]:
-        """The blobs of a manifest; none if it is damaged."""
-        try:
-            return _digests(path.read_bytes())
-        except ValueError:
-            return set()
-
-    def _remove_empty_folders(self, folder: Path) -> None:
-        while folder != self._manifests:
-            try:
-                folder.rmdir()
-            except OSError:  # not empty
-                return
-            folder = folder.parent
+            return 0
+        self.drop(unused)
+        return len(unused)
 
 
 def _parsed(name: ModelName | str) -> ModelName:
     return ModelName.parse(name) if isinstance(name, str) else name
 
 
-def _name_of(path: Path) -> ModelName | None:
-    """The name that a manifest's path spells; None for other files that lie around."""
-    host, namespace, model, tag = path.parts[-4:]
+def _named(what: str, text: str) -> ModelName:
     try:
-        return ModelName.parse(f"{host}/{namespace}/{model}:{tag}")
-    except InvalidModelName:
-        return None
+        return ModelName.parse(text)
+    except InvalidModelName as error:
+        raise InvalidModelName(f'{what} "{text[:100]}" is invalid', hint=error.hint) from None
 
 
-def _same(path: Path, name: ModelName) -> bool:
-    found = _name_of(path)
-    return found is not None and found.same_as(name)
-
-
-def _not_found(name: ModelName | str) -> ModelNotFound:
+def missing(name: ModelName | str) -> ModelNotFound:
+    """What is said of a name that no model has."""
     shown = name if isinstance(name, str) else name.display()
-    return ModelNotFound(
-        f"model '{shown}' not found", hint="`akash-llm models list` shows the models there are"
-    )
-
-
-def _digests(data: bytes) -> set[str]:
-    return {layer.digest for layer in read_manifest(data).blobs()}
-
-
-def _layer(kind: str, blob: Draft) -> Layer:
-    return Layer(f"{LAYER_PREFIX}{kind}", blob.digest, blob.size)
-
-
-def _config(header: GGUFHeader, layers: Iterable[Layer]) -> Config:
-    return Config(
-        model_format="gguf",
-        model_family=header.architecture,
-        model_families=[header.architecture],
-        model_type=header.parameter_size,
-        file_type=header.quantization_level,
-        architecture="amd64",
-        os="linux",
-        rootfs={"type": "layers", "diff_ids": [layer.digest for layer in layers]},
-    )
+    return ModelNotFound(f"model '{shown}' not found", hint=_LIST_HINT)

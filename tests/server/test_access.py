@@ -1,8 +1,11 @@
 """Keys, scopes, web pages and the log, on a real port."""
 
+import base64
+import gzip
 import json
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -117,6 +120,39 @@ def test_a_page_that_is_allowed(client: httpx2.Client) -> None:
     assert refused.headers["access-control-allow-origin"] == "https://ui.test"
 
 
+def test_a_preflight_allows_what_the_clients_send(client: httpx2.Client) -> None:
+    """Those of OpenAI and Anthropic run in browsers, too; no key is needed to ask."""
+    wanted = [
+        "authorization",
+        "x-api-key",
+        "content-type",
+        "anthropic-version",
+        "anthropic-beta",
+        "anthropic-dangerous-direct-browser-access",
+        "openai-beta",
+        "x-stainless-os",
+        "x-stainless-read-timeout",
+        "x-stainless-new-in-some-release",
+    ]
+    headers = {
+        "origin": "app://desk",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": ",".join([*wanted, "x-evil", "x-stainless-a\tb"]),
+    }
+    preflight = client.options("/v1/messages", headers=headers)
+    assert preflight.status_code == 204
+    allowed = preflight.headers["access-control-allow-headers"].lower().split(", ")
+    assert set(wanted) <= set(allowed) and len(allowed) == len(set(allowed))
+    assert not [name for name in allowed if "evil" in name or "\t" in name]
+
+
+def test_a_page_may_read_what_tells_it_when_to_come_again(client: httpx2.Client) -> None:
+    reply = client.get("/api/tags", headers={"origin": "https://ui.test"})
+    exposed = reply.headers["access-control-expose-headers"].split(", ")
+    assert {"retry-after", "x-request-id", "x-truncated-tokens", "x-num-ctx"} <= set(exposed)
+    assert "x-ratelimit-remaining-requests" in exposed
+
+
 def test_request_ids(client: httpx2.Client) -> None:
     mine = client.get("/", headers={"x-request-id": "abc-1"})
     assert mine.headers["x-request-id"] == "abc-1"
@@ -130,9 +166,60 @@ def test_the_log_is_json_without_prompts_and_keys(guarded: Serving, client: http
     client.post("/api/chat", json={**CHAT, "options": {"canard": "canary"}}, headers=headers)
     client.post("/api/chat", content=b'{"canary', headers=headers)
     client.get("/api/tags", headers=bearer("canary"))
+    for body in secret_bodies():
+        for path in ("/api/chat", "/api/generate", "/api/embed"):
+            client.post(path, json=body, headers=bearer(INFERENCE))
+            client.post(path, json=body, headers=bearer(READ))
+    client.post("/api/chat", content=gzip.compress(b"canary"), headers=headers)
+    packed = {**headers, "content-encoding": "gzip"}
+    client.post("/api/chat", content=b"canary", headers=packed)
+    told = client.get("/metrics", headers=bearer(ADMIN)).text
     text = guarded.log.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    (first, *_) = [line for line in lines if line.get("request_id") == "find-me"]
-    assert (first["path"], first["status"], first["key"]) == ("/api/chat", 200, "inference")
     assert any("canard" in line["message"] for line in lines)
-    assert "canary" not in text
+    assert "canary" not in text and "canary" not in told
+    assert CANARY not in text and CANARY not in told
+
+
+CANARY = base64.b64encode(b"a canary in an image").decode()
+
+
+def secret_bodies() -> list[dict[str, Any]]:
+    """Good and bad requests with a canary wherever a user's text may stand."""
+    function = {"name": "canary", "arguments": {"canary": "canary"}}
+    tool = {"type": "function", "function": {"name": "canary", "description": "canary"}}
+    message = {"role": "user", "content": "⟦canary⟧", "thinking": "canary"}
+    return [
+        {
+            "model": "m",
+            "stream": False,
+            "prompt": "⟦canary⟧",
+            "input": "canary",
+            "system": "canary",
+        },
+        {"model": "m", "prompt": "x", "images": [CANARY], "messages": [{"images": [CANARY]}]},
+        {"model": "m", "messages": [{**message, "tool_calls": [{"function": function}]}]},
+        {"model": "m", "messages": [message], "tools": [tool], "stream": False},
+        {"model": "m", "messages": [message], "format": {"type": "canary"}},
+        {"model": "m", "messages": [message], "format": "canary", "prompt": "canary"},
+        {"model": "m", "messages": "canary", "prompt": ["canary"], "input": {"canary": 1}},
+        {"model": "m", "messages": [message], "think": "canary", "keep_alive": "canary"},
+        {"model": "m", "options": {"stop": ["canary"], "num_predict": "canary"}, "prompt": "x"},
+        {"model": "m", "prompt": "canary", "template": "canary", "context": ["canary"]},
+    ]
+
+
+def test_one_line_says_how_a_request_went(guarded: Serving, client: httpx2.Client) -> None:
+    headers = {**bearer(INFERENCE), "x-request-id": "went-well"}
+    client.post("/api/chat", json=CHAT, headers=headers)
+    headers["x-request-id"] = "went-wrong"
+    client.post("/api/chat", json={**CHAT, "model": "nope"}, headers=headers)
+    lines = [json.loads(line) for line in guarded.log.read_text().splitlines()]
+    (well,) = [line for line in lines if line.get("request_id") == "went-well"]
+    (wrong,) = [line for line in lines if line.get("request_id") == "went-wrong"]
+    assert (well["method"], well["path"], well["status"]) == ("POST", "/api/chat", 200)
+    assert (well["key"], well["model"], well["end"]) == ("inference", "m:latest", "stop")
+    assert well["output_tokens"] == len("canary text") + 1 and well["prompt_tokens"] > 20
+    assert 0 < well["ttft_ms"] <= well["duration_ms"]
+    assert (wrong["status"], wrong["end"]) == (404, "model_not_found")
+    assert "model" not in wrong and "ttft_ms" not in wrong

@@ -4,13 +4,16 @@ import os
 import signal
 from pathlib import Path
 
+from server.admission import Gate
 from server.api.core import Core
+from server.chat.renderer import Renderer
 from server.durations import FOREVER
 from server.engine.config import EngineConfig
 from server.engine.restarts import RestartPolicy
 from server.engine.supervisor import Supervisor
 from server.models.store import Store
 from server.preload import Preloader, Readiness
+from server.usage import Usage
 from tests.support.serving import write_gguf
 from tests.support.supervising import until
 
@@ -21,7 +24,12 @@ async def test_a_model_that_keeps_crashing_is_red_with_the_reason(tmp_path: Path
     supervisor = Supervisor(
         EngineConfig(backend="fake"), restarts=RestartPolicy(longest_s=600, most=1)
     )
-    preloader = Preloader(Core(store, supervisor), ["m"], stock=None, keep_alive_s=FOREVER)
+    preloader = Preloader(
+        Core(store, supervisor, Renderer(), Gate(Usage())),
+        ["m"],
+        stock=None,
+        keep_alive_s=FOREVER,
+    )
     try:
         assert await preloader.prepare() == Readiness("ready", {"m": "ready"})
         [entry] = supervisor.loaded()

@@ -21,6 +21,8 @@ def test_defaults(akash_home: Path) -> None:
         "http://127.0.0.1:11434",
     )
     assert settings.models == akash_home / "models"
+    assert settings.state == akash_home / "state"
+    assert settings.management and settings.usage_days == 400
     assert (settings.parallel, settings.context, settings.engine) == (4, 2048, "llama-cpp")
     assert settings.memory is None and settings.max_loaded == 0
     assert settings.preload == () and not settings.keys
@@ -59,7 +61,19 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "max_loaded": ("1", "2"),
         "max_queue": ("1", "2"),
         "max_body_bytes": ("1024", "2048"),
+        "registries": ("none", "hf.co,http://127.0.0.1:5000"),
+        "body_memory": ("1MiB", "1GiB"),
+        "max_connections": ("10", "20"),
+        "header_timeout": ("1", "2.5"),
+        "body_timeout": ("1", "2.5"),
+        "write_timeout": ("1", "2.5"),
+        "idle_timeout": ("1", "2.5"),
+        "heartbeat": ("0", "2.5"),
+        "drain": ("0", "2.5"),
         "origins": ("https://a", "https://b,https://c"),
+        "state": ("/s", "/t"),
+        "management": ("on", "off"),
+        "usage_days": ("1", "2"),
     }
     assert set(values) == {setting.name for setting in SETTINGS}
     environ = {setting.variable: values[setting.name][0] for setting in SETTINGS}
@@ -71,7 +85,11 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
     assert (other.host, other.port, other.preload) == ("localhost", 2, ("c",))
     assert (one.memory, other.memory, one.max_loaded) == (8 << 30, 512_000_000, 1)
     assert (one.parking, other.parking, other.speculate) == (1 << 30, 2048, "auto")
+    assert not one.registries.urls
+    assert other.registries.url("127.0.0.1:5000") == "http://127.0.0.1:5000"
     assert other.keep_alive == math.inf and other.origins == ("https://b", "https://c")
+    assert (one.state, one.management, one.usage_days) == (Path("/s"), True, 1)
+    assert not other.management and not load(["--no-management"], {}).management
     assert one.placement == Placement(split_mode="none", main_gpu=1, tensor_split=(1.0, 1.0))
     assert other.placement == Placement(
         gpu_layers=12,
@@ -134,6 +152,7 @@ def test_an_empty_variable_is_none() -> None:
         (["--split-mode", "tensor"], {}, 2, "expected one of none, layer, row, got 'tensor'"),
         (["--tensor-split", "3,x"], {}, 2, "expected shares such as 3,1, got '3,x'"),
         (["--tensor-split", "1,-1"], {}, 2, "--tensor-split"),
+        (["--registries", "ftp://x"], {}, 2, "expected a host such as hf.co"),
         (["--tensor-split", "1,nan"], {}, 2, "--tensor-split"),
         (["--mmap", "true"], {}, 2, "--mmap: expected one of on, off, got 'true'"),
         (["--requantize", "q4_1"], {}, 2, "--requantize: expected one of off, q8_0, q4_0"),
@@ -147,9 +166,15 @@ def test_an_empty_variable_is_none() -> None:
         (["--batch", "8", "--parallel", "9"], {}, 3, "a --batch of 8 has no room"),
         ([], {"AKASH_LLM_PORT": "x"}, 3, "AKASH_LLM_PORT"),
         ([], {"AKASH_LLM_KEYS": "me"}, 3, "AKASH_LLM_KEYS: entry 1"),
-        (["--host", "0.0.0.0"], {}, 3, "without a key"),
-        (["--host", "::"], {}, 3, "without a key"),
-        (["--host", "example.org"], {}, 3, "without a key"),
+        (["--management", "no"], {}, 2, "--management: expected one of on, off"),
+        (["--usage-days", "0"], {}, 2, "--usage-days"),
+        ([], {"AKASH_LLM_KEY_LIMITS": '{"me": {}}'}, 3, "no key is called 'me'"),
+        (
+            [],
+            {"AKASH_LLM_KEYS": KEYS, "AKASH_LLM_KEY_LIMITS": '{"me": {"limit": {}}}'},
+            3,
+            "AKASH_LLM_KEY_LIMITS: Object contains unknown field `limit`",
+        ),
     ],
 )
 def test_what_makes_no_sense(
@@ -161,9 +186,14 @@ def test_what_makes_no_sense(
     assert text in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_beyond_loopback_with_a_key() -> None:
-    settings = load(["--host", "0.0.0.0"], {"AKASH_LLM_KEYS": KEYS})
-    assert not settings.is_loopback and settings.keys.find("secret")
+def test_keys_and_their_limits() -> None:
+    terms = '{"me": {"models": ["a*"], "limits": {"parallel": 2}}}'
+    environ = {"AKASH_LLM_KEYS": KEYS, "AKASH_LLM_KEY_LIMITS": terms}
+    settings = load(["--host", "0.0.0.0"], environ)
+    assert not settings.is_loopback
+    (grant,) = settings.keys
+    assert (grant.key.name, grant.key.sha256) == ("me", digest("secret"))
+    assert (grant.terms.models, grant.terms.limits.parallel) == (("a*",), 2)
     assert settings.url == "http://127.0.0.1:11434"
 
 

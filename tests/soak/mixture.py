@@ -118,7 +118,7 @@ class Mixture:
             ({"prompt": "a", "options": {"temperature": "hot"}}, 400),
             ({"prompt": "a", "format": {"type": "nope"}}, 400),
             ({"prompt": "a", "context": [10**6]}, 400),
-            ({"prompt": self._text(500, 600), "raw": True, "truncate": False}, 400),
+            ({"prompt": self._text(600, 700), "raw": True, "truncate": False}, 400),
             ({"prompt": "a", "options": {"logit_bias": {"99999": 1}}}, 400),
             ({"prompt": "a", "model": "nobody"}, 404),
         ]

@@ -129,12 +129,21 @@ async def _kill_runners(server: Serving, tally: Tally, choose: random.Random, un
 
 
 def _runners(server: Serving) -> list[psutil.Process]:
-    return psutil.Process(server.process.pid).children(recursive=True)
+    """The processes that compute; those that render templates are no runners."""
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    return [child for child in children if _is_runner(child)]
+
+
+def _is_runner(process: psutil.Process) -> bool:
+    try:
+        return "server.engine.runner" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _memory(server: Serving) -> int:
     root = psutil.Process(server.process.pid)
-    return sum(p.memory_info().rss for p in (root, *_runners(server)))
+    return sum(p.memory_info().rss for p in (root, *root.children(recursive=True)))
 
 
 async def _all_slots_free(client: httpx2.AsyncClient) -> None:

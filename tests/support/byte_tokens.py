@@ -44,7 +44,7 @@ class ByteGrammar:
     def accepts(self, text: str) -> bool:
         """Whether the whole text may be written, and nothing has to follow."""
         constraint = Constraint(self._tokenizer, self._grammar)
-        return self._takes(constraint, text) and constraint.allows(END)
+        return self._takes(constraint, text) and bool(constraint.mask(self.size)[END])
 
     def begins(self, text: str) -> bool:
         """Whether a reply may begin with the text."""

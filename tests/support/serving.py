@@ -56,7 +56,8 @@ class Serving:
             str(port),
             *args,
         ]
-        self._env = {**os.environ, **(env or {}), STEP_VARIABLE: str(step_s)}
+        state = {"AKASH_LLM_STATE": str(folder / f"state-{port}")}
+        self._env = {**os.environ, **state, **(env or {}), STEP_VARIABLE: str(step_s)}
         self._env[LOAD_VARIABLE] = str(load_s)
 
     def __enter__(self) -> Self:

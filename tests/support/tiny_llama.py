@@ -4,6 +4,7 @@ What it says is noise; it shows what the embedded model cannot, such as a vocabu
 fill-in-the-middle tokens.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import gguf
@@ -26,13 +27,16 @@ def write_tiny_llama(
     seed: int = 0,
     context: int = CONTEXT,
     pooling: gguf.PoolingType | None = None,
+    tensors_per_file: int = 0,
+    templates: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the model to `path`; `seed` decides its weights, `context` is what it claims. With
-    `pooling` it only embeds."""
+    `pooling` it only embeds. `tensors_per_file` splits it over files called like `path`.
+    `templates` are chat templates by name, "" that of the default."""
     random = np.random.default_rng(seed)
     tokens = [*byte_texts(), "ab", *CONTROL]
     kinds = [gguf.TokenType.NORMAL] * 257 + [gguf.TokenType.CONTROL] * len(CONTROL)
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_per_file)
     writer.add_context_length(context)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(LAYERS)
@@ -53,6 +57,9 @@ def write_tiny_llama(
         writer.add_add_eos_token(True)
     for number, name in enumerate(("fim_pre", "fim_suf", "fim_mid"), start=258):
         writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
+
+    for name, template in (templates or {}).items():
+        writer.add_string(f"tokenizer.chat_template.{name}".removesuffix("."), template)
 
     def tensor(name: str, *shape: int) -> None:
         scale = 1.0 / np.sqrt(shape[-1])

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "notebook": ("toolkit.cli.notebook", "notebook", "Run notebooks from the command line"),
     "serve": ("toolkit.cli.serve", "serve", "Run the server in this terminal"),
     "models": ("toolkit.cli.models", "models", "The models on this machine"),
+    "keys": ("toolkit.cli.keys", "keys", "Who may use a server, and how much they did"),
     "sdl": ("toolkit.cli.sdl", "sdl", "Make and check deployment files"),
 }
 

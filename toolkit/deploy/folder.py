@@ -4,6 +4,7 @@ endpoints/<name>/
 ├── api.key            the key, mode 0600
 ├── deploy.yaml        the SDL as deployed
 ├── logs/<time>.log    one file per start
+├── state/state.db     keys made later and usage, kept by the server
 ├── mounts/<volume>    what stands for the volumes; the models' is a link to the store
 └── .lock              held by whoever works on the name
 """

@@ -215,7 +215,7 @@ class LocalTarget:
             opening.report("start", f"port {PORT} is in use, taking {port}")
         # Written first: whoever finds the process by its mark knows where it answers.
         opening.note(url=f"http://{HOST}:{port}", port=port, log=str(log))
-        environment = _environment(job, port)
+        environment = _environment(record.name, job, port)
         try:
             process = processes.start(job.argv, environment, log, uid=record.uid)
         except OSError as error:
@@ -283,7 +283,7 @@ def _recovered(uid: str) -> Started | None:
     return next((Started(p.pid, p.create_time()) for p in leaders), None)
 
 
-def _environment(job: Job, port: int) -> dict[str, str]:
+def _environment(name: str, job: Job, port: int) -> dict[str, str]:
     """Ours without its secrets and settings, then the SDL's, then what is fixed."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("AKASH_")}
     return {
@@ -291,6 +291,7 @@ def _environment(job: Job, port: int) -> dict[str, str]:
         **job.environment,
         "AKASH_LLM_HOST": HOST,
         "AKASH_LLM_PORT": str(port),
+        "AKASH_LLM_STATE": str(paths.state(name)),
         "PYTHONUNBUFFERED": "1",
         paths.HOME_VARIABLE: str(paths.home()),
     }

@@ -13,7 +13,8 @@ import msgspec
 from toolkit.errors import ConfigError
 from toolkit.sdl.model import SDL, Service
 
-# What a server of ours may be told by an SDL. Host and port are the target's business.
+# What a server of ours may be told by an SDL. Host, port and state folder are the target's
+# business.
 SERVER_ENVIRONMENT = frozenset(
     {
         "AKASH_LLM_BATCH",
@@ -26,7 +27,9 @@ SERVER_ENVIRONMENT = frozenset(
         "AKASH_LLM_GPU_LAYERS",
         "AKASH_LLM_KEEP_ALIVE",
         "AKASH_LLM_KEYS",
+        "AKASH_LLM_KEY_LIMITS",
         "AKASH_LLM_MAIN_GPU",
+        "AKASH_LLM_MANAGEMENT",
         "AKASH_LLM_MAX_BODY_BYTES",
         "AKASH_LLM_MAX_LOADED",
         "AKASH_LLM_MAX_QUEUE",
@@ -46,9 +49,10 @@ SERVER_ENVIRONMENT = frozenset(
         "AKASH_LLM_SWA_FULL",
         "AKASH_LLM_TENSOR_SPLIT",
         "AKASH_LLM_THREADS",
+        "AKASH_LLM_USAGE_DAYS",
     }
 )
-FIXED = frozenset({"AKASH_LLM_HOST", "AKASH_LLM_PORT"})
+FIXED = frozenset({"AKASH_LLM_HOST", "AKASH_LLM_PORT", "AKASH_LLM_STATE"})
 
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 

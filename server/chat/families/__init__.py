@@ -18,6 +18,8 @@ _FAMILIES = (
     "function_gemma",
     "gemma4",
     "qwen_coder",
+    "glm",
+    "nemotron",
     "phi",
     "granite",
     "command_a",

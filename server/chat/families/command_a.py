@@ -1,6 +1,6 @@
 """Command-R7B and Command-A: `<|START_ACTION|>[{…}]<|END_ACTION|>`."""
 
-from server.chat.calls import read_objects
+from server.chat.calls import may_begin_json, read_objects
 from server.chat.family import Family
 from server.chat.forms import Form
 from server.chat.spelling import Spelling, arguments_of, quoted
@@ -10,7 +10,7 @@ OPEN, CLOSE = "<|START_ACTION|>", "<|END_ACTION|>"
 FAMILY = Family(
     name="command-a",
     signs=(OPEN,),
-    forms=(Form(OPEN, read_objects, ends=(CLOSE, OPEN)),),
+    forms=(Form(OPEN, read_objects, ends=(CLOSE, OPEN), may_begin=may_begin_json),),
     trail=(CLOSE,),
     thinking=(("<|START_THINKING|>", "<|END_THINKING|>"),),
     marks=(OPEN, CLOSE),

@@ -6,7 +6,7 @@ from server.chat.families.llama import LISTED
 from server.chat.families.llama_pythonic import as_python
 from server.chat.family import Family
 from server.chat.forms import Form
-from server.chat.spelling import Spelling
+from server.chat.spelling import Spelling, has_python_names
 
 _FENCES = ("```tool_code\n", "```python\n")
 
@@ -20,5 +20,7 @@ FAMILY = Family(
         LISTED,
     ),
     trail=("```",),
-    spelling=Spelling(as_python, before="```tool_code\n", between="\n", after="\n```"),
+    spelling=Spelling(
+        as_python, before="```tool_code\n", between="\n", after="\n```", fits=has_python_names
+    ),
 )

@@ -4,7 +4,7 @@ offered tool, or a list of such calls, as JSON."""
 from server.chat.calls import may_begin_json, read_objects
 from server.chat.family import Family
 from server.chat.forms import Form
-from server.chat.spelling import Spelling, as_object
+from server.chat.spelling import AS_OBJECTS
 
 BARE = tuple(
     Form(bracket, read_objects, is_bare=True, may_begin=may_begin_json) for bracket in "{["
@@ -19,5 +19,5 @@ FAMILY = Family(
     signs=(),
     forms=(*BARE, *FENCED),
     trail=("```", ";", ","),
-    spelling=Spelling(as_object, between="\n"),
+    spelling=AS_OBJECTS,
 )

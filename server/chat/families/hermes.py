@@ -3,7 +3,7 @@
 Small ones forget the tags, so a reply that is a call as a whole counts too.
 """
 
-from server.chat.calls import read_objects
+from server.chat.calls import may_begin_json, read_objects
 from server.chat.families.generic import BARE, FENCED
 from server.chat.family import Family
 from server.chat.forms import Form
@@ -14,7 +14,7 @@ OPEN, CLOSE = "<tool_call>", "</tool_call>"
 FAMILY = Family(
     name="hermes",
     signs=(OPEN,),
-    forms=(Form(OPEN, read_objects, ends=(CLOSE, OPEN)), *BARE, *FENCED),
+    forms=(Form(OPEN, read_objects, ends=(CLOSE, OPEN), may_begin=may_begin_json), *BARE, *FENCED),
     trail=(CLOSE, "```"),
     marks=(OPEN, CLOSE),
     spelling=Spelling(

@@ -3,7 +3,7 @@
 from server.chat.families.generic import BARE
 from server.chat.families.llama import LISTED
 from server.chat.family import Family
-from server.chat.spelling import Pieces, Schema, Spelling, listed, parameter
+from server.chat.spelling import Pieces, Schema, Spelling, has_python_names, listed, parameter
 from server.chat.tools import Tool
 
 START, END = "<|python_start|>", "<|python_end|>"
@@ -22,5 +22,5 @@ FAMILY = Family(
     lead=(START,),
     trail=(END, ";", "<|eom|>", "<|eot|>"),
     marks=(START, END),
-    spelling=Spelling(as_python, before="[", between=", ", after="]"),
+    spelling=Spelling(as_python, before="[", between=", ", after="]", fits=has_python_names),
 )

@@ -1,6 +1,6 @@
 """Phi-4-mini: `<|tool_call|>[{…}]<|/tool_call|>`."""
 
-from server.chat.calls import read_objects
+from server.chat.calls import may_begin_json, read_objects
 from server.chat.family import Family
 from server.chat.forms import Form
 from server.chat.spelling import Spelling, as_object
@@ -10,7 +10,7 @@ OPEN, CLOSE = "<|tool_call|>", "<|/tool_call|>"
 FAMILY = Family(
     name="phi",
     signs=(CLOSE,),
-    forms=(Form(OPEN, read_objects, ends=(CLOSE, OPEN)),),
+    forms=(Form(OPEN, read_objects, ends=(CLOSE, OPEN), may_begin=may_begin_json),),
     trail=(CLOSE,),
     marks=(OPEN, CLOSE),
     spelling=Spelling(as_object, before=f"{OPEN}[", between=", ", after=f"]{CLOSE}"),

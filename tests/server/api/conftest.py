@@ -7,8 +7,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from server.models.extras import Extras
 from server.models.manifest import Message
-from server.models.store import Extras, Store
+from server.models.store import Store
 from tests.support.serving import Serving, write_gguf
 
 
@@ -51,6 +52,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     args = ["--models", str(folder / "models"), "--context", "256", "--max-body-bytes", "200000"]
+    args += ["--registries", "nobody.test"]
     with Serving(folder, port, args=args, step_s=0.001) as server:
         yield server
 

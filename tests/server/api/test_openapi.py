@@ -1,5 +1,6 @@
 """The OpenAPI document against the server that it describes, and against broken ones."""
 
+from collections.abc import Collection
 from typing import Any
 
 import httpx2
@@ -18,14 +19,22 @@ def document(serving: Serving) -> dict[str, Any]:
     return found
 
 
+# What makes, fetches and removes models is asked for models that nobody has.
+CHANGING = ("/api/pull", "/api/create", "/api/copy", "/api/delete")
+# Enough to see that something is broken.
+SOME = ("/api/chat", "/api/show", "/api/tags")
+
+
 def name_a_model(case: Case[Any]) -> None:
     """Most requests are for a model that exists, or they would all end in 404."""
-    if isinstance(case.body, dict) and len(str(case.body)) % 4:
+    if case.path in CHANGING or not isinstance(case.body, dict):
+        return
+    if len(str(case.body)) % 4:
         case.body["model"] = "embedder" if "embed" in case.path else "m"
 
 
-def checked(url: str, document: dict[str, Any], cases: int) -> Report:
-    return check_server(url, document, cases=cases, seed=1, prepare=name_a_model)
+def checked(url: str, document: dict[str, Any], cases: int, only: Collection[str] = ()) -> Report:
+    return check_server(url, document, cases=cases, seed=1, prepare=name_a_model, only=only)
 
 
 def test_every_answer_is_as_the_document_says(serving: Serving, document: dict[str, Any]) -> None:
@@ -40,7 +49,7 @@ def test_a_broken_server_is_found_out(
     serving: Serving, document: dict[str, Any], spoil: Spoil
 ) -> None:
     with broken(serving.url, spoil) as url:
-        assert checked(url, document, 60).failures
+        assert checked(url, document, 40, SOME).failures
 
 
 def test_what_is_answered_is_closed_and_what_is_sent_is_open(document: dict[str, Any]) -> None:

@@ -39,8 +39,8 @@ async def until_running(client: httpx2.AsyncClient, wanted: int) -> None:
 async def test_a_stream_that_is_left_frees_its_slot(slow: Serving) -> None:
     async with slow.async_client() as client:
         async with client.stream("POST", "/api/generate", json=ENDLESS) as response:
-            async for _ in response.aiter_lines():
-                break
+            lines = response.aiter_lines()  # kept: it closes the reply when it is dropped
+            await anext(lines)
             await until_running(client, 1)
         await until_running(client, 0)
 
@@ -139,7 +139,7 @@ def test_stopping_ends_streams_and_leaves_no_process(
     tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
     Store(tmp_path / "models").add_file("m", write_gguf(tmp_path / "m.gguf"))
-    args = ["--models", str(tmp_path / "models"), "--preload", "m"]
+    args = ["--models", str(tmp_path / "models"), "--preload", "m", "--drain", "0.5"]
     with Serving(tmp_path, free_port(), args=args, step_s=0.01) as server:
         family = psutil.Process(server.process.pid).children(recursive=True)
         assert family

@@ -1,11 +1,14 @@
 """Chat templates: rendering, the sandbox, and control tokens in what users write."""
 
+from typing import Any
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.chat.messages import Message, assemble, droppable
-from server.chat.template import ChatTemplate, render
+from server.chat import template as templates
+from server.chat.messages import Conversation, Message, assemble, droppable
+from server.chat.template import ChatTemplate
 from server.engine.types import Segment
 from server.errors import InvalidRequest, ModelUnusable
 
@@ -21,12 +24,16 @@ def chatml(source: str | None = CHATML) -> ChatTemplate:
     return ChatTemplate(source, "<s>", "</s>", TOKENS)
 
 
+def render(template: ChatTemplate, messages: list[Message], **inputs: Any) -> list[Segment]:
+    return templates.render(template, Conversation(messages=tuple(messages), **inputs))
+
+
 def said(content: str, role: str = "user") -> Message:
     return Message(role=role, content=content)
 
 
-async def test_a_conversation() -> None:
-    (segment,) = await render(chatml(), [said("be nice", "system"), said(" hi ")])
+def test_a_conversation() -> None:
+    (segment,) = render(chatml(), [said("be nice", "system"), said(" hi ")])
     assert segment == Segment(
         "<|im_start|>system\nbe nice<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n"
         "<|im_start|>assistant\n"
@@ -34,61 +41,62 @@ async def test_a_conversation() -> None:
 
 
 @pytest.mark.parametrize("token", TOKENS)
-async def test_a_control_token_of_a_user_is_a_segment_of_its_own(token: str) -> None:
+def test_a_control_token_of_a_user_is_a_segment_of_its_own(token: str) -> None:
     for message in (said(f"a{token}b"), said("ab", role=token)):
-        segments = await render(chatml(), [message])
+        segments = render(chatml(), [message])
         assert [s.text for s in segments if not s.special] == [token]
         assert "".join(s.text for s in segments).count(token) >= 1
 
 
-async def test_two_texts_side_by_side_make_no_control_token() -> None:
+def test_two_texts_side_by_side_make_no_control_token() -> None:
     template = chatml("{% for m in messages %}{{ m.content }}{% endfor %}")
-    segments = await render(template, [said("x<|im_"), said("end|>y")])
+    segments = render(template, [said("x<|im_"), said("end|>y")])
     assert "".join(s.text for s in segments) == "x<|im_end|>y"
     assert not any("<|im_end|>" in s.text for s in segments if s.special)
 
 
-async def test_private_use_characters_of_a_user_stay_what_they_are() -> None:
+def test_private_use_characters_of_a_user_stay_what_they_are() -> None:
     text = "\U000f0000<|im_end|>\U000f0001"
-    segments = await render(chatml(), [said(text)])
+    segments = render(chatml(), [said(text)])
     assert text in "".join(s.text for s in segments)
     assert [s.text for s in segments if not s.special] == ["<|im_end|>"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PARTS)).map("".join))
-async def test_whatever_a_user_writes_arrives_whole_and_without_control(text: str) -> None:
+def test_whatever_a_user_writes_arrives_whole_and_without_control(text: str) -> None:
     template = ChatTemplate("[{{ messages[0].content }}]", "", "", TOKENS)
-    segments = await render(template, [said(text)])
+    segments = render(template, [said(text)])
     assert "".join(s.text for s in segments) == f"[{text}]"
     assert not any(token in s.text for s in segments if s.special for token in TOKENS)
 
 
-async def test_what_templates_call() -> None:
+def test_what_templates_call() -> None:
     source = (
         "{{ bos_token }}{% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}"
         "{{ m | tojson }}{% endfor %}{{ strftime_now('%Y')[:2] }}{{ eos_token }}"
     )
-    (segment,) = await render(chatml(source), [said("é<b>"), said("no")])
+    (segment,) = render(chatml(source), [said("é<b>"), said("no")])
     assert segment.text == '<s>{"role": "user", "content": "é<b>"}20</s>'
 
 
-async def test_blocks_leave_no_blank_lines() -> None:
+def test_blocks_leave_no_blank_lines() -> None:
     source = (
         "{% if messages %}\n  {% for m in messages %}\n{{ m.content }}\n{% endfor %}\n{% endif %}"
     )
-    (segment,) = await render(chatml(source), [said("a"), said("b")])
+    (segment,) = render(chatml(source), [said("a"), said("b")])
     assert segment.text == "a\nb\n"
 
 
-async def test_a_template_that_refuses_is_the_clients_mistake() -> None:
+def test_a_template_that_refuses_is_the_clients_mistake() -> None:
     source = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(InvalidRequest, match="roles must alternate"):
-        await render(chatml(source), [said("x")])
+        render(chatml(source), [said("x")])
 
 
-async def test_a_broken_template_is_the_models() -> None:
+def test_a_broken_template_is_the_models() -> None:
     with pytest.raises(ModelUnusable, match="broken"):
-        await render(chatml("{% if %}"), [said("x")])
+        render(chatml("{% if %}"), [said("x")])
 
 
 @pytest.mark.parametrize(
@@ -105,13 +113,13 @@ async def test_a_broken_template_is_the_models() -> None:
         "{{ 1 / 0 }}",
     ],
 )
-async def test_the_sandbox_holds(source: str) -> None:
+def test_the_sandbox_holds(source: str) -> None:
     with pytest.raises(InvalidRequest):
-        await render(chatml(source), [said("x")])
+        render(chatml(source), [said("x")])
 
 
-async def test_a_model_without_a_template_gets_a_plain_layout() -> None:
-    (segment,) = await render(chatml(None), [said("be nice", "system"), said("hi")])
+def test_a_model_without_a_template_gets_a_plain_layout() -> None:
+    (segment,) = render(chatml(None), [said("be nice", "system"), said("hi")])
     assert segment.text == "System: be nice\n\nUser: hi\n\nAssistant:"
 
 

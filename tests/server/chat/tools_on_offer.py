@@ -17,7 +17,11 @@ WEATHER = Tool(
             "days": {"type": "integer"},
             "metric": {"type": "boolean"},
             "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]},
-            "filter": {"type": "object", "properties": {"a": {"type": "number"}}},
+            "filter": {
+                "type": "object",
+                "properties": {"a": {"type": "integer"}, "b": {"type": "string"}},
+                "additionalProperties": False,
+            },
         },
         "required": ["city"],
         "additionalProperties": False,

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.engine.frames import Frames
 from server.engine.messages import (
     Abort,
-    Frames,
     Step,
     Submit,
     decode_from_runner,

@@ -10,8 +10,8 @@ import gguf
 import pytest
 
 from server.engine.config import EngineConfig
+from server.engine.frames import Frames
 from server.engine.messages import (
-    Frames,
     FromRunner,
     Load,
     Loaded,

@@ -13,10 +13,11 @@ import pytest
 
 from server.errors import ModelNotFound, ModelUnusable, ServerError, StorageFull
 from server.models import store
+from server.models.extras import Extras
 from server.models.manifest import Message
 from server.models.model_files import Adapter, ModelFiles
 from server.models.name import InvalidModelName
-from server.models.store import Extras, Store
+from server.models.store import Store
 from tests.support.gguf_files import write_model
 from tests.support.ollama_store import blob_names, put_model
 from tests.support.tiny_lora import write_tiny_lora
@@ -162,7 +163,7 @@ def test_store_that_is_not_there_is_empty(root: Path) -> None:
     [
         ([("template", b"x")], "", "no GGUF weights"),
         ([("tensor", b"x"), ("tensor", b"y")], "", "no GGUF weights"),
-        ([("model", b"x"), ("model", b"y")], "", "2 files of weights"),
+        ([("model", b"x"), ("model", b"y")], "", "not a GGUF file"),
         ([("model", b"x")], "", "not a GGUF file"),
         ([], "far.away", "it runs at far.away"),
     ],

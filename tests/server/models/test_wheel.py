@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from server.errors import StorageFull
+from server.errors import PullFailed, StorageFull
 from server.models import wheel
 from server.models.store import Store
-from server.models.wheel import EMBEDDED, PullFailed, ensure_embedded
+from server.models.wheel import EMBEDDED, ensure_embedded
 from tests.support.gguf_files import write_model
 from tests.support.ollama_store import blob_names
 

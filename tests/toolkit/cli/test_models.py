@@ -91,8 +91,14 @@ def test_pull_of_what_is_there(stocked_home: Path, capsys: Output) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("pull", "llama3"), 2, "llama3 cannot be pulled; smollm2:135m can"),
+        (("pull", "evil.test/a/b"), 3, "models may not be pulled from evil.test"),
+        (("pull", "m", "--registries", "hf.co"), 3, "may not be pulled from registry.ollama.ai"),
+        (("pull", "m", "--registries", "ftp://x"), 2, "--registries: expected a host"),
         (("pull", "../x"), 2, 'name "../x" is invalid'),
+        (("pull", "hf://x"), 2, "names no file of Hugging Face"),
+        (("create", "m", "-f", "none"), 2, "none cannot be read as text"),
+        (("cp", "none", "x"), 2, 'model "none" not found'),
+        (("verify", "none"), 2, "model 'none' not found"),
         (("show", "none"), 2, "model 'none' not found"),
         (("rm", "none"), 2, "model 'none' not found"),
         (("add", "m", "none.gguf"), 3, "none.gguf does not exist"),

@@ -137,6 +137,7 @@ async def test_the_process_gets_the_sdls_environment_and_not_our_secrets(
     assert environment["AKASH_LLM_CONTEXT"] == "512"
     assert Path(environment["AKASH_LLM_MODELS"]).resolve() == paths.models().resolve()
     assert Path(environment["AKASH_LLM_MODELS"]).is_relative_to(paths.endpoint("mine"))
+    assert environment["AKASH_LLM_STATE"] == str(paths.endpoint("mine") / "state")
     assert not {"AKASH_API_KEY", "AKASH_LLM_RUN"} & set(environment)
     assert paths.key_file("mine").read_text().strip() not in json.dumps(environment)
     assert os.getsid(int(record.handle["pid"])) == record.handle["pid"]

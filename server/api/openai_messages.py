@@ -1,0 +1,138 @@
+"""OpenAI's messages as those of the core."""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from server import limits
+from server.api.openai_errors import InvalidField
+from server.api.openai_types import ChatMessage, ImageURL, Part, PastFunction
+from server.chat import messages as chat
+from server.errors import Unsupported
+
+# Roles of the wire -> roles that chat templates know.
+_ROLES = {
+    "system": chat.SYSTEM,
+    "developer": chat.SYSTEM,
+    "user": chat.USER,
+    "assistant": chat.ASSISTANT,
+    "tool": "tool",
+    "function": "tool",
+}
+# What Ollama takes; a picture without a type is told by its bytes.
+_IMAGE = re.compile(r"data:(image/(jpeg|jpg|png|webp))?;base64,", re.IGNORECASE)
+
+
+def conversation(messages: Sequence[ChatMessage] | None) -> tuple[chat.Message, ...]:
+    """The messages, in their order. Raises `InvalidField`, `Unsupported`, `PayloadTooLarge`."""
+    if not messages:
+        raise InvalidField("messages", "[] is too short - 'messages'")
+    limits.check_count("messages", messages, limits.MAX_MESSAGES)
+    names: dict[str, str] = {}
+    return tuple(_message(message, f"messages[{at}]", names) for at, message in enumerate(messages))
+
+
+def _message(message: ChatMessage, where: str, names: dict[str, str]) -> chat.Message:
+    """One message. `names` are those of the functions called so far, by the calls' ids."""
+    role = _ROLES.get(message.role)
+    if role is None:
+        known = ", ".join(_ROLES)
+        raise InvalidField(f"{where}.role", f"{where}.role must be one of {known}")
+    text, images = _content(message, f"{where}.content")
+    call_id = message.tool_call_id or ""
+    tool_name = (message.name or names.get(call_id, "")) if role == "tool" else ""
+    return chat.Message(
+        role=role,
+        content=text,
+        thinking=message.reasoning or message.reasoning_content or "",
+        images=images,
+        tool_calls=_calls(message, where, names),
+        tool_name=tool_name,
+        tool_call_id=call_id,
+    )
+
+
+def _content(message: ChatMessage, where: str) -> tuple[str, tuple[bytes, ...]]:
+    """Text and images. The texts of several parts stand on lines of their own."""
+    if message.content is None:
+        if message.role == "assistant":
+            return "", ()
+        raise InvalidField(where, "invalid message content type: <nil>")
+    if isinstance(message.content, str):
+        return message.content, ()
+    texts: list[str] = []
+    images: list[bytes] = []
+    for at, part in enumerate(message.content):
+        match _part(part, f"{where}[{at}]"):
+            case str(text):
+                texts.append(text)
+            case image:
+                images.append(image)
+    return "\n".join(texts), tuple(images)
+
+
+def _part(part: Part, where: str) -> str | bytes:
+    match part.type:
+        case "text" | "refusal":
+            text = part.text if part.type == "text" else part.refusal
+            if text is None:
+                raise InvalidField(where, f"{where}.{part.type} is required")
+            return text
+        case "image_url":
+            if part.image_url is None:
+                raise InvalidField(where, f"{where}.image_url is required")
+            return _image(part.image_url, f"{where}.image_url")
+        case "input_audio":
+            raise Unsupported("audio input is not supported")
+        case "file":
+            raise Unsupported("file inputs are not currently supported")
+        case other:
+            raise InvalidField(f"{where}.type", f"{where}.type {other[:64]!r} is not supported")
+
+
+def _image(image: ImageURL | str, where: str) -> bytes:
+    """The bytes of a data URL. Nothing is ever fetched from elsewhere."""
+    url = image if isinstance(image, str) else image.url
+    if url[:8].lower().startswith(("http://", "https://")):
+        raise InvalidField(
+            where,
+            "image URLs are not currently supported, please use base64 encoded data instead",
+        )
+    head = _IMAGE.match(url)
+    if head is None:
+        raise InvalidField(
+            where, "invalid image input: a data URL of a jpeg, png or webp is needed"
+        )
+    try:
+        return base64.b64decode(url[head.end() :], validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidField(where, "invalid image input: it is not base64") from None
+
+
+def _calls(message: ChatMessage, where: str, names: dict[str, str]) -> tuple[dict[str, Any], ...]:
+    """The calls of an assistant's message as chat templates expect them."""
+    found = []
+    for at, call in enumerate(message.tool_calls or ()):
+        function = _function(call.function, f"{where}.tool_calls[{at}].function")
+        names[call.id] = call.function.name
+        found.append({"id": call.id, "type": "function", "function": function})
+    if message.function_call is not None:
+        function = _function(message.function_call, f"{where}.function_call")
+        found.append({"type": "function", "function": function})
+    return tuple(found)
+
+
+def _function(function: PastFunction, where: str) -> dict[str, Any]:
+    arguments: Any = function.arguments or {}
+    if isinstance(arguments, str):
+        try:
+            arguments = msgspec.json.decode(arguments)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            arguments = None
+    if not isinstance(arguments, dict):
+        raise InvalidField(f"{where}.arguments", f"{where}.arguments must be a JSON object")
+    return {"name": function.name, "arguments": arguments}

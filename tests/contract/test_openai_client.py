@@ -1,0 +1,191 @@
+"""The official `openai` client against a real server with the real embedded model and a key."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from pydantic import BaseModel
+
+from server.keys import digest, generate_key
+from tests.support.ports import free_port
+from tests.support.serving import Serving
+
+MODEL = "smollm2:135m"
+KEY = generate_key()
+QUESTION: Any = [{"role": "user", "content": "Say hello."}]
+
+
+class Country(BaseModel):
+    """What the model is made to answer."""
+
+    name: str
+    capital: str
+    has_coast: bool
+
+
+@pytest.fixture(scope="module")
+def endpoint(embedded_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A private endpoint with the embedded model loaded."""
+    env = {
+        "AKASH_LLM_KEYS": f"me:inference:{digest(KEY)}",
+        "AKASH_LLM_MODELS": str(embedded_store),
+        "AKASH_LLM_PRELOAD": MODEL,
+    }
+    with Serving(tmp_path_factory.mktemp("openai"), free_port(), env=env, fake=False) as server:
+        yield server
+
+
+@pytest.fixture
+def client(endpoint: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[openai.OpenAI]:
+    """The client as a user sets it up: by variables."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{endpoint.url}/v1")
+    with openai.OpenAI(max_retries=0) as client:
+        yield client
+
+
+def test_models(client: openai.OpenAI) -> None:
+    (listed,) = client.models.list()
+    assert (listed.id, listed.owned_by) == (MODEL, "library")
+    assert client.models.retrieve(MODEL) == listed
+
+
+def test_chat_both_ways(client: openai.OpenAI) -> None:
+    fixed: Any = {"model": MODEL, "messages": QUESTION, "max_tokens": 16, "temperature": 0}
+    whole = client.chat.completions.create(**fixed)
+    text = whole.choices[0].message.content
+    assert text and whole.usage is not None and whole.usage.prompt_tokens > 10
+    chunks = list(
+        client.chat.completions.create(**fixed, stream=True, stream_options={"include_usage": True})
+    )
+    assert "".join(c.choices[0].delta.content or "" for c in chunks[:-1]) == text
+    assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
+    usage = chunks[-1].usage
+    assert usage is not None and usage.total_tokens == whole.usage.total_tokens
+    assert usage.prompt_tokens_details is not None
+    assert (usage.prompt_tokens_details.cached_tokens or 0) > 0
+
+
+def test_choices_differ_and_can_be_had_again(client: openai.OpenAI) -> None:
+    asked: Any = {"model": MODEL, "messages": QUESTION, "max_tokens": 6, "n": 3, "seed": 5}
+    first = [c.message.content for c in client.chat.completions.create(**asked).choices]
+    again = [c.message.content for c in client.chat.completions.create(**asked).choices]
+    assert len(set(first)) > 1 and first == again
+
+
+def test_a_reply_in_the_form_of_a_pydantic_model(client: openai.OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": "Tell me about Canada. Answer in JSON."}]
+    asked: Any = {"model": MODEL, "messages": messages, "temperature": 0, "max_tokens": 200}
+    parsed = client.chat.completions.parse(**asked, response_format=Country)
+    found = parsed.choices[0].message.parsed
+    assert found is not None and found.name
+    with client.chat.completions.stream(**asked, response_format=Country) as stream:
+        for _ in stream:
+            pass
+        assert stream.get_final_completion().choices[0].message.parsed == found
+
+
+def test_formats_beyond_openai(client: openai.OpenAI) -> None:
+    def said(**extra: Any) -> str:
+        reply = client.chat.completions.create(
+            model=MODEL, messages=QUESTION, max_tokens=40, temperature=0, extra_body=extra
+        )
+        return reply.choices[0].message.content or ""
+
+    assert re.match(r"\s*\{", said(response_format={"type": "json_object"}))
+    assert said(guided_choice=["yes", "no"]) in ("yes", "no")
+    assert re.fullmatch(r"[0-9]{3}-[a-z]", said(guided_regex="[0-9]{3}-[a-z]"))
+    assert said(structured_outputs={"grammar": 'root ::= "a" "b"+ "c"'}).startswith("ab")
+    assert said(guided_grammar='start: "left" | "right"') in ("left", "right")
+    assert json.loads(said(guided_json={"enum": [1, 2]})) in (1, 2)
+
+
+def test_a_format_that_is_none(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(
+            model=MODEL, messages=QUESTION, extra_body={"guided_regex": "("}
+        )
+
+
+def test_logprobs_stop_and_bias(client: openai.OpenAI) -> None:
+    reply = client.completions.create(
+        model=MODEL, prompt="1 2 3 4 5 6 7", temperature=0, max_tokens=12, stop=["12"], logprobs=3
+    )
+    (choice,) = reply.choices
+    assert choice.text.startswith(" 8") and "12" not in choice.text
+    logprobs = choice.logprobs
+    assert logprobs is not None and logprobs.tokens and logprobs.text_offset
+    assert logprobs.text_offset[0] == 0 and (logprobs.token_logprobs or [1])[0] <= 0
+    assert all(3 <= len(top) <= 4 for top in logprobs.top_logprobs or [])
+    banned = tokens(client, " 8")[0]
+    biased = client.completions.create(
+        model=MODEL, prompt="1 2 3 4 5 6 7", temperature=0, max_tokens=3,
+        logit_bias={str(banned): -100},
+    )  # fmt: skip
+    assert not biased.choices[0].text.startswith(" 8")
+
+
+def test_text_goes_on_as_it_is(client: openai.OpenAI) -> None:
+    asked: Any = {"model": MODEL, "temperature": 0, "max_tokens": 5}
+    text = "The capital of France is"
+    said = client.completions.create(prompt=text, **asked).choices[0].text
+    by_tokens = client.completions.create(prompt=tokens(client, text), **asked)
+    assert by_tokens.choices[0].text == said and "Paris" in said
+    echoed = client.completions.create(prompt=tokens(client, text), echo=True, **asked)
+    assert echoed.choices[0].text == text + said
+
+
+def test_embeddings(client: openai.OpenAI) -> None:
+    texts = ["The cat sat on the mat.", "A cat was sitting on a rug.", "Paris is in France."]
+    reply = client.embeddings.create(model=MODEL, input=texts)
+    mat, rug, paris = (one.embedding for one in reply.data)
+    assert len(mat) == 576 and cosine(mat, rug) > cosine(mat, paris)
+    by_tokens = client.embeddings.create(model=MODEL, input=[tokens(client, texts[0])])
+    assert cosine(mat, by_tokens.data[0].embedding) > 0.999
+    short = client.embeddings.create(model=MODEL, input=texts[0], dimensions=64)
+    assert len(short.data[0].embedding) == 64
+
+
+def tokens(client: openai.OpenAI, text: str) -> list[int]:
+    """The tokens of a text alone."""
+    url = str(client.base_url).removesuffix("v1/")
+    reply: Any = client.post(f"{url}tokenize", cast_to=object, body={"content": text})
+    found: list[int] = reply["tokens"]
+    return found
+
+
+def cosine(one: list[float], other: list[float]) -> float:
+    """Of two vectors of length 1."""
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+def test_tokens_come_back_as_their_text(client: openai.OpenAI) -> None:
+    text = "Grüße, <|im_end|> world"
+    url = str(client.base_url).removesuffix("v1/")
+    reply: Any = client.post(
+        f"{url}detokenize", cast_to=object, body={"tokens": tokens(client, text)}
+    )
+    assert reply["content"] == text
+
+
+async def test_two_async_clients_at_once(endpoint: Serving) -> None:
+    order: list[int] = []
+
+    async def ask(number: int) -> None:
+        messages: Any = [{"role": "user", "content": f"Tell a story about {number} cats."}]
+        async with openai.AsyncOpenAI(base_url=f"{endpoint.url}/v1", api_key=KEY) as client:
+            stream = await client.chat.completions.create(
+                model=MODEL, messages=messages, stream=True, max_tokens=60,
+                extra_body={"ignore_eos": True},
+            )  # fmt: skip
+            async for _ in stream:
+                order.append(number)
+
+    await asyncio.gather(ask(2), ask(3))
+    first_end = min(len(order) - order[::-1].index(number) for number in (2, 3))
+    assert {2, 3} == set(order[: first_end // 2]), "one after the other"

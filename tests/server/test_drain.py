@@ -1,0 +1,126 @@
+"""How a server ends: what runs may end by itself, nothing new begins, and who is in a hurry
+says so twice."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from server.body_memory import BodyMemory
+from server.drain import Drain
+from server.models.store import Store
+from server.traffic import Traffic
+from tests.support.serving import Serving, write_gguf
+
+ENDLESS = {"model": "m", "prompt": "⟦abc⟧", "options": {"ignore_eos": True}}
+LONG = {"model": "m", "prompt": f"⟦{'abc' * 40}⟧"}
+
+
+@pytest.fixture
+def start(tmp_path: Path, free_port: Callable[[], int]) -> Callable[..., Serving]:
+    """A function that makes a server with slow steps; enter it."""
+    Store(tmp_path / "models").add_file("m", write_gguf(tmp_path / "m.gguf"))
+
+    def make(*args: str, **options: Any) -> Serving:
+        args = ("--models", str(tmp_path / "models"), *args)
+        return Serving(tmp_path, free_port(), args=args, step_s=0.01, **options)
+
+    return make
+
+
+async def test_a_running_reply_ends_by_itself_and_nothing_new_begins(
+    start: Callable[..., Serving],
+) -> None:
+    with start("--drain", "600") as server:
+        async with (
+            server.async_client() as client,
+            client.stream("POST", "/api/generate", json=LONG) as response,
+        ):
+            lines = response.aiter_lines()
+            await anext(lines)
+            server.process.terminate()
+            async with asyncio.timeout(20):
+                while (ready := await client.get("/health/ready")).status_code == 200:
+                    pass
+            assert (ready.status_code, ready.json()) == (503, {"status": "draining"})
+            assert (await client.get("/health/live")).status_code == 200
+            assert "akash_llm_draining 1.0" in (await client.get("/metrics")).text
+            refused = await client.post("/api/generate", json=LONG)
+            assert refused.status_code == 503 and int(refused.headers["retry-after"]) > 0
+            assert refused.json() == {"error": "the server is shutting down"}
+            *_, last = [line async for line in lines]
+        assert json.loads(last)["done_reason"] == "stop"
+        assert server.process.wait(30) == 0
+
+
+def test_the_rest_is_told_at_the_deadline(start: Callable[..., Serving]) -> None:
+    with (
+        start("--drain", "0.2") as server,
+        server.client() as client,
+        client.stream("POST", "/api/generate", json=ENDLESS) as response,
+    ):
+        lines = response.iter_lines()
+        next(lines)
+        server.process.terminate()
+        *_, last = lines
+        assert json.loads(last) == {"error": "the server is shutting down"}
+        assert server.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_told_twice_it_goes_at_once(start: Callable[..., Serving], second: int) -> None:
+    with start("--drain", "3600", "--preload", "m") as server, server.client() as client:
+        family = psutil.Process(server.process.pid).children(recursive=True)
+        with (
+            pytest.raises(httpx2.TransportError),
+            client.stream("POST", "/api/generate", json=ENDLESS) as response,
+        ):
+            lines = response.iter_lines()
+            next(lines)
+            server.process.terminate()
+            with server.client() as other:
+                while other.get("/health/ready").status_code == 200:
+                    pass
+            server.process.send_signal(second)
+            for _ in lines:
+                pass
+        assert server.process.wait(30) == (0 if second == signal.SIGTERM else -signal.SIGINT)
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert not alive
+
+
+def test_an_idle_server_goes_at_once(start: Callable[..., Serving]) -> None:
+    with start("--drain", "3600", fake=False) as server, server.client() as client:
+        assert client.get("/api/tags").status_code == 200
+        server.process.terminate()
+        assert server.process.wait(30) == 0
+    with start("--drain", "3600", fake=False) as server:
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 130
+
+
+async def test_it_is_over_with_the_last_request() -> None:
+    drain = Drain(Traffic(BodyMemory(1)), limit_s=3600)
+    over = asyncio.create_task(drain.over())
+    with drain.request():
+        with drain.request():
+            drain.begin()
+        await asyncio.sleep(0)
+        assert drain.is_on and not over.done()
+    await over
+
+
+async def test_it_is_over_when_its_time_is_up_or_somebody_says_so() -> None:
+    traffic = Traffic(BodyMemory(1))
+    for drain, is_cut in ((Drain(traffic, limit_s=0), False), (Drain(traffic, limit_s=1e9), True)):
+        with drain.request():
+            drain.begin()
+            if is_cut:
+                drain.cut_short()
+            await drain.over()
