@@ -6,7 +6,7 @@ does not fit is an error instead of being cut.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, post
@@ -34,6 +34,9 @@ from server.errors import InvalidRequest, Unsupported
 from server.keys import Scope
 from server.models.stored import StoredModel
 
+B = TypeVar("B", bound=wire.CountRequest)
+Said = tuple[Message, ...]
+
 DEFAULTS = Options(temperature=1.0, top_p=1.0)
 EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max"}
 _CHOICES = {"": "auto", "auto": "auto", "any": "required", "none": "none"}
@@ -57,8 +60,8 @@ def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def create(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = await read_json(request, partial(gojson.decode, struct=wire.MessagesRequest))
-        return await _create(core, body, caller_of(request.scope))
+        body, said = await read_json(request, partial(_decode, struct=wire.MessagesRequest))
+        return await _create(core, body, said, caller_of(request.scope))
 
     @post(
         "/v1/messages/count_tokens",
@@ -73,18 +76,23 @@ def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def count_tokens(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = await read_json(request, partial(gojson.decode, struct=wire.CountRequest))
-        _check(body)
+        body, said = await read_json(request, partial(_decode, struct=wire.CountRequest))
         generation = _generation(body, Options(), caller_of(request.scope))
-        tokens = await core.tokenize(await _request(core, body, generation))
+        tokens = await core.tokenize(await _request(core, body, said, generation))
         return reply(msgspec.json.encode(wire.TokensCount(input_tokens=len(tokens))))
 
     return [create, count_tokens]
 
 
-async def _create(core: Core, body: wire.MessagesRequest, caller: Caller) -> ASGIApp:
+def _decode(raw: bytes, struct: type[B]) -> tuple[B, Said]:
+    """A body and the conversation in it."""
+    body = gojson.decode(raw, struct)
     _check(body)
-    request = await _request(core, body, _generation(body, _options(body), caller))
+    return body, messages(body)
+
+
+async def _create(core: Core, body: wire.MessagesRequest, said: Said, caller: Caller) -> ASGIApp:
+    request = await _request(core, body, said, _generation(body, _options(body), caller))
     encoder = MessageEncoder(
         body.model, stop_sequences=body.stop_sequences, max_tokens=body.max_tokens
     )
@@ -101,8 +109,10 @@ def _check(body: wire.CountRequest) -> None:
         raise InvalidRequest("messages is required")
 
 
-async def _request(core: Core, body: wire.CountRequest, generation: Generation) -> ChatRequest:
-    said, tool_use, think = messages(body), _tool_use(body), _think(body)
+async def _request(
+    core: Core, body: wire.CountRequest, said: Said, generation: Generation
+) -> ChatRequest:
+    tool_use, think = _tool_use(body), _think(body)
     model = await core.find(body.model, generation.caller)
     _require(model, body.model, said, tool_use)
     can_think = "thinking" in capabilities(model)

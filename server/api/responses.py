@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,6 +22,7 @@ from server.api.responses_replies import ResponseEncoder, new_id
 from server.api.stream import reply_with_events
 from server.auth import caller_of
 from server.caller import Caller
+from server.chat.messages import Message
 from server.engine.types import Grammar
 from server.errors import InvalidRequest, Unsupported
 from server.keys import Scope
@@ -61,22 +61,30 @@ def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         status_code=200,
     )
     async def create(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = await read_json(request, partial(gojson.decode, struct=wire.ResponsesRequest))
-        return await _create(core, body, caller_of(request.scope))
+        body, said = await read_json(request, _decode)
+        return await _create(core, body, said, caller_of(request.scope))
 
     return [create]
 
 
-async def _create(core: Core, body: wire.ResponsesRequest, caller: Caller) -> ASGIApp:
+def _decode(raw: bytes) -> tuple[wire.ResponsesRequest, tuple[Message, ...]]:
+    """A body and the conversation in it."""
+    body = gojson.decode(raw, wire.ResponsesRequest)
     _check(body)
-    said, tool_use, think = messages(body), _tool_use(body), _think(body)
+    return body, messages(body)
+
+
+async def _create(
+    core: Core, body: wire.ResponsesRequest, said: Sequence[Message], caller: Caller
+) -> ASGIApp:
+    tool_use, think = _tool_use(body), _think(body)
     model = await core.find(body.model, caller)
     needs = {"tools": tool_use.shown, "vision": any(message.images for message in said)}
     require(model, body.model, "chat", *(name for name, value in needs.items() if value))
     generation = _generation(body, caller)
     request = ChatRequest(
         model=model,
-        messages=said,
+        messages=tuple(said),
         tool_use=tool_use,
         think=think if "thinking" in capabilities(model) else None,
         generation=generation,

@@ -4,7 +4,8 @@ Anthropic and OpenAI's Responses send a turn in pieces (a thought, a text, a cal
 chat templates refuse two turns of the same side in a row. Pure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain, groupby
 from typing import Any
 
 from server.chat.messages import ASSISTANT, Message
@@ -20,11 +21,9 @@ def joined(texts: Iterable[str]) -> str:
 def merged(pieces: Iterable[Message]) -> tuple[Message, ...]:
     """The turns that the pieces make. The results of tools stay messages of their own."""
     turns: list[Message] = []
-    for piece in pieces:
-        if turns and turns[-1].role == piece.role != TOOL:
-            turns[-1] = _both(turns[-1], piece)
-        else:
-            turns.append(piece)
+    for role, group in groupby(pieces, key=lambda piece: piece.role):
+        in_a_row = tuple(group)
+        turns += in_a_row if role == TOOL else [_turn(role, in_a_row)]
     return tuple(turns)
 
 
@@ -36,11 +35,11 @@ def call(call_id: str, name: str, arguments: dict[str, Any]) -> Message:
     )
 
 
-def _both(one: Message, other: Message) -> Message:
+def _turn(role: str, pieces: Sequence[Message]) -> Message:
     return Message(
-        role=one.role,
-        content=joined((one.content, other.content)),
-        thinking=joined((one.thinking, other.thinking)),
-        images=(*one.images, *other.images),
-        tool_calls=(*one.tool_calls, *other.tool_calls),
+        role=role,
+        content=joined(piece.content for piece in pieces),
+        thinking=joined(piece.thinking for piece in pieces),
+        images=tuple(chain.from_iterable(piece.images for piece in pieces)),
+        tool_calls=tuple(chain.from_iterable(piece.tool_calls for piece in pieces)),
     )

@@ -13,7 +13,14 @@ from pydantic import TypeAdapter
 from server.api.anthropic_replies import MessageEncoder, encode_error
 from server.api.events import Called, Delta, Event, Thinking
 from server.engine.types import FinishReason
-from server.errors import EngineCrashed, Overloaded
+from server.errors import (
+    EngineCrashed,
+    Overloaded,
+    PayloadTooLarge,
+    RateLimited,
+    ServerError,
+    StorageFull,
+)
 from tests.server.api.said import CALLS, EVENTS, STARTED, done, kinds, whole
 from tests.support.named_events import events_of
 from tests.support.sdk_models import checked, checked_event
@@ -163,10 +170,24 @@ def test_an_error_in_a_stream_is_an_event() -> None:
     assert not [event for event in events if event["type"] == "message_stop"]
 
 
-def test_a_full_server_is_overloaded() -> None:
-    error = json.loads(encode_error(Overloaded("too many", hint="come back")))
-    assert error["error"] == {"type": "overloaded_error", "message": "too many (come back)"}
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RateLimited("m", retry_after_s=1), "rate_limit_error"),
+        (Overloaded("m"), "overloaded_error"),
+        (PayloadTooLarge("m"), "request_too_large"),
+        (StorageFull("m"), "api_error"),
+    ],
+)
+def test_the_types_of_errors(error: ServerError, kind: str) -> None:
+    found = json.loads(encode_error(error))
+    assert found["error"] == {"type": kind, "message": "m"}
 
 
 def test_a_heartbeat_is_a_ping() -> None:
     assert events_of(encoder().heartbeat().decode()) == [{"type": "ping"}]
+
+
+def test_the_next_step_stands_behind_the_error() -> None:
+    found = json.loads(encode_error(Overloaded("too many", hint="come back")))
+    assert found["error"]["message"] == "too many (come back)"
