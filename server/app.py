@@ -15,7 +15,7 @@ from litestar.types import ASGIApp
 
 from server.accounts import Accounts
 from server.admission import Gate
-from server.api import admin, docs, health, ollama, ollama_models, openai
+from server.api import admin, anthropic, docs, health, ollama, ollama_models, openai
 from server.api.core import Core
 from server.api.dialect import Dialect
 from server.api.failures import exception_handlers
@@ -33,7 +33,7 @@ from server.models.wheel import ensure_embedded
 from server.preload import Preloader, Readiness
 from server.settings import Settings
 
-DIALECTS: tuple[Dialect, ...] = (ollama.DIALECT, openai.DIALECT)
+DIALECTS: tuple[Dialect, ...] = (ollama.DIALECT, openai.DIALECT, anthropic.DIALECT)
 
 
 def create_app(

@@ -59,7 +59,8 @@ class Edge:
         request_id = logs.begin_request(headers.get(logs.REQUEST_ID_HEADER.encode(), ""))
         served = self._exchange()
         exchange.begin(served)
-        reply = _Reply(send, {logs.REQUEST_ID_HEADER: request_id})
+        own = dialect_of(scope["path"], self._dialects).reply_headers()
+        reply = _Reply(send, {logs.REQUEST_ID_HEADER: request_id, **own})
         with self._drain.request():
             try:
                 await self._admit(scope, receive, reply, headers)

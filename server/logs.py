@@ -29,8 +29,8 @@ class JSONLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request_id := _current_id.get():
-            line["request_id"] = request_id
+        if current := _current_id.get():
+            line["request_id"] = current
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
@@ -47,6 +47,11 @@ def configure() -> None:
 
 def begin_request(offered: str) -> str:
     """The id of the request that this task answers: the client's if it is sane."""
-    request_id = offered if _SANE_ID.fullmatch(offered) else secrets.token_hex(8)
-    _current_id.set(request_id)
-    return request_id
+    chosen = offered if _SANE_ID.fullmatch(offered) else secrets.token_hex(8)
+    _current_id.set(chosen)
+    return chosen
+
+
+def request_id() -> str:
+    """The id of the request that this task answers; empty outside of one."""
+    return _current_id.get()

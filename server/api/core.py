@@ -26,7 +26,7 @@ from server.chat.renderer import Renderer
 from server.engine import types as engine
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
 from server.engine.tally import ModelCounts
-from server.engine.types import Finish, LoadedModel, ModelInfo, Request, Segment
+from server.engine.types import Finish, LoadedModel, ModelInfo, Request, Sampling, Segment
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
 from server.models.model_files import ModelFiles
 from server.models.name import ModelName
@@ -325,6 +325,11 @@ def require(model: StoredModel, asked_name: str, verb: str, *wanted: str) -> Non
     missing = [name for name in wanted if name not in found]
     if missing:
         raise Unsupported(f"{model.name.full()} does not support " + "\n".join(missing))
+
+
+def sampling(model: StoredModel, generation: Generation) -> Sampling:
+    """How the tokens will be chosen. Raises `ModelUnusable` for what the model brings."""
+    return _options(model, generation).sampling
 
 
 def _options(model: StoredModel, generation: Generation) -> Resolved:

@@ -18,6 +18,7 @@ class Dialect:
     shape, before and after routing. The longest one wins; an empty one takes the rest.
     `error` is the type of what `encode_error` writes.
     Unless `shapes_unknown_paths` an unknown path or method gets plain text, as in Ollama.
+    `reply_headers` are headers that each of its replies has, errors too.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Dialect:
     encode_error: Callable[[ServerError], bytes]
     error: type[msgspec.Struct]
     shapes_unknown_paths: bool = False
+    reply_headers: Callable[[], dict[str, str]] = dict
 
 
 def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:

@@ -8,7 +8,14 @@ from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from server.api import gojson, openai_chat, openai_completions, openai_embeddings, openai_tokens
+from server.api import (
+    gojson,
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_tokens,
+    responses,
+)
 from server.api import openai_objects as wire
 from server.api import openai_types as bodies
 from server.api.body import read_json
@@ -26,7 +33,12 @@ from server.models.stored import StoredModel
 
 def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     """The routes, over one core."""
-    return [*_model_handlers(core), *_inference_handlers(core), *_token_handlers(core)]
+    return [
+        *_model_handlers(core),
+        *_inference_handlers(core),
+        *_token_handlers(core),
+        *responses.handlers(core),
+    ]
 
 
 def _model_handlers(core: Core) -> Sequence[HTTPRouteHandler]:

@@ -38,10 +38,10 @@ class InvalidField(InvalidRequest):
 
 def encode_error(error: ServerError) -> bytes:
     """`{"error": {message, type, param, code}}`."""
-    return gojson.encode(ErrorReply(error=_detail(error)))
+    return gojson.encode(ErrorReply(error=detail(error)))
 
 
-def _detail(error: ServerError) -> ErrorDetail:
+def detail(error: ServerError) -> ErrorDetail:
     """`type` follows the status; `code` is OpenAI's where it has one, else ours, and null for
     what is merely wrong."""
     text = error.message
