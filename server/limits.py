@@ -8,6 +8,7 @@ from collections.abc import Sequence, Sized
 from typing import Any
 
 from server.errors import InvalidRequest, PayloadTooLarge
+from server.image_header import read_image_header
 
 BODY_TIMEOUT_S = 60.0
 MAX_MESSAGES = 10_000
@@ -18,6 +19,10 @@ MAX_BIASES = 1024
 MAX_TOKEN_DIGITS = 9
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 64
+MAX_IMAGES = 64
+MAX_IMAGE_BYTES = 20 << 20
+# Decoding takes three bytes a pixel in the runner; a camera's picture has 12 to 24 million.
+MAX_IMAGE_PIXELS = 32 << 20
 MAX_EMBED_INPUTS = 2048
 MAX_EMBED_TOKENS = 1 << 20
 # A prompt may be longer than the window and is cut, but all of it is tokenized first.
@@ -50,6 +55,23 @@ def check_stop(stop: tuple[str, ...]) -> None:
     check_count("stop strings", stop, MAX_STOP_STRINGS)
     if any(len(text) > MAX_STOP_LENGTH for text in stop):
         raise PayloadTooLarge(f"a stop string is longer than {MAX_STOP_LENGTH} characters")
+
+
+def check_images(images: Sequence[bytes]) -> None:
+    """Raise `PayloadTooLarge` for too many images, or one with too many bytes or pixels, and
+    `InvalidRequest` for one in a format that is not read. Nothing is decoded for that."""
+    check_count("images", images, MAX_IMAGES)
+    for image in images:
+        if len(image) > MAX_IMAGE_BYTES:
+            raise PayloadTooLarge(
+                f"an image has {len(image)} bytes, at most {MAX_IMAGE_BYTES} are read"
+            )
+        header = read_image_header(image)
+        if header.num_pixels > MAX_IMAGE_PIXELS:
+            raise PayloadTooLarge(
+                f"an image has {header.width} × {header.height} pixels, "
+                f"at most {MAX_IMAGE_PIXELS} are read"
+            )
 
 
 def check_schema(schema: dict[str, Any], encoded: bytes) -> None:

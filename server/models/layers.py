@@ -70,6 +70,12 @@ def check_adapter(header: GGUFHeader, architecture: str) -> None:
         )
 
 
+def check_projector(header: GGUFHeader) -> None:
+    """Raise `ModelUnusable` unless a sound GGUF file shows images to a model in llama.cpp."""
+    if header.architecture != "clip":
+        raise ModelUnusable("its projector is something else", hint=GET_AGAIN)
+
+
 class _LayerReader:
     """Reads the layers of one manifest; the first problem is the one that is told."""
 
@@ -86,7 +92,7 @@ class _LayerReader:
             "config": config,
             "size": self._manifest.size,
             "weights": self._path("model"),
-            "projector": self._path("projector"),
+            "projector": self._attempt(self._projector, None),
             "header": header,
             "adapters": self._attempt(lambda: self._adapters(header), None) or (),
             "system": self._attempt(lambda: self._text("system"), None),
@@ -141,6 +147,13 @@ class _LayerReader:
         for layer in layers:
             check_adapter(self._layer_header(layer, "its LoRA adapters"), weights.architecture)
         return tuple(self._blobs.path(layer.digest) for layer in layers)
+
+    def _projector(self) -> Path | None:
+        """The checked projector of images, if there is one."""
+        for layer in self._manifest.of_kind("projector"):
+            check_projector(self._layer_header(layer, "its projectors"))
+            return self._blobs.path(layer.digest)
+        return None
 
     def _layer_header(self, layer: Layer, name: str) -> GGUFHeader:
         """The header of a layer that is a whole GGUF file; `name` (plural) is for messages."""
