@@ -13,7 +13,8 @@ from server import limits
 from server.chat import template
 from server.chat.messages import Message, droppable
 from server.chat.template import ChatTemplate
-from server.engine.types import LoadedModel, ModelInfo, Segment
+from server.engine.image_tokens import whole_after, whole_before
+from server.engine.types import ImageSegment, LoadedModel, ModelInfo, Segment
 from server.errors import ContextExceeded, InvalidRequest, Unsupported
 
 TOO_LONG = (
@@ -102,7 +103,9 @@ async def from_chat(
     return _cut(joined, window, num_bos, already=len(whole) - len(kept))
 
 
-async def from_segments(model: LoadedModel, segments: Sequence[Segment], window: Window) -> Prompt:
+async def from_segments(
+    model: LoadedModel, segments: Sequence[Segment | ImageSegment], window: Window
+) -> Prompt:
     """The prompt of a finished text. Raises `ContextExceeded` like `from_chat`."""
     tokens = await _tokens(model, segments)
     return _cut(tokens, window, _count_bos(model.info))
@@ -123,8 +126,9 @@ def gap_segments(info: ModelInfo, before: str, after: str) -> list[Segment]:
     return [prefix, texts[0], suffix, texts[1], middle]
 
 
-async def _tokens(model: LoadedModel, segments: Sequence[Segment]) -> list[int]:
-    limits.check_prompt(sum(len(segment.text) for segment in segments), model.info.context)
+async def _tokens(model: LoadedModel, segments: Sequence[Segment | ImageSegment]) -> list[int]:
+    length = sum(len(segment.text) for segment in segments if isinstance(segment, Segment))
+    limits.check_prompt(length, model.info.context)
     return await model.tokenize(segments, add_bos=True)
 
 
@@ -174,7 +178,8 @@ async def _drop_oldest(
 
 
 def _cut(tokens: list[int], window: Window, num_bos: int, *, already: int = 0) -> Prompt:
-    """Keep the first tokens and a tail, about half of the window, if it is too small."""
+    """Keep the first tokens and a tail, about half of the window, if it is too small. Images
+    are kept or cut as a whole."""
     if len(tokens) <= window.context:
         return Prompt(tokens, already, num_bos)
     if not window.may_cut:
@@ -183,5 +188,6 @@ def _cut(tokens: list[int], window: Window, num_bos: int, *, already: int = 0) -
         )
     keep = min(window.num_keep + num_bos, window.context // 2)
     total = window.context - (window.context - keep) // 2
-    kept = [*tokens[:keep], *tokens[len(tokens) - (total - keep) :]]
+    tail = whole_after(tokens, len(tokens) - (total - keep))
+    kept = [*tokens[: whole_before(tokens, keep)], *tokens[tail:]]
     return Prompt(kept, already + len(tokens) - len(kept), num_bos)

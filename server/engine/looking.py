@@ -1,9 +1,10 @@
 """From image files to rows for the model, and what is kept of them in between.
 
-A file is read twice: when its prompt is turned into tokens, to know how many rows it has, and
+A file is needed twice: when its prompt is turned into tokens, to know how many rows it has, and
 when the engine gets to it, to look at it, which takes most of the time. Both need its pixels,
-so those of the last files are kept; what was seen is kept, too, as long as there is room. Either
-may be forgotten: a request brings its files along.
+so those of the last files are kept; so is what was seen, as long as there is room, and the
+tokens of many files, because a conversation comes back with all its images each time. All of
+it may be forgotten: a request brings its files along.
 """
 
 import hashlib
@@ -23,6 +24,8 @@ from server.engine.pixels import Pixels, read_pixels
 # So many files are kept ready to be looked at: as many as a model of large pictures may cut
 # into tiles at a time without their pixels filling the memory.
 _MOST_READY = 4
+# The tokens of so many files are known.
+_MOST_KNOWN = 256
 # No projector cuts a picture into more.
 _MOST_PARTS = 256
 
@@ -71,6 +74,8 @@ class Looking:
         self._eyes = eyes
         self._most_seen_bytes = most_seen_bytes
         self._lock = threading.Lock()
+        # By the digest of a file.
+        self._known: OrderedDict[bytes, list[int]] = OrderedDict()
         # By the digest of a file: its parts that nobody has looked at.
         self._ready: OrderedDict[bytes, dict[tuple[int, ...], Picture]] = OrderedDict()
         self._seen: OrderedDict[tuple[int, ...], Seen] = OrderedDict()
@@ -79,19 +84,10 @@ class Looking:
     def tokenize(self, data: bytes) -> list[int]:
         """The tokens of an image, with those that the model wants around it. Raises
         `RequestError`."""
-        tokens: list[int] = []
-        pictures: dict[tuple[int, ...], Picture] = {}
         digest = hashlib.sha256(data).digest()
-        for part in self._eyes.prepare(read_pixels(data)):
-            if isinstance(part, list):
-                tokens += part
-                continue
-            content = _content(digest, len(pictures))
-            ids = image_tokens(content, part.num_rows, part.num_positions)
-            pictures[tuple(ids)] = part
-            tokens += ids
-        self._keep_ready(digest, pictures)
-        return tokens
+        with self._lock:
+            known = self._known.get(digest)
+        return self._read(digest, data) if known is None else list(known)
 
     def has_seen(self, tokens: Sequence[int]) -> bool:
         """Whether `seen` knows the image of these tokens."""
@@ -110,7 +106,7 @@ class Looking:
         key = tuple(tokens)
         picture = self._take_ready(digest, key)
         if picture is None:
-            self.tokenize(data)
+            self._read(digest, data)
             picture = self._take_ready(digest, key)
         if picture is None:
             raise RequestError("an image of the prompt is another than the one that came with it")
@@ -119,8 +115,27 @@ class Looking:
         finally:
             picture.close()
 
-    def _keep_ready(self, digest: bytes, pictures: dict[tuple[int, ...], Picture]) -> None:
+    def _read(self, digest: bytes, data: bytes) -> list[int]:
+        tokens: list[int] = []
+        pictures: dict[tuple[int, ...], Picture] = {}
+        for part in self._eyes.prepare(read_pixels(data)):
+            if isinstance(part, list):
+                tokens += part
+                continue
+            content = _content(digest, len(pictures))
+            ids = image_tokens(content, part.num_rows, part.num_positions)
+            pictures[tuple(ids)] = part
+            tokens += ids
+        self._keep_ready(digest, tokens, pictures)
+        return list(tokens)
+
+    def _keep_ready(
+        self, digest: bytes, tokens: list[int], pictures: dict[tuple[int, ...], Picture]
+    ) -> None:
         with self._lock:
+            self._known[digest] = tokens
+            if len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
             gone = [self._ready.pop(digest, {})]
             self._ready[digest] = pictures
             while len(self._ready) > _MOST_READY:
@@ -134,6 +149,8 @@ class Looking:
             return self._ready.get(digest, {}).pop(key, None)
 
     def _keep_seen(self, key: tuple[int, ...], seen: Seen) -> None:
+        if key in self._seen:
+            self._seen_bytes -= self._seen.pop(key).rows.nbytes
         self._seen[key] = seen
         self._seen_bytes += seen.rows.nbytes
         while self._seen_bytes > self._most_seen_bytes and len(self._seen) > 1:

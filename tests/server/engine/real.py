@@ -25,6 +25,7 @@ class RealEngine:
         )
         self.text: dict[int, str] = defaultdict(str)
         self.said: dict[int, list[int]] = defaultdict(list)
+        self.logprobs: dict[int, list[float]] = defaultdict(list)
         self.finished: dict[int, Finish] = {}
         self.failed: dict[int, Failure] = {}
         self.stats = EngineStats()
@@ -63,6 +64,7 @@ class RealEngine:
         for number, piece in step.pieces:
             self.text[number] += piece.text
             self.said[number] += piece.tokens
+            self.logprobs[number] += [best.logprob for each in piece.logprobs for best in each.top]
         self.finished.update(step.finished)
         self.failed.update(step.failed)
         self.stats = step.stats
