@@ -8,7 +8,7 @@ from collections.abc import Sequence, Sized
 from typing import Any
 
 from server.errors import InvalidRequest, PayloadTooLarge
-from server.image_header import read_image_header
+from server.image_header import ImageHeader, read_image_header
 
 BODY_TIMEOUT_S = 60.0
 MAX_MESSAGES = 10_000
@@ -23,6 +23,8 @@ MAX_IMAGES = 64
 MAX_IMAGE_BYTES = 20 << 20
 # Decoding takes three bytes a pixel in the runner; a camera's picture has 12 to 24 million.
 MAX_IMAGE_PIXELS = 32 << 20
+# What is longer is no picture, and what some models make of it is not known.
+MAX_IMAGE_ASPECT = 200
 MAX_EMBED_INPUTS = 2048
 MAX_EMBED_TOKENS = 1 << 20
 # A prompt may be longer than the window and is cut, but all of it is tokenized first.
@@ -59,19 +61,28 @@ def check_stop(stop: tuple[str, ...]) -> None:
 
 def check_images(images: Sequence[bytes]) -> None:
     """Raise `PayloadTooLarge` for too many images, or one with too many bytes or pixels, and
-    `InvalidRequest` for one in a format that is not read. Nothing is decoded for that."""
+    `InvalidRequest` for one of a shape or in a format that is not read. Nothing is decoded for
+    that."""
     check_count("images", images, MAX_IMAGES)
     for image in images:
         if len(image) > MAX_IMAGE_BYTES:
             raise PayloadTooLarge(
                 f"an image has {len(image)} bytes, at most {MAX_IMAGE_BYTES} are read"
             )
-        header = read_image_header(image)
-        if header.num_pixels > MAX_IMAGE_PIXELS:
-            raise PayloadTooLarge(
-                f"an image has {header.width} × {header.height} pixels, "
-                f"at most {MAX_IMAGE_PIXELS} are read"
-            )
+        _check_size(read_image_header(image))
+
+
+def _check_size(header: ImageHeader) -> None:
+    width, height = header.width, header.height
+    if header.num_pixels > MAX_IMAGE_PIXELS:
+        raise PayloadTooLarge(
+            f"an image has {width} × {height} pixels, at most {MAX_IMAGE_PIXELS} are read"
+        )
+    if max(width, height) > MAX_IMAGE_ASPECT * min(width, height):
+        raise InvalidRequest(
+            f"an image has {width} × {height} pixels: one side is more than "
+            f"{MAX_IMAGE_ASPECT} times as long as the other"
+        )
 
 
 def check_schema(schema: dict[str, Any], encoded: bytes) -> None:

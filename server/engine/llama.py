@@ -131,7 +131,7 @@ class LlamaBackend:
             self._warm_up_embedding()
         # What only embeds has no use for images.
         if projector and self._can_generate:
-            self._images = self._open_images(projector, config)
+            self._images = self._open_images(projector, config, context)
         self.info = self._describe(context, trained, config.parallel)
 
     def tokenize(self, segments: Sequence[Segment | ImageSegment], *, add_bos: bool) -> list[int]:
@@ -312,10 +312,12 @@ class LlamaBackend:
             raise LoadError("a LoRA adapter that begins at certain tokens cannot be applied here")
         return pointer
 
-    def _open_images(self, projector: str, config: EngineConfig) -> LlamaImages:
+    def _open_images(self, projector: str, config: EngineConfig, context: int) -> LlamaImages:
         self._log.errors = []
         try:
-            vision = LlamaVision(projector, self._model, config, self._log.callback)
+            vision = LlamaVision(
+                projector, self._model, config, context=context, log=self._log.callback
+            )
         except LoadError as error:
             reason = f": {self._log.reason()}" if self._log.errors else ""
             raise LoadError(f"{error}{reason}") from None

@@ -59,7 +59,7 @@ class Picture(Protocol):
 class Eyes(Protocol):
     """A loaded projector."""
 
-    def prepare(self, pixels: Pixels) -> list[Picture | list[int]]:
+    def prepare(self, pixels: Pixels) -> Sequence[Picture | list[int]]:
         """The parts of an image and the tokens that the model wants around them, in order; may
         be called by several threads. Raises `RequestError`."""
 

@@ -265,9 +265,9 @@ class Loop:
     def _look(self, chunks: list[Chunk]) -> list[Chunk]:
         """Encode the image of this step if that was not done, then it is read in the next one;
         the chunks that can be computed now."""
-        image = next((chunk for chunk in chunks if chunk.is_image), None)
-        if image is None:
+        if not chunks or not chunks[-1].is_image:
             return chunks
+        image = chunks[-1]
         sequence = image.sequence
         tokens = sequence.tokens[image.start : image.stop]
         if self._backend.has_encoded(tokens):
@@ -276,7 +276,7 @@ class Loop:
             self._backend.encode(tokens, sequence.request.images)
         except RequestError as error:
             self._fail(sequence, "invalid_request", str(error))
-        return [chunk for chunk in chunks if chunk is not image]
+        return chunks[:-1]
 
     # decoding
 

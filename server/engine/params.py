@@ -95,13 +95,16 @@ def set_computing(params: Any, config: EngineConfig) -> None:
     params.flash_attn_type = _FLASH[config.attention.flash]
 
 
-def vision_params(config: EngineConfig) -> Any:
-    """`mtmd_context_params`: the projector computes where and as the model does."""
+def vision_params(config: EngineConfig, *, most_rows: int | None = None) -> Any:
+    """`mtmd_context_params`: the projector computes where and as the model does. Where it makes
+    more rows of a larger image, there are at most `most_rows`, or as many as it likes."""
     params = mtmd_cpp.mtmd_context_params_default()
     params.use_gpu = config.placement.gpu_layers != 0
     params.print_timings = False
     params.n_threads = config.batch_threads or config.threads or default_threads()
     params.flash_attn_type = _FLASH[config.attention.flash]
+    if most_rows is not None:
+        params.image_max_tokens = most_rows
     return params
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from server import limits
 from server.engine.backend import RequestError
 from server.errors import ServerError
-from server.image_header import FORMATS
+from server.image_header import FORMATS, read_image_header
 
 Pixels = NDArray[np.uint8]
 
@@ -44,12 +44,13 @@ def read_pixels(data: bytes) -> Pixels:
     """
     try:
         limits.check_images([data])
+        header = read_image_header(data)
     except ServerError as error:
         raise RequestError(error.message) from None
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > limits.MAX_IMAGE_PIXELS:
-                raise RequestError("an image has more pixels than its header says")
+            if (image.width, image.height) != (header.width, header.height):
+                raise RequestError("an image has another size than its header says")
             return np.asarray(_opaque(image), dtype=np.uint8)
     except _BROKEN as error:
         raise RequestError(f"an image cannot be decoded: {error}") from None

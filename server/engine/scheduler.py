@@ -155,9 +155,11 @@ class Scheduler:
             rows[sequence.id] = had + min(sequence.num_pending - had, most)
             left -= rows[sequence.id] - had
         chunks = [_chunk(s, rows[s.id]) for s in self._running.values() if rows[s.id]]
-        images = [chunk for chunk in chunks if chunk.is_image]
-        texts = [chunk for chunk in chunks if not chunk.is_image]
-        return sorted(texts, key=lambda chunk: chunk.sequence.slot) + images[:1]
+        image = next((chunk for chunk in chunks if chunk.is_image), None)
+        if image is not None:
+            chunks = [chunk for chunk in chunks if not chunk.is_image]
+        chunks.sort(key=lambda chunk: chunk.sequence.slot)
+        return chunks if image is None else [*chunks, image]
 
     def num_missing_cells(self, chunks: list[Chunk]) -> int:
         """Cells that a step lacks; never any in split memory."""

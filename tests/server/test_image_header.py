@@ -96,6 +96,11 @@ def test_images_have_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     limits.check_images([png_that_says(8192, 4096)])
     with pytest.raises(PayloadTooLarge, match="8193 × 4096 pixels"):
         limits.check_images([png_that_says(8193, 4096)])
+    for size in ((200, 1), (1, 200)):
+        limits.check_images([png_that_says(*size)])
+    for size in ((201, 1), (1, 201)):
+        with pytest.raises(InvalidRequest, match="more than 200 times as long"):
+            limits.check_images([png_that_says(*size)])
     with pytest.raises(InvalidRequest, match="none of"):
         limits.check_images([image, b"https://example.com/image.png"])
     monkeypatch.setattr(limits, "MAX_IMAGE_BYTES", len(image) - 1)

@@ -1,5 +1,6 @@
 """Images through llama.cpp: what our engine says is what llama.cpp's own helper says."""
 
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from unittest.mock import ANY
@@ -7,6 +8,7 @@ from unittest.mock import ANY
 import gguf
 import pytest
 from msgspec.structs import replace
+from PIL import Image
 
 from server.engine.backend import RequestError
 from server.engine.config import EngineConfig
@@ -162,6 +164,20 @@ def test_an_image_that_must_be_read_at_once_and_cannot_be_is_refused(folder: Pat
     engine = engine_of(folder, "gemma3", batch=2, micro_batch=2)
     with pytest.raises(RequestError, match="a larger --micro-batch"):
         engine.show(["Look: ", ONE, " what?"])
+
+
+def test_a_large_image_leaves_room_for_words(folder: Path) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (4000, 3000), "red").save(file, "PNG")
+    rows = {}
+    for context in (512, 400, 2048):
+        engine = engine_of(folder, "qwen2vl", context=context)
+        trained = engine.backend.info.context
+        number = engine.show([file.getvalue(), " what?"], max_tokens=1)
+        engine.drain()
+        rows[context] = engine.finished[number].prompt_tokens
+        assert 128 < rows[context] <= max(256, trained // 2) + len("<|vision_start|> what?")
+    assert rows[512] == rows[400] == rows[2048]  # of 512 that it was trained for, at least 256
 
 
 def test_penalties_do_not_look_back_at_images(folder: Path) -> None:
