@@ -144,8 +144,8 @@ class Backend(Protocol):
     def decode(self, rows: Sequence[Row]) -> Decoded:
         """Compute a batch; rows of a slot are contiguous and in order of position.
 
-        The rows of an image are all of its rows. They stand behind all rows of text, and a
-        slot has either.
+        There may be one image, with all of its rows, behind all rows of text; its slot has no
+        other rows.
         """
 
     def fork(self, source: int, target: int, length: int) -> bool:

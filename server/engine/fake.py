@@ -14,6 +14,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence, Sized
+from itertools import dropwhile
 from typing import cast
 
 import numpy as np
@@ -236,15 +237,14 @@ class FakeBackend:
         return "".join([*parts, self.detokenize(tokens[at:])])
 
     def _check_images(self, rows: Sequence[Row]) -> None:
-        """Images are whole, encoded, and behind all text."""
-        tokens = [row.token for row in rows]
-        spans = image_spans(tokens)
-        num_texts = len(tokens) - sum(stop - start for start, stop in spans)
-        if any(is_image(token) for token in tokens[:num_texts]):
-            raise RuntimeError("text stands behind an image")
-        for start, stop in spans:
-            if tuple(tokens[start:stop]) not in self._encoded:
-                raise RuntimeError("an image is computed that was not encoded, or a part of one")
+        """There is one image at most, whole, encoded, behind all text and alone in its slot."""
+        image = list(dropwhile(lambda row: not is_image(row.token), rows))
+        if not image:
+            return
+        if tuple(row.token for row in image) not in self._encoded:
+            raise RuntimeError("what is computed is not just one image that was encoded")
+        if sum(row.slot == image[0].slot for row in rows) > len(image):
+            raise RuntimeError("a slot has text and an image")
 
     def _hold(self, slot: int) -> None:
         self._held[slot] = self.cells(slot)

@@ -1,4 +1,4 @@
-"""Images in a llama.cpp context: their tokens, what was seen of them, and how they are decoded."""
+"""Images in a llama.cpp context: what was seen of them, and how their rows are decoded."""
 
 from collections.abc import Sequence
 from itertools import takewhile
@@ -28,20 +28,14 @@ class LlamaImages:
         self.looking = Looking(vision)
 
     def decode(self, rows: Sequence[Row]) -> tuple[int, Sequence[Row]]:
-        """Decode the images among these rows; what llama.cpp returned, and the rows of text,
-        for which it is still to be done, at the positions that they have for the model."""
+        """Decode the image behind these rows of text, if there is one; what llama.cpp returned,
+        and the rows of text, which are still to be decoded, where they stand for the model."""
         texts = list(takewhile(lambda row: not is_image(row.token), rows))
-        at = len(texts)
-        while at < len(rows):
-            slot = rows[at].slot
-            image = list(takewhile(lambda row, slot=slot: row.slot == slot, rows[at:]))  # type: ignore[misc]
-            if code := self._decode_image(image):
-                return code, texts
-            at += len(image)
+        code = self._decode_image(rows[len(texts) :]) if len(texts) < len(rows) else _OK
         if not self._shares_positions:
-            return _OK, texts
+            return code, texts
         place = self._positions.of
-        return _OK, [row._replace(position=place(row.slot, row.position)) for row in texts]
+        return code, [row._replace(position=place(row.slot, row.position)) for row in texts]
 
     def _decode_image(self, rows: Sequence[Row]) -> int:
         slot, start = rows[0].slot, rows[0].position

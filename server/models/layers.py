@@ -21,6 +21,10 @@ from server.models.stored import StoredModel
 MAX_LAYER_BYTES = 16 << 20  # of a layer that is read into memory
 GET_AGAIN = "get the model again"
 
+# Kinds of projectors whose rows depend on what stands before the image in the prompt (in
+# llama.cpp's mtmd: padding to a multiple of tokens, the number of the image).
+_BY_PLACE = frozenset({"deepseek4v", "hunyuanvl"})
+
 T = TypeVar("T")
 
 
@@ -74,6 +78,9 @@ def check_projector(header: GGUFHeader) -> None:
     """Raise `ModelUnusable` unless a sound GGUF file shows images to a model in llama.cpp."""
     if header.architecture != "clip":
         raise ModelUnusable("its projector is something else", hint=GET_AGAIN)
+    kind = header.text("clip.vision.projector_type") or header.text("clip.projector_type")
+    if kind in _BY_PLACE:
+        raise ModelUnusable(f"images cannot be shown to it: its projector is of the kind {kind!r}")
 
 
 class _LayerReader:

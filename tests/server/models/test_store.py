@@ -311,6 +311,15 @@ def test_a_projector_that_cannot_be_one_is_told(
     assert model.capabilities == ()
 
 
+def test_a_projector_that_looks_at_the_whole_prompt_is_told(
+    root: Path, weights: bytes, tmp_path: Path
+) -> None:
+    fields = {"clip.projector_type": "hunyuanvl"}
+    projector = write_model(tmp_path / "p.gguf", architecture="clip", fields=fields).read_bytes()
+    put_model(root, f"{LIBRARY}/m/latest", [("model", weights), ("projector", projector)])
+    assert "of the kind 'hunyuanvl'" in (Store(root).get("m").problem or "")
+
+
 def test_a_lost_projector_is_told(root: Path, weights: bytes, tmp_path: Path) -> None:
     projector = write_tiny_projector(tmp_path / "projector.gguf").read_bytes()
     put_model(root, f"{LIBRARY}/m/latest", [("model", weights), ("projector", projector)])
