@@ -21,6 +21,8 @@ MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 64
 MAX_IMAGES = 64
 MAX_IMAGE_BYTES = 20 << 20
+# All images of a request; they travel to the runner in one message.
+MAX_IMAGES_BYTES = 128 << 20
 # Decoding takes three bytes a pixel in the runner; a camera's picture has 12 to 24 million.
 MAX_IMAGE_PIXELS = 32 << 20
 # What is longer is no picture, and what some models make of it is not known.
@@ -60,10 +62,15 @@ def check_stop(stop: tuple[str, ...]) -> None:
 
 
 def check_images(images: Sequence[bytes]) -> None:
-    """Raise `PayloadTooLarge` for too many images, or one with too many bytes or pixels, and
+    """Raise `PayloadTooLarge` for too many images, too many bytes or too many pixels, and
     `InvalidRequest` for one of a shape or in a format that is not read. Nothing is decoded for
     that."""
     check_count("images", images, MAX_IMAGES)
+    total = sum(len(image) for image in images)
+    if total > MAX_IMAGES_BYTES:
+        raise PayloadTooLarge(
+            f"the images have {total} bytes together, at most {MAX_IMAGES_BYTES} are read"
+        )
     for image in images:
         if len(image) > MAX_IMAGE_BYTES:
             raise PayloadTooLarge(

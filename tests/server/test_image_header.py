@@ -103,6 +103,10 @@ def test_images_have_limits(monkeypatch: pytest.MonkeyPatch) -> None:
             limits.check_images([png_that_says(*size)])
     with pytest.raises(InvalidRequest, match="none of"):
         limits.check_images([image, b"https://example.com/image.png"])
+    monkeypatch.setattr(limits, "MAX_IMAGES_BYTES", 2 * len(image))
+    limits.check_images([image] * 2)
+    with pytest.raises(PayloadTooLarge, match="bytes together"):
+        limits.check_images([image] * 3)
     monkeypatch.setattr(limits, "MAX_IMAGE_BYTES", len(image) - 1)
-    with pytest.raises(PayloadTooLarge, match="bytes, at most"):
+    with pytest.raises(PayloadTooLarge, match=r"an image has \d+ bytes, at most"):
         limits.check_images([image])

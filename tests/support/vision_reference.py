@@ -2,7 +2,7 @@
 
 A program: the paths of model and projector, then JSON on the standard input: `parts` (a text,
 or an image as [width, height, hex of its RGB bytes]) and `count`. It prints the greedy tokens
-as a JSON list.
+and the logarithm of the probability of the first one as JSON.
 """
 
 import ctypes
@@ -21,9 +21,9 @@ Pixels = NDArray[np.uint8]
 
 def reference(
     model: Path, projector: Path, parts: Sequence[str | Pixels], *, count: int
-) -> list[int]:
-    """The first `count` greedy tokens, or those before the end of the text, computed in a
-    process of its own."""
+) -> tuple[list[int], float]:
+    """The first `count` greedy tokens, or those before the end of the text, and how likely the
+    first one was as a logarithm; computed in a process of its own."""
     asked = {"parts": [_written(part) for part in parts], "count": count}
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.vision_reference", str(model), str(projector)],
@@ -32,7 +32,8 @@ def reference(
         text=True,
         check=True,
     )
-    return [int(token) for token in json.loads(done.stdout.splitlines()[-1])]
+    tokens, logprob = json.loads(done.stdout.splitlines()[-1])
+    return [int(token) for token in tokens], float(logprob)
 
 
 def _written(part: str | Pixels) -> str | list[Any]:
@@ -74,19 +75,26 @@ def main() -> None:
         vision, context, chunks, 0, 0, 512, True, ctypes.byref(past)
     ):
         raise SystemExit("llama.cpp refused the batch")
-    print(json.dumps(_continue(context, model, past.value, asked["count"])))
+    logits = _logits(context, model).astype(np.float64)
+    logprob = float(logits.max() - np.log(np.exp(logits).sum()))
+    print(json.dumps([_continue(context, model, past.value, asked["count"]), logprob]))
+
+
+def _logits(context: Any, model: Any) -> NDArray[np.float32]:
+    import llama_cpp
+
+    size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+    return np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, -1), (size,))
 
 
 def _continue(context: Any, model: Any, position: int, count: int) -> list[int]:
     import llama_cpp
 
     vocab = llama_cpp.llama_model_get_vocab(model)
-    width = llama_cpp.llama_vocab_n_tokens(vocab)
     batch = llama_cpp.llama_batch_init(1, 0, 1)
     tokens: list[int] = []
     while True:
-        logits = np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, -1), (width,))
-        token = int(np.argmax(logits))
+        token = int(np.argmax(_logits(context, model)))
         if len(tokens) == count or llama_cpp.llama_vocab_is_eog(vocab, token):
             return tokens
         tokens.append(token)

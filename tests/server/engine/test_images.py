@@ -144,9 +144,10 @@ def test_a_full_window_drops_images_as_a_whole(num_keep: int) -> None:
 
 def test_guesses_are_text() -> None:
     engine = Engine(parallel=1, context=400, speculate="on")
-    engine.show(1, ["ab", ONE, "ab", ONE, "⟦ababab⟧"], sampling=ENDLESS, max_tokens=100)
+    # What followed "xy" when it stood there last is an image.
+    engine.show(1, ["⟦xy⟧ xy", ONE, "?"], sampling=ENDLESS, max_tokens=100)
     engine.drain()
-    assert engine.text[1] == ("ababab" * 20)[:100]
+    assert engine.text[1] == "xy" * 50
     assert engine.stats.accepted_tokens > 0
 
 

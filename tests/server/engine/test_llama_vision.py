@@ -60,13 +60,14 @@ def test_a_reply_is_what_the_helper_of_llama_cpp_gives(folder: Path, kind: Kind)
     engine = engine_of(folder, kind)
     for image in (ONE, OTHER):
         parts: list[str | bytes] = ["Look: ", image, " and ", ONE, " what?"]
-        number = engine.show(parts, sampling=GREEDY, max_tokens=12)
+        number = engine.show(parts, sampling=GREEDY, max_tokens=12, top_logprobs=1)
         engine.drain()
         pixels = [part if isinstance(part, str) else read_pixels(part) for part in parts]
-        expected = reference(
+        tokens, logprob = reference(
             folder / f"{kind}.gguf", folder / f"{kind}-projector.gguf", pixels, count=12
         )
-        assert engine.said[number] == expected
+        assert engine.said[number] == tokens
+        assert engine.logprobs[number][0] == pytest.approx(logprob, abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
