@@ -8,6 +8,7 @@ from collections.abc import Sequence, Sized
 from typing import Any
 
 from server.errors import InvalidRequest, PayloadTooLarge
+from server.image_header import ImageHeader, read_image_header
 
 # More brackets and commas than any prompt has: what they make takes memory and time.
 MAX_JSON_VALUES = 2_000_000
@@ -20,6 +21,14 @@ MAX_BIASES = 1024
 MAX_TOKEN_DIGITS = 9
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 64
+MAX_IMAGES = 64
+MAX_IMAGE_BYTES = 20 << 20
+# All images of a request; they travel to the runner in one message.
+MAX_IMAGES_BYTES = 128 << 20
+# Decoding takes three bytes a pixel in the runner; a camera's picture has 12 to 24 million.
+MAX_IMAGE_PIXELS = 32 << 20
+# What is longer is no picture, and what some models make of it is not known.
+MAX_IMAGE_ASPECT = 200
 MAX_EMBED_INPUTS = 2048
 # Replies to one request: of one prompt, of all its prompts, and at the same time.
 MAX_CHOICES = 16
@@ -58,6 +67,37 @@ def check_stop(stop: tuple[str, ...]) -> None:
     check_count("stop strings", stop, MAX_STOP_STRINGS)
     if any(len(text) > MAX_STOP_LENGTH for text in stop):
         raise PayloadTooLarge(f"a stop string is longer than {MAX_STOP_LENGTH} characters")
+
+
+def check_images(images: Sequence[bytes]) -> None:
+    """Raise `PayloadTooLarge` for too many images, too many bytes or too many pixels, and
+    `InvalidRequest` for one of a shape or in a format that is not read. Nothing is decoded for
+    that."""
+    check_count("images", images, MAX_IMAGES)
+    total = sum(len(image) for image in images)
+    if total > MAX_IMAGES_BYTES:
+        raise PayloadTooLarge(
+            f"the images have {total} bytes together, at most {MAX_IMAGES_BYTES} are read"
+        )
+    for image in images:
+        if len(image) > MAX_IMAGE_BYTES:
+            raise PayloadTooLarge(
+                f"an image has {len(image)} bytes, at most {MAX_IMAGE_BYTES} are read"
+            )
+        _check_size(read_image_header(image))
+
+
+def _check_size(header: ImageHeader) -> None:
+    width, height = header.width, header.height
+    if header.num_pixels > MAX_IMAGE_PIXELS:
+        raise PayloadTooLarge(
+            f"an image has {width} × {height} pixels, at most {MAX_IMAGE_PIXELS} are read"
+        )
+    if max(width, height) > MAX_IMAGE_ASPECT * min(width, height):
+        raise InvalidRequest(
+            f"an image has {width} × {height} pixels: one side is more than "
+            f"{MAX_IMAGE_ASPECT} times as long as the other"
+        )
 
 
 def check_schema(schema: dict[str, Any], encoded: bytes) -> None:

@@ -24,6 +24,7 @@ from server.caller import Admission, Caller, Ticket
 from server.chat.messages import Conversation, Effort, Message, assemble
 from server.chat.renderer import Renderer
 from server.engine import types as engine
+from server.engine.image_tokens import text_tokens
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
 from server.engine.tally import ModelCounts
 from server.engine.types import Finish, LoadedModel, ModelInfo, Request, Sampling, Segment
@@ -136,7 +137,7 @@ class Core:
         _options(request.model, request.generation)
         async with self._use(request.model, request.generation) as (lease, _):
             segments = await self._segments(request, lease.model.info)
-            return "".join(segment.text for segment in segments)
+            return prompt.text_of(segments)
 
     async def tokenize(self, request: ChatRequest | CompletionRequest) -> Sequence[int]:
         """The tokens of a prompt as the model gets it, whatever its length."""
@@ -176,6 +177,7 @@ class Core:
 
         async def make(model: LoadedModel, window: Window) -> Turn:
             before = request.before or ()
+            _check_images(request, model.info)
             conversation = _conversation(request)
             template = prompt.template_of(model.info, request.model.jinja)
             made = await prompt.from_chat(
@@ -274,7 +276,7 @@ class Core:
 
     async def _segments(
         self, request: ChatRequest | CompletionRequest, info: ModelInfo
-    ) -> Sequence[Segment]:
+    ) -> Sequence[Segment | ImageSegment]:
         if isinstance(request, ChatRequest):
             template = prompt.template_of(info, request.model.jinja)
             return await prompt.chat_segments(self._renderer, template, _conversation(request))
@@ -373,6 +375,15 @@ def _effort(think: Think) -> Effort | None:
             return None
 
 
+def _check_images(request: ChatRequest, info: ModelInfo) -> None:
+    """Raise `Unsupported` for images that the loaded model does not see, and what
+    `limits.check_images` raises."""
+    if request.images:
+        limits.check_images(request.images)
+        if not info.has_vision:
+            raise Unsupported(f"{request.model.name.display()} does not support images")
+
+
 def _characters(text: str | tuple[int, ...]) -> int:
     """The length of a text, or about that of one that comes as tokens."""
     return len(text) * (1 if isinstance(text, str) else quota.CHARACTERS_PER_TOKEN)
@@ -403,6 +414,7 @@ def _engine_request(
         context=window.context,
         owner=generation.caller.name,
         markers=turn.markers,
+        images=turn.images,
     )
 
 
@@ -419,5 +431,5 @@ def _done(finish: Finish, made: Prompt, output: list[int], load_ns: int, begun_n
         load_ns=max(1, load_ns + finish.queue_ns),
         prompt_ns=max(1, finish.prompt_ns),
         output_ns=max(1, finish.output_ns),
-        tokens=[*made.tokens[made.num_bos :], *output],
+        tokens=[*text_tokens(made.tokens[made.num_bos :]), *output],
     )

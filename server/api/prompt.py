@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from server import limits
-from server.chat.messages import Conversation, Message, droppable
+from server.chat.messages import IMAGE_MARKER, Conversation, Message, droppable
 from server.chat.renderer import Renderer
 from server.chat.template import ChatTemplate
-from server.engine.types import LoadedModel, ModelInfo, Segment
+from server.engine.image_tokens import whole_after, whole_before
+from server.engine.types import ImageSegment, LoadedModel, ModelInfo, Segment
 from server.errors import ContextExceeded, InvalidRequest, Unsupported
 
 TOO_LONG = (
@@ -23,6 +24,9 @@ TOO_LONG = (
 
 
 TAIL_SEGMENTS, TAIL_CHARACTERS = 4, 256
+# Where a rendered prompt has an image; what a user types is never special.
+_IMAGE = Segment(IMAGE_MARKER)
+Segments = list[Segment | ImageSegment]
 INPUT_TOO_LONG = "the input length exceeds the context length"
 
 
@@ -113,7 +117,9 @@ async def from_chat(
     return msgspec.structs.replace(made, tail=_tail(segments))
 
 
-async def from_segments(model: LoadedModel, segments: Sequence[Segment], window: Window) -> Prompt:
+async def from_segments(
+    model: LoadedModel, segments: Sequence[Segment | ImageSegment], window: Window
+) -> Prompt:
     """The prompt of a finished text. Raises `ContextExceeded` like `from_chat`."""
     tokens = await tokenize(model, segments)
     return _cut(tokens, window, _count_bos(model.info))
@@ -127,9 +133,18 @@ def from_tokens(model: LoadedModel, tokens: Sequence[int], window: Window) -> Pr
 
 async def chat_segments(
     renderer: Renderer, template: ChatTemplate, conversation: Conversation
-) -> list[Segment]:
-    """A conversation as the model's template writes it."""
-    return await renderer.render(template, conversation)
+) -> Segments:
+    """A conversation as the model's template writes it, with its images. Raises
+    `InvalidRequest` if the template leaves one out."""
+    rendered = await renderer.render(template, conversation)
+    images = [image for message in conversation.messages for image in message.images]
+    places = [at for at, segment in enumerate(rendered) if segment == _IMAGE] if images else []
+    if len(places) != len(images):
+        raise InvalidRequest("the model's chat template leaves images out")
+    segments: Segments = list(rendered)
+    for place, image in zip(places, images, strict=True):
+        segments[place] = ImageSegment(image)
+    return segments
 
 
 def template_of(info: ModelInfo, jinja: str | None = None) -> ChatTemplate:
@@ -144,9 +159,14 @@ def template_of(info: ModelInfo, jinja: str | None = None) -> ChatTemplate:
     )
 
 
-def _tail(segments: Sequence[Segment]) -> str:
+def text_of(segments: Sequence[Segment | ImageSegment]) -> str:
+    """The text of segments; an image is its marker."""
+    return "".join(s.text if isinstance(s, Segment) else IMAGE_MARKER for s in segments)
+
+
+def _tail(segments: Sequence[Segment | ImageSegment]) -> str:
     """The end of a text, long enough to show how the model was asked to begin."""
-    return "".join(segment.text for segment in segments[-TAIL_SEGMENTS:])[-TAIL_CHARACTERS:]
+    return text_of(segments[-TAIL_SEGMENTS:])[-TAIL_CHARACTERS:]
 
 
 def gap_segments(info: ModelInfo, before: str, after: str) -> list[Segment]:
@@ -159,10 +179,11 @@ def gap_segments(info: ModelInfo, before: str, after: str) -> list[Segment]:
 
 
 async def tokenize(
-    model: LoadedModel, segments: Sequence[Segment], *, add_bos: bool = True
+    model: LoadedModel, segments: Sequence[Segment | ImageSegment], *, add_bos: bool = True
 ) -> list[int]:
     """The tokens of a prompt with BOS in front, whatever their number."""
-    limits.check_prompt(sum(len(segment.text) for segment in segments), model.info.context)
+    length = sum(len(segment.text) for segment in segments if isinstance(segment, Segment))
+    limits.check_prompt(length, model.info.context)
     return await model.tokenize(segments, add_bos=add_bos)
 
 
@@ -221,7 +242,8 @@ async def _drop_oldest(
 
 
 def _cut(tokens: list[int], window: Window, num_bos: int, *, already: int = 0) -> Prompt:
-    """Keep the first tokens and a tail, about half of the window, if it is too small."""
+    """Keep the first tokens and a tail, about half of the window, if it is too small. Images
+    are kept or cut as a whole."""
     if len(tokens) <= window.context:
         return Prompt(tokens, already, num_bos)
     if not window.may_cut:
@@ -230,5 +252,6 @@ def _cut(tokens: list[int], window: Window, num_bos: int, *, already: int = 0) -
         )
     keep = min(window.num_keep + num_bos, window.context // 2)
     total = window.context - (window.context - keep) // 2
-    kept = [*tokens[:keep], *tokens[len(tokens) - (total - keep) :]]
+    tail = whole_after(tokens, len(tokens) - (total - keep))
+    kept = [*tokens[: whole_before(tokens, keep)], *tokens[tail:]]
     return Prompt(kept, already + len(tokens) - len(kept), num_bos)

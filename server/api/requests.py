@@ -74,6 +74,11 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     generation: Generation
     before: tuple[int, ...] | None = None
 
+    @property
+    def images(self) -> tuple[bytes, ...]:
+        """The files of all images, in the order of the conversation."""
+        return tuple(image for message in self.messages for image in message.images)
+
 
 class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The continuation of a text or of tokens, or with `suffix` what goes between two texts."""

@@ -21,13 +21,14 @@ from server.errors import InvalidRequest
 
 
 class Turn(NamedTuple):
-    """A prompt, and how its reply is read. `grammar` and `markers` as in
+    """A prompt, and how its reply is read. `grammar`, `markers` and `images` as in
     `engine.types.Request`."""
 
     prompt: Prompt
     reader: Reader
     grammar: Grammar | None = None
     markers: tuple[str, ...] = ()
+    images: tuple[bytes, ...] = ()
 
 
 class Manner(NamedTuple):
@@ -54,7 +55,7 @@ def chat_turn(request: ChatRequest, template: ChatTemplate, made: Prompt) -> Tur
     )
     tool_use = request.tool_use
     if not tool_use.shown and not has_thinking:
-        return Turn(made, Reader(), request.generation.format)
+        return Turn(made, Reader(), request.generation.format, images=request.images)
     is_thinking = family.starts_thinking(made.tail)
     parser = ReplyParser(
         family, tools=tool_use.shown, is_thinking=is_thinking, expects_thinking=has_thinking
@@ -62,7 +63,7 @@ def chat_turn(request: ChatRequest, template: ChatTemplate, made: Prompt) -> Tur
     reader = Reader(parser, most_calls=None if tool_use.is_parallel else 1)
     may_think = is_thinking or (has_thinking and request.think is not False)
     grammar = _grammar(request, family, is_thinking=is_thinking, may_think=may_think)
-    return Turn(made, reader, grammar, family.markers)
+    return Turn(made, reader, grammar, family.markers, request.images)
 
 
 def _grammar(

@@ -10,11 +10,16 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from server.engine.types import Logprob, ModelInfo, Request, Segment
+from server.engine.types import ImageSegment, Logprob, ModelInfo, Request, Segment
+
+NO_VISION = "this model does not take images"
 
 
 class Row(NamedTuple):
-    """One token of a batch: `slot` and `position` say where its cell goes."""
+    """One token of a batch: `slot` and `position` say where its cell goes.
+
+    The position is the number of tokens before it, whatever it is for the model.
+    """
 
     slot: int
     position: int
@@ -114,8 +119,11 @@ class Backend(Protocol):
         """Whether a decode that was interrupted or found no space leaves all cells but its own
         as they were."""
 
-    def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
-        """Token ids of the segments; BOS in front once if the model wants it."""
+    def tokenize(self, segments: Sequence[Segment | ImageSegment], *, add_bos: bool) -> list[int]:
+        """Token ids of the segments; BOS in front once if the model wants it.
+
+        Raises `RequestError` for an image that cannot be read here.
+        """
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text with control tokens written out. Raises `RequestError` on unknown ids."""
@@ -123,11 +131,22 @@ class Backend(Protocol):
     def check_tokens(self, tokens: Sequence[int]) -> None:
         """Raise `RequestError` unless every id is in the vocabulary."""
 
+    def has_encoded(self, tokens: Sequence[int]) -> bool:
+        """Whether the image of these tokens may be in the next `decode`."""
+
+    def encode(self, tokens: Sequence[int], images: Sequence[bytes]) -> None:
+        """Look at the image of these tokens, which is in one of these files. Blocks for as long
+        as it takes, and cannot be interrupted. Raises `RequestError`."""
+
     def sampler(self, request: Request) -> Sampler:
         """A sampler primed with the prompt. Raises `RequestError` for a bad grammar."""
 
     def decode(self, rows: Sequence[Row]) -> Decoded:
-        """Compute a batch; rows of a slot are contiguous and in order of position."""
+        """Compute a batch; rows of a slot are contiguous and in order of position.
+
+        There may be one image, with all of its rows, behind all rows of text; its slot has no
+        other rows.
+        """
 
     def fork(self, source: int, target: int, length: int) -> bool:
         """Let slot `target` hold the first `length` tokens of `source`: the same cells where

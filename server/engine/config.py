@@ -6,6 +6,8 @@ import msgspec
 
 # llama.cpp's own limit of sequences in one context.
 MOST_SLOTS = 256
+# What was seen of images is kept up to so many bytes.
+IMAGE_CACHE_BYTES = 256 << 20
 Speculate = Literal["off", "auto", "on"]
 FlashAttention = Literal["auto", "on", "off"]
 SplitMode = Literal["none", "layer", "row"]
@@ -14,12 +16,13 @@ WeightType = Literal["q8_0", "q4_0"]
 
 
 class FakeCosts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step of the fake backend takes: seconds per step and per row in it; and what
-    loading it takes, and the memory that it says it takes (0: a byte a cell). And its chat
-    template, unless it is its own."""
+    """What a step of the fake backend takes: seconds per step and per row in it; what an image
+    takes and what loading it takes, and the memory that it says it takes (0: a byte a cell).
+    And its chat template, unless it is its own."""
 
     step_s: float = 0.0
     row_s: float = 0.0
+    image_s: float = 0.0
     load_s: float = 0.0
     memory_bytes: int = 0
     chat_template: str = ""

@@ -42,6 +42,7 @@ from server.engine.types import (
     EmbedRequest,
     EngineStats,
     Finish,
+    ImageSegment,
     ModelInfo,
     Piece,
     Request,
@@ -207,7 +208,9 @@ class Runner(asyncio.Protocol):
         """Whether requests can be sent."""
         return self._info is not None and not self._closed.is_set() and not self._is_stopping
 
-    async def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
+    async def tokenize(
+        self, segments: Sequence[Segment | ImageSegment], *, add_bos: bool
+    ) -> list[int]:
         answer = await self._ask(Tokenize(next(self._ids), tuple(segments), add_bos))
         return answer.tokens if isinstance(answer, Tokens) else []
 
@@ -341,7 +344,8 @@ class Runner(asyncio.Protocol):
             ours.close()
             raise
         adapters = tuple((str(one.path), one.scale) for one in files.adapters)
-        self._send(Load(str(files.weights), config, adapters))
+        projector = str(files.projector) if files.projector else ""
+        self._send(Load(str(files.weights), config, adapters, projector))
 
     def _send(self, message: ToRunner) -> None:
         if self._transport is None or self._closed.is_set() or self._is_stopping:

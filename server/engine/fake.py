@@ -5,6 +5,8 @@ text between the last `⟦` and `⟧` in it, or else the last line of the prompt
 again. It checks what a real backend would only compute wrongly: every row must extend
 its slot without a gap, every cell must hold the token that the engine believes, and a row
 is sampled from only behind the token that was said last.
+With a projector it takes images: each has four rows, must be encoded before it is computed, and
+reads as `image_text` to whoever says the prompt again.
 The embedding of a text depends on all of it; that of `⟦NaN⟧` is none.
 """
 
@@ -12,13 +14,16 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence, Sized
+from itertools import dropwhile
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from server import limits
 from server.engine import progress
 from server.engine.backend import (
+    NO_VISION,
     Decoded,
     EmbedError,
     EmbedShape,
@@ -29,12 +34,22 @@ from server.engine.backend import (
     Sampled,
 )
 from server.engine.config import EngineConfig
+from server.engine.image_tokens import image_spans, image_tokens, is_image
 from server.engine.progress import Progress
-from server.engine.types import Logprob, ModelInfo, Request, Segment, TokenLogprob
+from server.engine.types import (
+    ImageSegment,
+    Logprob,
+    ModelInfo,
+    Request,
+    Segment,
+    TokenLogprob,
+)
+from server.errors import ServerError
 
 BOS, EOS, IM_START, IM_END = 256, 257, 258, 259
 _CONTROL = {BOS: "<s>", EOS: "</s>", IM_START: "<|im_start|>", IM_END: "<|im_end|>"}
 VOCAB_SIZE = 260
+IMAGE_ROWS = 4
 EMBED_WIDTH = 16
 EMBED_SHAPE = EmbedShape(rows=256, lanes=8, can_split=True)
 _LOAD_PARTS = 100
@@ -50,7 +65,13 @@ _TOOL_TEMPLATE = "<|im_start|>tools\n{{ tools | tojson }}<|im_end|>\n" + _TEMPLA
 class FakeBackend:
     """Implements `server.engine.backend.Backend`."""
 
-    def __init__(self, config: EngineConfig, report: Progress = progress.ignore) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        report: Progress = progress.ignore,
+        *,
+        has_vision: bool = False,
+    ) -> None:
         _pretend_to_load(config.fake.load_s, report)
         self._costs = config.fake
         self._interrupted = threading.Event()
@@ -63,6 +84,7 @@ class FakeBackend:
         self._held: list[list[int]] = [[] for _ in range(config.num_slots)]
         self._pending_copies: list[tuple[int, int]] = []
         self._pending_shifts: set[int] = set()
+        self._encoded: set[tuple[int, ...]] = set()
         self._rows: Sequence[Row] = ()
         self._read: dict[int, list[int]] = {}
         self.info = ModelInfo(
@@ -82,12 +104,16 @@ class FakeBackend:
             can_shift=True,
             text_end=(EOS,),
             tool_template=None if config.fake.chat_template else _TOOL_TEMPLATE,
+            has_vision=has_vision,
         )
 
-    def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
+    def tokenize(self, segments: Sequence[Segment | ImageSegment], *, add_bos: bool) -> list[int]:
         tokens: list[int] = []
         for segment in segments:
-            tokens += _specials(segment.text) if segment.special else segment.text.encode()
+            if isinstance(segment, ImageSegment):
+                tokens += self._look_at(segment.data)
+            else:
+                tokens += _specials(segment.text) if segment.special else segment.text.encode()
         return tokens
 
     def detokenize(self, tokens: Sequence[int]) -> str:
@@ -103,12 +129,22 @@ class FakeBackend:
     def sampler(self, request: Request) -> "FakeSampler":
         if request.grammar is not None:
             raise RequestError("the fake backend knows no grammars")
-        return FakeSampler(self.detokenize(request.tokens), request, self._token_of)
+        return FakeSampler(self._with_images(request.tokens), request, self._token_of)
+
+    def has_encoded(self, tokens: Sequence[int]) -> bool:
+        return tuple(tokens) in self._encoded
+
+    def encode(self, tokens: Sequence[int], images: Sequence[bytes]) -> None:
+        if tuple(tokens) not in {tuple(_tokens_of(image)) for image in images}:
+            raise RequestError("an image of the prompt did not come with it")
+        time.sleep(self._costs.image_s)
+        self._encoded.add(tuple(tokens))
 
     def decode(self, rows: Sequence[Row]) -> Decoded:
         self._copy_pending()
         if self.num_cells is not None and self.num_used + len(rows) > self.num_cells:
             return Decoded.NO_SPACE
+        self._check_images(rows)
         for row in rows:
             cells = self._cells[row.slot]
             if row.position != len(cells) or len(cells) >= self.info.context:
@@ -185,6 +221,33 @@ class FakeBackend:
     def arm(self) -> None:
         self._interrupted.clear()
 
+    def _look_at(self, data: bytes) -> list[int]:
+        if not self.info.has_vision:
+            raise RequestError(NO_VISION)
+        try:
+            limits.check_images([data])
+        except ServerError as error:
+            raise RequestError(error.message) from None
+        return _tokens_of(data)
+
+    def _with_images(self, tokens: Sequence[int]) -> str:
+        """The text of a prompt, with what stands for its images."""
+        parts, at = [], 0
+        for start, stop in image_spans(tokens):
+            parts += [self.detokenize(tokens[at:start]), _text_of(tokens[start])]
+            at = stop
+        return "".join([*parts, self.detokenize(tokens[at:])])
+
+    def _check_images(self, rows: Sequence[Row]) -> None:
+        """There is one image at most, whole, encoded, behind all text and alone in its slot."""
+        image = list(dropwhile(lambda row: not is_image(row.token), rows))
+        if not image:
+            return
+        if tuple(row.token for row in image) not in self._encoded:
+            raise RuntimeError("what is computed is not just one image that was encoded")
+        if sum(row.slot == image[0].slot for row in rows) > len(image):
+            raise RuntimeError("a slot has text and an image")
+
     def _hold(self, slot: int) -> None:
         self._held[slot] = self.cells(slot)
 
@@ -250,6 +313,19 @@ class FakeSampler:
             TokenLogprob(chr(b), bytes([b]), math.log(2.0 ** -(i + 1))) for i, b in enumerate(ids)
         )
         return Logprob(best[0], best[: self._top])
+
+
+def image_text(data: bytes) -> str:
+    """What a reply says for an image of the prompt, for tests to compare with."""
+    return _text_of(_tokens_of(data)[0])
+
+
+def _tokens_of(data: bytes) -> list[int]:
+    return image_tokens(data, IMAGE_ROWS, IMAGE_ROWS)
+
+
+def _text_of(first: int) -> str:
+    return f"[image {-first & 0xFFFFFFFF:08x}]"
 
 
 def vector_of(tokens: Sequence[int]) -> NDArray[np.float32]:

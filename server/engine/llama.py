@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence, Sized
+from dataclasses import dataclass
 from typing import Any, cast
 
 import llama_cpp
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from server.engine import progress
 from server.engine.backend import (
+    NO_VISION,
     Decoded,
     EmbedError,
     EmbedShape,
@@ -30,11 +32,14 @@ from server.engine.config import EngineConfig, Placement
 from server.engine.grammar import Constraint
 from server.engine.llama_batch import LlamaBatch
 from server.engine.llama_embed import MAX_LANES, LlamaEmbedding
+from server.engine.llama_images import LlamaImages
+from server.engine.llama_vision import LlamaVision
 from server.engine.llama_vocab import LlamaVocab
 from server.engine.params import context_params, model_params, set_computing, without_effect
+from server.engine.positions import Positions, Shared
 from server.engine.progress import Progress
 from server.engine.sampler import LlamaSampler
-from server.engine.types import ModelInfo, Request, Segment
+from server.engine.types import ImageSegment, ModelInfo, Request, Segment
 
 _log = logging.getLogger("akash_llm.llama")
 
@@ -49,8 +54,8 @@ class _Log:
         self.errors: list[str] = []
         # While a step is being interrupted its errors are what was asked for.
         self.is_quiet = False
-        self._callback = llama_cpp.llama_log_callback(self._receive)
-        llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
+        self.callback = llama_cpp.llama_log_callback(self._receive)
+        llama_cpp.llama_log_set(self.callback, ctypes.c_void_p(0))
 
     def reason(self) -> str:
         """The most telling error so far, without the name of the C function."""
@@ -82,6 +87,8 @@ class LlamaBackend:
         config: EngineConfig,
         adapters: Sequence[tuple[str, float]] = (),
         report: Progress = progress.ignore,
+        *,
+        projector: str = "",
     ) -> None:
         self._log = _Log()
         llama_cpp.llama_backend_init()
@@ -102,6 +109,8 @@ class LlamaBackend:
         self.survives_failure = not (self._window and config.num_cells is not None)
         # Split memory: copies that the next decode makes, as (source, target).
         self._pending_copies: list[tuple[int, int]] = []
+        self._positions = Positions(self.num_slots)
+        self._images: LlamaImages | None = None
         self._can_generate = not self._only_embeds()
         self._embedding = LlamaEmbedding(
             self._model,
@@ -120,16 +129,35 @@ class LlamaBackend:
             # NULL, which the C functions take for the memory of a model that has none.
             self._context = self._memory = 0
             self._warm_up_embedding()
+        # What only embeds has no use for images.
+        if projector and self._can_generate:
+            self._images = self._open_images(projector, config, context)
         self.info = self._describe(context, trained, config.parallel)
 
-    def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
-        return self._vocab.tokenize(segments, add_bos=add_bos)
+    def tokenize(self, segments: Sequence[Segment | ImageSegment], *, add_bos: bool) -> list[int]:
+        tokens: list[int] = []
+        for segment in segments:
+            if isinstance(segment, Segment):
+                tokens += self._vocab.tokenize([segment], add_bos=False)
+            elif self._images is None:
+                raise RequestError(NO_VISION)
+            else:
+                tokens += self._images.looking.tokenize(segment.data)
+        return self._vocab.with_bos(tokens) if add_bos else tokens
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         return self._vocab.detokenize(tokens)
 
     def check_tokens(self, tokens: Sequence[int]) -> None:
         self._vocab.check(tokens)
+
+    def has_encoded(self, tokens: Sequence[int]) -> bool:
+        return self._images is not None and self._images.looking.has_seen(tokens)
+
+    def encode(self, tokens: Sequence[int], images: Sequence[bytes]) -> None:
+        if self._images is None:
+            raise RequestError(NO_VISION)
+        self._images.looking.look(tokens, images)
 
     def sampler(self, request: Request) -> LlamaSampler:
         if not self._can_generate:
@@ -148,55 +176,66 @@ class LlamaBackend:
         )
 
     def decode(self, rows: Sequence[Row]) -> Decoded:
-        self._batch.fill(rows)
-        code = llama_cpp.llama_decode(self._context, self._batch.struct)
-        # On a GPU it returns before the work is done.
-        llama_cpp.llama_synchronize(self._context)
+        code = 0
+        if self._images is not None:
+            code, rows = self._images.decode(rows)
+        if rows and not code:
+            self._batch.fill(rows)
+            code = llama_cpp.llama_decode(self._context, self._batch.struct)
+            # On a GPU it returns before the work is done.
+            llama_cpp.llama_synchronize(self._context)
         if code in _DECODED:
             self._pending_copies.clear()
         return _DECODED.get(code, Decoded.REFUSED)
 
     def fork(self, source: int, target: int, length: int) -> bool:
         llama_cpp.llama_memory_seq_rm(self._memory, target, -1, -1)
+        self._positions.copy(source, target)
         if self.num_cells is not None:
-            llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, length)
+            end = self._positions.of(source, length)
+            llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, end)
         else:
             # Only a copy of the whole range is allowed.
             llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
             self._pending_copies.append((source, target))
         return self.trim(target, length)
 
-    def save(self, slot: int) -> NDArray[np.uint8] | None:
+    def save(self, slot: int) -> "_Saved | None":
         if any(target == slot for _, target in self._pending_copies):
             return None  # its cells are not there yet
         size = llama_cpp.llama_state_seq_get_size(self._context, slot)
         state = np.empty(size, dtype=np.uint8)
         written = llama_cpp.llama_state_seq_get_data(self._context, _bytes(state), size, slot)
-        return state if 0 < written == size else None
+        if not 0 < written == size:
+            return None
+        return _Saved(state, self._positions.save(slot))
 
     def restore(self, slot: int, state: Sized) -> bool:
         llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
         if any(slot in pair for pair in self._pending_copies):
             return False  # what is written now would be copied, or copied over
-        saved = cast(NDArray[np.uint8], state)
-        read = llama_cpp.llama_state_seq_set_data(self._context, _bytes(saved), saved.size, slot)
-        if read != saved.size:
+        saved = cast(_Saved, state)
+        cells, size = _bytes(saved.cells), len(saved)
+        if llama_cpp.llama_state_seq_set_data(self._context, cells, size, slot) != size:
             llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
             return False
+        self._positions.restore(slot, saved.shared)
         return True
 
     def trim(self, slot: int, length: int) -> bool:
+        end = self._positions.of(slot, length)
+        self._positions.trim(slot, length)
         if (
             length
-            and llama_cpp.llama_memory_seq_rm(self._memory, slot, length, -1)
-            and self._has_window(slot, length)
+            and llama_cpp.llama_memory_seq_rm(self._memory, slot, end, -1)
+            and self._has_window(slot, end)
         ):
             return True
         llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
         return length == 0
 
-    def _has_window(self, slot: int, length: int) -> bool:
-        """Whether what the token at position `length` looks back at is there.
+    def _has_window(self, slot: int, end: int) -> bool:
+        """Whether what the token at position `end` looks back at is there.
 
         llama.cpp drops what lies behind a sliding window, and removes the rest when asked to
         without a word.
@@ -204,7 +243,7 @@ class LlamaBackend:
         if not self._window:
             return True
         first: int = llama_cpp.llama_memory_seq_pos_min(self._memory, slot)
-        return 0 <= first <= max(0, length - self._window + 1)
+        return 0 <= first <= max(0, end - self._window + 1)
 
     def shift(self, slot: int, keep: int, discard: int) -> None:
         llama_cpp.llama_memory_seq_rm(self._memory, slot, keep, keep + discard)
@@ -273,6 +312,17 @@ class LlamaBackend:
             raise LoadError("a LoRA adapter that begins at certain tokens cannot be applied here")
         return pointer
 
+    def _open_images(self, projector: str, config: EngineConfig, context: int) -> LlamaImages:
+        self._log.errors = []
+        try:
+            vision = LlamaVision(
+                projector, self._model, config, context=context, log=self._log.callback
+            )
+        except LoadError as error:
+            reason = f": {self._log.reason()}" if self._log.errors else ""
+            raise LoadError(f"{error}{reason}") from None
+        return LlamaImages(vision, self._context, self._positions, batch=config.batch)
+
     def _only_embeds(self) -> bool:
         """The rule of `server.models.gguf`, for a model that is loaded."""
         architecture = self._metadata("general.architecture")
@@ -324,6 +374,7 @@ class LlamaBackend:
             text_start=text_start,
             text_end=text_end,
             can_generate=self._can_generate,
+            has_vision=self._images is not None,
         )
 
     def _chat_template(self, name: bytes | None) -> str | None:
@@ -342,6 +393,17 @@ class LlamaBackend:
         if not pointer:
             raise RequestError("the model gave no logits for this token")
         return np.ctypeslib.as_array(pointer, (self._vocab.size,))
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """The state of a slot: what llama.cpp has of it, and the images in it."""
+
+    cells: NDArray[np.uint8]
+    shared: Shared
+
+    def __len__(self) -> int:
+        return self.cells.size
 
 
 def _bytes(array: NDArray[np.uint8]) -> Any:

@@ -28,9 +28,12 @@ class LlamaVocab:
         tokens: list[int] = []
         for segment in segments:
             tokens += self._tokenize(segment)
-        if add_bos and self.adds_bos and tokens[:1] != [self.bos]:
-            tokens.insert(0, self.bos)
-        return tokens
+        return self.with_bos(tokens) if add_bos else tokens
+
+    def with_bos(self, tokens: list[int]) -> list[int]:
+        """BOS in front if the model wants it there and it is not."""
+        wants_one = self.adds_bos and tokens[:1] != [self.bos]
+        return [self.bos, *tokens] if wants_one else tokens
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """See `Backend.detokenize`."""

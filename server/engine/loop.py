@@ -6,10 +6,19 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from server.engine.backend import Backend, Decoded, RequestError, Row, Sampled, Sampler
+from server.engine.backend import (
+    NO_VISION,
+    Backend,
+    Decoded,
+    RequestError,
+    Row,
+    Sampled,
+    Sampler,
+)
 from server.engine.cells import Cells
 from server.engine.config import EngineConfig, Speculate
 from server.engine.detokenizer import Detokenizer, Text
+from server.engine.image_tokens import image_spans, text_tokens
 from server.engine.interrupts import Interrupts
 from server.engine.messages import Abort, FailureKind, Step, Submit
 from server.engine.mover import Mover
@@ -54,7 +63,8 @@ class _Counts(msgspec.Struct):
 class Loop:
     """Steps a scheduler over a backend and publishes one `Step` each time.
 
-    `clock_ns` is monotonic. Nothing here blocks but `Backend.decode` and `publish`.
+    `clock_ns` is monotonic. Nothing here blocks but `Backend.decode`, `Backend.encode` (for one
+    image a step, so that streams go on between two of them) and `publish`.
     """
 
     def __init__(
@@ -120,7 +130,7 @@ class Loop:
         # Said before a long prompt is computed: who looks at the load sees it run.
         self._flush()
         has_shifted = self._make_room()
-        chunks = self._plan()
+        chunks = self._look(self._plan())
         if chunks:
             self._decode(chunks, has_shifted=has_shifted)
         self._flush()
@@ -140,7 +150,21 @@ class Loop:
     def _check(self, request: Request) -> None:
         if not request.tokens:
             raise RequestError("the prompt is empty")
-        self._backend.check_tokens(request.tokens)
+        self._backend.check_tokens(text_tokens(request.tokens))
+        if min(request.tokens) < 0:
+            self._check_images(request)
+
+    def _check_images(self, request: Request) -> None:
+        if not self._backend.info.has_vision:
+            raise RequestError(NO_VISION)
+        if not request.images:
+            raise RequestError("the images of the prompt did not come with it")
+        try:
+            spans = image_spans(request.tokens)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+        if spans[-1].stop == len(request.tokens):
+            raise RequestError("the prompt ends with an image; write something behind it")
 
     # admission
 
@@ -247,6 +271,24 @@ class Loop:
         """Take back what is computed beyond `length`, or all if the memory cannot do that."""
         kept = self._backend.trim(sequence.slot, length)
         self._scheduler.rewind(sequence, length if kept else 0)
+
+    # images
+
+    def _look(self, chunks: list[Chunk]) -> list[Chunk]:
+        """Encode the image of this step if that was not done, then it is read in the next one;
+        the chunks that can be computed now."""
+        if not chunks or not chunks[-1].is_image:
+            return chunks
+        image = chunks[-1]
+        sequence = image.sequence
+        tokens = sequence.tokens[image.start : image.stop]
+        if self._backend.has_encoded(tokens):
+            return chunks
+        try:
+            self._backend.encode(tokens, sequence.request.images)
+        except RequestError as error:
+            self._fail(sequence, "invalid_request", str(error))
+        return chunks[:-1]
 
     # decoding
 

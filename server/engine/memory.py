@@ -6,7 +6,8 @@ from pathlib import Path
 
 import psutil
 
-from server.engine.config import EngineConfig
+from server import limits
+from server.engine.config import IMAGE_CACHE_BYTES, EngineConfig
 from server.engine.requantizer import Requantizer
 from server.errors import ModelUnusable
 from server.models import footprint
@@ -45,6 +46,7 @@ def needed(
         header = read(weights)
         size = requantizer.size(weights, header) if requantizer else header.file_size
         size += sum(adapter.path.stat().st_size for adapter in files.adapters)
+        images = _for_images(files.projector) if files.projector else 0
     except (ModelUnusable, OSError):
         return 0
     estimated = footprint.estimate(
@@ -57,7 +59,13 @@ def needed(
         values=config.attention.values,
         weights_bytes=size,
     )
-    return estimated.total_bytes + config.parking_bytes
+    return estimated.total_bytes + config.parking_bytes + images
+
+
+def _for_images(projector: Path) -> int:
+    """The projector's weights, what is kept of images, and the pixels of the largest one: while
+    it is decoded there are up to three copies of them."""
+    return projector.stat().st_size + IMAGE_CACHE_BYTES + 3 * 3 * limits.MAX_IMAGE_PIXELS
 
 
 def _read(path: Path) -> float:

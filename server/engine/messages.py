@@ -15,6 +15,7 @@ from server.engine.types import (
     EmbedRequest,
     EngineStats,
     Finish,
+    ImageSegment,
     ModelInfo,
     Piece,
     Request,
@@ -25,12 +26,13 @@ FailureKind = Literal["invalid_request", "context_exceeded", "overloaded", "engi
 
 
 class Load(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The first message: which file to load, how, and with which LoRA adapters
-    (path, scale)."""
+    """The first message: which file to load, how, with which LoRA adapters (path, scale),
+    and with which projector of images, if any."""
 
     path: str
     config: EngineConfig
     adapters: tuple[tuple[str, float], ...] = ()
+    projector: str = ""
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -54,10 +56,10 @@ class Embed(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Tokenize(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Answered by `Tokens`."""
+    """Answered by `Tokens` or `Refused`."""
 
     id: int
-    segments: tuple[Segment, ...]
+    segments: tuple[Segment | ImageSegment, ...]
     add_bos: bool
 
 

@@ -1,6 +1,7 @@
 """Carries out in the backend's memory what the books of `Slots` decide: copies, parks, evicts."""
 
 from server.engine.backend import Backend
+from server.engine.image_tokens import whole_before
 from server.engine.parking import Parked
 from server.engine.slots import MAX_LOST_TOKENS, Placement, Slots
 
@@ -37,6 +38,7 @@ class Mover:
         if slot is None:
             return False
         keep = max(0, len(slot.cached) - max(num_cells, MAX_LOST_TOKENS))
+        keep = whole_before(slot.cached, keep)
         if self._slots.is_worth_parking(slot.id, 0):
             self._park_if_worth(slot.id, 0)
             keep = 0

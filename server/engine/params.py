@@ -8,6 +8,7 @@ from typing import Any
 
 import llama_cpp
 import psutil
+from llama_cpp import mtmd_cpp
 
 from server.engine.backend import LoadError
 from server.engine.config import EngineConfig, Placement
@@ -92,6 +93,19 @@ def set_computing(params: Any, config: EngineConfig) -> None:
     params.n_threads = config.threads or default_threads()
     params.n_threads_batch = config.batch_threads or params.n_threads
     params.flash_attn_type = _FLASH[config.attention.flash]
+
+
+def vision_params(config: EngineConfig, *, most_rows: int | None = None) -> Any:
+    """`mtmd_context_params`: the projector computes where and as the model does. Where it makes
+    more rows of a larger image, there are at most `most_rows`, or as many as it likes."""
+    params = mtmd_cpp.mtmd_context_params_default()
+    params.use_gpu = config.placement.gpu_layers != 0
+    params.print_timings = False
+    params.n_threads = config.batch_threads or config.threads or default_threads()
+    params.flash_attn_type = _FLASH[config.attention.flash]
+    if most_rows is not None:
+        params.image_max_tokens = most_rows
+    return params
 
 
 def without_effect(placement: Placement) -> list[str]:

@@ -181,11 +181,11 @@ def _open_backend(load: Load, report: Progress) -> Backend:
     if load.config.backend == "fake":
         from server.engine.fake import FakeBackend
 
-        return FakeBackend(load.config, report)
+        return FakeBackend(load.config, report, has_vision=bool(load.projector))
     # Imported here so that the fake needs no llama.cpp.
     from server.engine.llama import LlamaBackend
 
-    return LlamaBackend(load.path, load.config, load.adapters, report)
+    return LlamaBackend(load.path, load.config, load.adapters, report, projector=load.projector)
 
 
 def _wait(inbox: "SimpleQueue[Submit | Embed | Abort]", loop: Loop) -> Submit | Embed | Abort:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from server.engine.backend import RequestError, Sampled
 from server.engine.chain import Candidates, Chain
 from server.engine.grammar import Constraint
+from server.engine.image_tokens import text_tokens
 from server.engine.llama_vocab import LlamaVocab
 from server.engine.nucleus import nucleus
 from server.engine.types import Logprob, Request, TokenLogprob
@@ -69,7 +70,7 @@ class LlamaSampler:
 
     def _prime(self, request: Request) -> None:
         """Show the prompt to what looks back, as llama.cpp's server does."""
-        for token in request.tokens[-self._chain.look_back :]:
+        for token in text_tokens(request.tokens)[-self._chain.look_back :]:
             self._chain.accept(token)
 
     def _sample_here(self, logits: NDArray[np.float32]) -> int:

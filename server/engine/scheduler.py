@@ -3,13 +3,15 @@ out: no clock, no C.
 
 A step takes one token of every generating sequence first, then prompt chunks in the order
 of admission, as many rows as it is allowed, so that streams keep flowing while a long
-prompt is read. A request whose beginning is just being computed for another one waits
-for that and then starts with a copy.
+prompt is read. Of the images that are next in their prompts the first one is read, whole. A
+request whose beginning is just being computed for another one waits for that and then starts
+with a copy.
 """
 
 from collections import Counter
 from dataclasses import dataclass, field
 
+from server.engine.image_tokens import is_image, whole_after, whole_before
 from server.engine.sequence import Sequence
 from server.engine.slots import Placement, Slots
 from server.engine.waiting import Waiting
@@ -45,6 +47,11 @@ class Chunk:
     @property
     def is_last(self) -> bool:
         return self.stop == len(self.sequence.tokens)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is just one image."""
+        return is_image(self.sequence.tokens[self.start])
 
     @property
     def num_rows(self) -> int:
@@ -131,7 +138,8 @@ class Scheduler:
         self._running[sequence.id] = sequence
 
     def schedule(self, prompt_rows: int) -> list[Chunk]:
-        """The chunks of the next step, by slot id; empty when nothing runs.
+        """The chunks of the next step, by slot id, that of an image last; empty when nothing
+        runs.
 
         At most `prompt_rows` rows are of prompts: half of them are for the one that was
         admitted first, the others go to the shortest, so that neither waits for the other.
@@ -146,12 +154,12 @@ class Scheduler:
             most = (left + 1) // 2 if not had and sequence in oldest else left
             rows[sequence.id] = had + min(sequence.num_pending - had, most)
             left -= rows[sequence.id] - had
-        chunks = [
-            Chunk(s, s.num_computed, s.num_computed + rows[s.id])
-            for s in self._running.values()
-            if rows[s.id]
-        ]
-        return sorted(chunks, key=lambda chunk: chunk.sequence.slot)
+        chunks = [_chunk(s, rows[s.id]) for s in self._running.values() if rows[s.id]]
+        image = next((chunk for chunk in chunks if chunk.is_image), None)
+        if image is not None:
+            chunks = [chunk for chunk in chunks if not chunk.is_image]
+        chunks.sort(key=lambda chunk: chunk.sequence.slot)
+        return chunks if image is None else [*chunks, image]
 
     def num_missing_cells(self, chunks: list[Chunk]) -> int:
         """Cells that a step lacks; never any in split memory."""
@@ -250,9 +258,22 @@ class Scheduler:
 def shift_for(sequence: Sequence) -> tuple[int, int]:
     """How a full window is shifted: (tokens kept in front, tokens dropped behind them).
 
-    Half of what is not kept goes, as in Ollama (facts of its runner). At least one
-    token is dropped and at least one behind the kept ones stays.
+    Half of what is not kept goes, as in Ollama (facts of its runner), and images go or stay
+    as a whole. At least one token is dropped and at least one behind the kept ones stays.
     """
-    limit = sequence.limit
-    keep = max(0, min(sequence.request.num_keep, limit - 2))
-    return keep, max(1, (limit - keep) // 2)
+    limit, tokens = sequence.limit, sequence.tokens
+    keep = whole_before(tokens, max(0, min(sequence.request.num_keep, limit - 2)))
+    stop = whole_after(tokens, keep + max(1, (limit - keep) // 2))
+    return keep, stop - keep
+
+
+def _chunk(sequence: Sequence, num_rows: int) -> Chunk:
+    """So many tokens of a sequence, or fewer up to an image, or the image that comes next."""
+    start, tokens = sequence.num_computed, sequence.tokens
+    stop = start + num_rows
+    if not sequence.request.images:
+        return Chunk(sequence, start, stop)
+    if is_image(tokens[start]):
+        return Chunk(sequence, start, whole_after(tokens, start + 1))
+    images = (at for at in range(start, stop) if is_image(tokens[at]))
+    return Chunk(sequence, start, next(images, stop))

@@ -7,8 +7,10 @@ the distribution is exactly that without guessing.
 
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from server.engine.config import Speculate
+from server.engine.image_tokens import is_image
 from server.engine.pace import Pace
 from server.engine.sequence import Sequence
 
@@ -37,7 +39,8 @@ class Lookup:
     _num_seen: int = 0
 
     def guess(self, tokens: Tokens[int], most: int, num_shifted: int = 0) -> list[int]:
-        """Up to `most` tokens that followed the last n-gram of `tokens` where it stood before.
+        """Up to `most` tokens of text that followed the last n-gram of `tokens` where it stood
+        before.
 
         `num_shifted` is how many tokens the window has dropped so far.
         """
@@ -45,7 +48,7 @@ class Lookup:
         for size in range(_LONGEST_NGRAM, _SHORTEST_NGRAM - 1, -1):
             start = self._next.get(tuple(tokens[-size:]))
             if start is not None:
-                return list(tokens[start : start + most])
+                return list(takewhile(lambda t: not is_image(t), tokens[start : start + most]))
         return []
 
     def observe(self, num_guessed: int, num_accepted: int, num_output: int) -> None:

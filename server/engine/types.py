@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import msgspec
 
 
-class Segment(msgspec.Struct, frozen=True, array_like=True):
+class Segment(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """A run of prompt text. `special`: whether control tokens in it count as such.
 
     Text of a template is special, text of a user never is: `<|im_end|>` typed by a
@@ -21,6 +21,15 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
 
     text: str
     special: bool = True
+
+
+class ImageSegment(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """An image that stands between runs of text, as the bytes of its file.
+
+    `server.limits.check_images` says what is allowed; whoever reads it checks it again.
+    """
+
+    data: bytes
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +92,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     tokens, or end with `length`. `owner` is the name of the key, for fairness.
     `context` is the window of this request in tokens, at most the model's. `markers` are
     texts of control tokens that are written out where the model says them; all others
-    are left out of the text.
+    are left out of the text. `images` are the files of the images in `tokens`, in any
+    order: they are read again if they were forgotten.
     """
 
     tokens: Sequence[int]
@@ -97,6 +107,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     context: int | None = None
     owner: str = ""
     markers: tuple[str, ...] = ()
+    images: tuple[bytes, ...] = ()
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
@@ -200,6 +211,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     wrote them. `fim` are the fill-in-the-middle texts (prefix, suffix, middle).
     `text_start` and `text_end` are the tokens that its vocabulary puts around a text that
     stands alone. A model that cannot `generate` gives embeddings and nothing else.
+    `has_vision`: it reads images.
     """
 
     architecture: str
@@ -220,6 +232,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     text_end: tuple[int, ...] = ()
     can_generate: bool = True
     tool_template: str | None = None
+    has_vision: bool = False
 
 
 class LoadedModel(Protocol):
@@ -228,9 +241,14 @@ class LoadedModel(Protocol):
     @property
     def info(self) -> ModelInfo: ...
 
-    async def tokenize(self, segments: Sequence[Segment], *, add_bos: bool) -> list[int]:
+    async def tokenize(
+        self, segments: Sequence[Segment | ImageSegment], *, add_bos: bool
+    ) -> list[int]:
         """Token ids of the segments in order; BOS first if the model wants one and
-        `add_bos` (never twice)."""
+        `add_bos` (never twice). Those of an image are negative (`image_tokens`).
+
+        Raises `InvalidRequest` for an image that cannot be read, or that this model cannot see.
+        """
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of the tokens, control tokens written out.

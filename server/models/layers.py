@@ -29,6 +29,10 @@ from server.models.stored import StoredModel
 MAX_LAYER_BYTES = 16 << 20  # of a layer that is read into memory
 GET_AGAIN = "get the model again"
 
+# Kinds of projectors whose rows depend on what stands before the image in the prompt (in
+# llama.cpp's mtmd: padding to a multiple of tokens, the number of the image).
+_BY_PLACE = frozenset({"deepseek4v", "hunyuanvl"})
+
 T = TypeVar("T")
 
 
@@ -84,6 +88,15 @@ def check_adapter(header: GGUFHeader, architecture: str) -> None:
         )
 
 
+def check_projector(header: GGUFHeader) -> None:
+    """Raise `ModelUnusable` unless a sound GGUF file shows images to a model in llama.cpp."""
+    if header.architecture != "clip":
+        raise ModelUnusable("its projector is something else", hint=GET_AGAIN)
+    kind = header.text("clip.vision.projector_type") or header.text("clip.projector_type")
+    if kind in _BY_PLACE:
+        raise ModelUnusable(f"images cannot be shown to it: its projector is of the kind {kind!r}")
+
+
 class _LayerReader:
     """Reads the layers of one manifest; the first problem is the one that is told."""
 
@@ -102,7 +115,7 @@ class _LayerReader:
             "config": config,
             "size": self._manifest.size,
             "weights": weights,
-            "projector": self._path("projector"),
+            "projector": self._attempt(self._projector, None),
             "header": header,
             "adapters": self._attempt(lambda: self._adapters(header), None) or (),
             "system": self._attempt(lambda: self._text("system"), None),
@@ -168,6 +181,13 @@ class _LayerReader:
         for layer in layers:
             check_adapter(self._layer_header(layer, "its LoRA adapters"), weights.architecture)
         return tuple(self._blobs.path(layer.digest) for layer in layers)
+
+    def _projector(self) -> Path | None:
+        """The checked projector of images, if there is one."""
+        for layer in self._manifest.of_kind("projector"):
+            check_projector(self._layer_header(layer, "its projectors"))
+            return self._blobs.path(layer.digest)
+        return None
 
     def _layer_header(self, layer: Layer, name: str) -> GGUFHeader:
         """The header of a layer that is a whole GGUF file; `name` (plural) is for messages."""

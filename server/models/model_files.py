@@ -13,7 +13,8 @@ class Adapter(msgspec.Struct, frozen=True):
 
 
 class ModelFiles(msgspec.Struct, frozen=True):
-    """Weights, and what is applied to them. Can be the key of a dict."""
+    """Weights, what is applied to them, and what shows them images. Can be the key of a dict."""
 
     weights: Path
     adapters: tuple[Adapter, ...] = ()
+    projector: Path | None = None

@@ -69,7 +69,8 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
     def files(self) -> ModelFiles:
         """What is loaded to serve it. Raises `ModelUnusable` like `check`."""
         weights, _ = self.check()
-        return ModelFiles(weights, tuple(Adapter(path) for path in self.adapters))
+        adapters = tuple(Adapter(path) for path in self.adapters)
+        return ModelFiles(weights, adapters, self.projector)
 
     @property
     def modified_at(self) -> datetime:
@@ -92,7 +93,9 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
             return ()
         if self.header.only_embeds:
             return ("embedding",)
-        return ("completion", "insert") if self.header.has_fim else ("completion",)
+        insert = ("insert",) if self.header.has_fim else ()
+        vision = ("vision",) if self.projector is not None else ()
+        return ("completion", *insert, *vision)
 
     @property
     def details(self) -> Details:

@@ -2,13 +2,14 @@
 
 import itertools
 from collections import defaultdict
+from collections.abc import Sequence
 
 from server.engine.config import EngineConfig
 from server.engine.fake import FakeBackend
 from server.engine.interrupts import Interrupts
 from server.engine.loop import make_loop
 from server.engine.messages import Failure, Step, Submit
-from server.engine.types import EngineStats, Finish, Request, Segment
+from server.engine.types import EngineStats, Finish, ImageSegment, Request, Segment
 
 
 class Engine:
@@ -17,7 +18,7 @@ class Engine:
 
     def __init__(self, backend: FakeBackend | None = None, **config: object) -> None:
         options = EngineConfig(backend="fake", **config)  # type: ignore[arg-type]
-        self.backend = backend or FakeBackend(options)
+        self.backend = backend or FakeBackend(options, has_vision=True)
         self.interrupts = Interrupts(self.backend)
         ticks = itertools.count(1)
         self.loop = make_loop(
@@ -35,8 +36,15 @@ class Engine:
         return self.steps[-1].stats
 
     def submit(self, number: int, prompt: str, **request: object) -> None:
-        tokens = self.backend.tokenize([Segment(prompt)], add_bos=True)
-        self.loop.submit(Submit(number, Request(tokens=tokens, **request)))  # type: ignore[arg-type]
+        self.show(number, [prompt], **request)
+
+    def show(self, number: int, parts: Sequence[str | bytes], **request: object) -> None:
+        """Submit texts and images."""
+        segments = [Segment(one) if isinstance(one, str) else ImageSegment(one) for one in parts]
+        tokens = self.backend.tokenize(segments, add_bos=True)
+        images = tuple(part for part in parts if isinstance(part, bytes))
+        made = Request(tokens=tokens, images=images, **request)  # type: ignore[arg-type]
+        self.loop.submit(Submit(number, made))
 
     def step(self) -> None:
         self.loop.step()

@@ -14,6 +14,7 @@ from server.engine.fake import VOCAB_SIZE, FakeBackend
 from server.engine.messages import Abort, Submit
 from server.engine.types import EngineStats, FinishReason, Grammar, Request, Sampling
 from tests.server.engine.stepping import Engine
+from tests.support.tiny_vision import picture
 
 ENDLESS = Sampling(ignore_eos=True)
 
@@ -442,6 +443,7 @@ def test_a_step_that_shifts_is_not_interrupted() -> None:
 
 
 COMMON = "abcabbacca" * 30
+PICTURES = [picture(number, size=(8, 8)) for number in range(3)]
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -494,6 +496,29 @@ class EngineMachine(RuleBasedStateMachine):
         room = most if shift else min(most, window + 1 - lead - len("⟦.x⟧".encode()))
         self.expected[number] = (".x" * most)[:room]
         return number
+
+    @rule(
+        target=requests,
+        lead=st.integers(0, 60),
+        which=st.lists(st.integers(0, 2), min_size=1, max_size=3),
+        reply=st.text(alphabet="xy", max_size=8),
+    )
+    def show(self, lead: int, which: list[int], reply: str) -> int:
+        number = next(self.numbers)
+        images: list[str | bytes] = []
+        for at in which:
+            images += [PICTURES[at], "ab"[: at % 2 + 1]]
+        self.engine.show(number, [COMMON[:lead], *images, f"⟦{reply}⟧"])
+        self.expected[number] = reply
+        return number
+
+    @rule(lead=st.integers(0, 30), which=st.integers(0, 2), most=st.integers(1, 300))
+    def show_endless(self, lead: int, which: int, most: int) -> None:
+        number = next(self.numbers)
+        again = COMMON[:lead]
+        parts: list[str | bytes] = [again, PICTURES[which], again, PICTURES[0], "⟦.x⟧"]
+        self.engine.show(number, parts, sampling=ENDLESS, max_tokens=most, num_keep=lead + 2)
+        self.expected[number] = (".x" * most)[:most]
 
     @rule(number=consumes(requests))
     def abort(self, number: int) -> None:

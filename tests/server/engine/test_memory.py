@@ -10,12 +10,13 @@ import psutil
 import pytest
 
 from server.engine import memory
-from server.engine.config import Attention, EngineConfig, WeightType
+from server.engine.config import IMAGE_CACHE_BYTES, Attention, EngineConfig, WeightType
 from server.engine.requantizer import Requantizer
 from server.models.model_files import Adapter, ModelFiles
 from server.models.store import Store
 from tests.support.tiny_llama import write_tiny_llama
 from tests.support.tiny_lora import write_tiny_lora
+from tests.support.tiny_vision import write_tiny_projector
 
 GIB = 1 << 30
 
@@ -79,6 +80,18 @@ def test_adapters_and_parked_conversations_are_counted(tiny: ModelFiles, tmp_pat
     parking = msgspec.structs.replace(config, parking_bytes=GIB)
     assert memory.needed(tiny, parking) == plain + GIB
     assert memory.needed(ModelFiles(tiny.weights, (Adapter(tmp_path / "none"),)), config) == 0
+
+
+def test_a_projector_and_what_is_kept_of_images_are_counted(
+    tiny: ModelFiles, tmp_path: Path
+) -> None:
+    config = EngineConfig(context=256, parallel=1)
+    projector = write_tiny_projector(tmp_path / "projector.gguf")
+    seeing = msgspec.structs.replace(tiny, projector=projector)
+    more = memory.needed(seeing, config) - memory.needed(tiny, config)
+    assert more > IMAGE_CACHE_BYTES + projector.stat().st_size
+    lost = msgspec.structs.replace(tiny, projector=tmp_path / "none")
+    assert memory.needed(lost, config) == 0
 
 
 def test_a_pool_and_smaller_types_need_less(tiny: ModelFiles) -> None:

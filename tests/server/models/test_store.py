@@ -21,6 +21,7 @@ from server.models.store import Store
 from tests.support.gguf_files import write_model
 from tests.support.ollama_store import blob_names, put_model
 from tests.support.tiny_lora import write_tiny_lora
+from tests.support.tiny_vision import write_tiny_projector
 
 LIBRARY = "registry.ollama.ai/library"
 
@@ -43,7 +44,8 @@ def gguf_file(tmp_path: Path) -> Path:
 # -- a store that Ollama made
 
 
-def test_model_of_ollama_is_read_whole(root: Path, weights: bytes) -> None:
+def test_model_of_ollama_is_read_whole(root: Path, weights: bytes, tmp_path: Path) -> None:
+    projector = write_tiny_projector(tmp_path / "projector.gguf").read_bytes()
     layers = [
         ("model", weights),
         ("template", b"{{ .Prompt }}"),
@@ -52,7 +54,7 @@ def test_model_of_ollama_is_read_whole(root: Path, weights: bytes) -> None:
         ("messages", b'[{"role":"user","content":"hi"}]'),
         ("license", b"MIT"),
         ("license", b"Apache-2.0"),
-        ("projector", b"projector"),
+        ("projector", projector),
     ]
     config = {"model_format": "gguf", "model_family": "llama", "model_families": ["llama", "clip"]}
     path = put_model(root, f"{LIBRARY}/m/7b", layers, config)
@@ -67,8 +69,9 @@ def test_model_of_ollama_is_read_whole(root: Path, weights: bytes) -> None:
     assert model.messages == (Message("user", "hi"),)
     assert model.license_text == "MIT\nApache-2.0"
     assert model.projector is not None
-    assert model.projector.read_bytes() == b"projector"
-    assert model.capabilities == ("completion",)
+    assert model.projector.read_bytes() == projector
+    assert model.files().projector == model.projector
+    assert model.capabilities == ("completion", "vision")
     assert model.details.families == ["llama", "clip"]
     assert model.details.parameter_size == "320"
     assert model.template_text == "{{ .Prompt }}"
@@ -293,6 +296,38 @@ def test_a_lost_adapter_is_told(root: Path, weights: bytes, tmp_path: Path) -> N
     (lost,) = Store(root).get("m").adapters
     lost.unlink()
     assert Store(root).get("m").problem == "its LoRA adapters are missing"
+
+
+@pytest.mark.parametrize(
+    ("projector", "told"),
+    [(None, "its projector is something else"), (b"junk", "not a GGUF file")],
+)
+def test_a_projector_that_cannot_be_one_is_told(
+    root: Path, weights: bytes, projector: bytes | None, told: str
+) -> None:
+    layers = [("model", weights), ("projector", projector or weights)]
+    put_model(root, f"{LIBRARY}/m/latest", layers)
+    model = Store(root).get("m")
+    assert model.problem is not None and told in model.problem
+    assert model.capabilities == ()
+
+
+def test_a_projector_that_looks_at_the_whole_prompt_is_told(
+    root: Path, weights: bytes, tmp_path: Path
+) -> None:
+    fields = {"clip.projector_type": "hunyuanvl"}
+    projector = write_model(tmp_path / "p.gguf", architecture="clip", fields=fields).read_bytes()
+    put_model(root, f"{LIBRARY}/m/latest", [("model", weights), ("projector", projector)])
+    assert "of the kind 'hunyuanvl'" in (Store(root).get("m").problem or "")
+
+
+def test_a_lost_projector_is_told(root: Path, weights: bytes, tmp_path: Path) -> None:
+    projector = write_tiny_projector(tmp_path / "projector.gguf").read_bytes()
+    put_model(root, f"{LIBRARY}/m/latest", [("model", weights), ("projector", projector)])
+    lost = Store(root).get("m").projector
+    assert lost is not None
+    lost.unlink()
+    assert Store(root).get("m").problem == "its projectors are missing"
 
 
 def test_weights_in_another_type_go_with_the_weights(root: Path, weights: bytes) -> None:
