@@ -27,7 +27,15 @@ from server.engine import types as engine
 from server.engine.image_tokens import text_tokens
 from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
 from server.engine.tally import ModelCounts
-from server.engine.types import Finish, LoadedModel, ModelInfo, Request, Sampling, Segment
+from server.engine.types import (
+    Finish,
+    ImageSegment,
+    LoadedModel,
+    ModelInfo,
+    Request,
+    Sampling,
+    Segment,
+)
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
 from server.models.model_files import ModelFiles
 from server.models.name import ModelName
