@@ -127,21 +127,25 @@ _BUDGET = ("memory_budget_bytes", "what models may take together (`--memory`)")
 
 
 class Metrics:
-    """The registry of one server."""
+    """What one server tells."""
 
-    def __init__(self, source: Source, traffic: Traffic) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(_Collector(source, traffic))
-
-    def text(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
-
-
-class _Collector(Collector):
     def __init__(self, source: Source, traffic: Traffic) -> None:
         self._source = source
         self._traffic = traffic
+
+    def text(self, only_key: str | None = None) -> bytes:
+        """All metrics in Prometheus' text format; of those by key only one key's, if it is
+        named."""
+        registry = CollectorRegistry()
+        registry.register(_Collector(self._source, self._traffic, only_key))
+        return generate_latest(registry)
+
+
+class _Collector(Collector):
+    def __init__(self, source: Source, traffic: Traffic, only_key: str | None) -> None:
+        self._source = source
+        self._traffic = traffic
+        self._only_key = only_key
 
     def describe(self) -> Iterable[Metric]:
         return ()  # otherwise the registry would collect once just to learn the names
@@ -155,7 +159,7 @@ class _Collector(Collector):
         budget = self._source.memory_budget_bytes
         if budget is not None:
             yield GaugeMetricFamily(PREFIX + _BUDGET[0], _BUDGET[1], value=budget)
-        yield from families(self._traffic, PREFIX)
+        yield from families(self._traffic, PREFIX, self._only_key)
 
 
 def _family(metric: ModelMetric, counts: Sequence[tuple[str, ModelCounts]]) -> Metric:

@@ -156,10 +156,14 @@ TRAFFIC_METRICS: tuple[TrafficMetric, ...] = (
 )
 
 
-def families(traffic: Traffic, prefix: str) -> Iterator[Metric]:
-    """All of them as they are now."""
+def families(traffic: Traffic, prefix: str, only_key: str | None = None) -> Iterator[Metric]:
+    """All of them as they are now; of those by key only one key's, if it is named."""
     for metric in TRAFFIC_METRICS:
-        yield _family(metric, prefix + metric.name, metric.read(traffic))
+        values = metric.read(traffic)
+        if only_key is not None and "key" in metric.labels:
+            at = metric.labels.index("key")
+            values = [(labels, value) for labels, value in values if labels[at] == only_key]
+        yield _family(metric, prefix + metric.name, values)
 
 
 def _family(metric: TrafficMetric, name: str, values: Values) -> Metric:

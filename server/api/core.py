@@ -20,7 +20,7 @@ from server.api.prompt import Prompt, Window
 from server.api.reader import Reader
 from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest, Generation, Think
 from server.api.turn import Turn, chat_turn, manner_of
-from server.caller import Admission, Caller, Ticket
+from server.caller import SERVER, Admission, Caller, Ticket
 from server.chat.messages import Conversation, Effort, Message, assemble
 from server.chat.renderer import Renderer
 from server.engine import types as engine
@@ -36,7 +36,8 @@ from server.engine.types import (
     Sampling,
     Segment,
 )
-from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
+from server.errors import Forbidden, InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
+from server.keys import Scope
 from server.models.model_files import ModelFiles
 from server.models.name import ModelName
 from server.models.store import Store, missing
@@ -72,6 +73,7 @@ class Core:
         self._admission = admission
         self._last_names: dict[ModelFiles, StoredModel] = {}
         self._first_names: dict[ModelFiles, str] = {}
+        self._kept: set[ModelFiles] = set()
 
     async def find(self, name: str, caller: Caller) -> StoredModel:
         """The stored model of that name. Raises `ModelNotFound`, `InvalidModelName`.
@@ -136,9 +138,13 @@ class Core:
         async with self._use(model, generation):
             return
 
-    async def unload(self, model: StoredModel) -> None:
-        """End a model once nobody uses it; nothing if it is not loaded."""
-        await self._supervisor.unload(model.files())
+    async def unload(self, model: StoredModel, caller: Caller) -> None:
+        """End a model once nobody uses it; nothing if it is not loaded. Raises `Forbidden`
+        for one that the server keeps by itself, unless an administrator asks."""
+        files = model.files()
+        if not self._may_time(files, caller):
+            raise Forbidden(f"this key may not unload {model.name.display()}: the server keeps it")
+        await self._supervisor.unload(files)
 
     async def render(self, request: ChatRequest | CompletionRequest) -> str:
         """The text of a prompt as the template makes it, without generating anything."""
@@ -308,8 +314,17 @@ class Core:
             self._last_names[files] = model
             self._first_names.setdefault(files, model.name.display())
             keep_alive_s = generation.keep_alive_s
+            if generation.caller is SERVER:
+                self._kept.add(files)
+            elif not self._may_time(files, generation.caller):
+                keep_alive_s = None
             async with self._supervisor.use(files, keep_alive_s=keep_alive_s) as lease:
                 yield lease, ticket
+
+    def _may_time(self, files: ModelFiles, caller: Caller) -> bool:
+        """Whether this caller says how long a model stays: anybody, but for those that the
+        server has loaded by itself."""
+        return files not in self._kept or caller.scope.allows(Scope.ADMIN)
 
 
 def capabilities(model: StoredModel) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp
 from server.api import gojson
 from server.api.described import TEXT_TYPE, Described, route_opt
 from server.api.stream import reply
-from server.auth import sees_all_models
+from server.auth import caller_of, sees_all_models
 from server.drain import Drain
 from server.keys import Scope
 from server.metrics import MEDIA_TYPE, Metrics
@@ -59,7 +59,9 @@ def handlers(preloader: Preloader, metrics: Metrics, drain: Drain) -> Sequence[H
             all_models=True,
         ),
     )
-    async def prometheus() -> ASGIApp:
-        return reply(metrics.text(), media_type=MEDIA_TYPE)
+    async def prometheus(request: Request[Any, Any, Any]) -> ASGIApp:
+        caller = caller_of(request.scope)
+        only_key = None if caller.scope.allows(Scope.ADMIN) else caller.name
+        return reply(metrics.text(only_key), media_type=MEDIA_TYPE)
 
     return [live, ready, prometheus]

@@ -168,7 +168,7 @@ async def _generate(core: Core, body: wire.GenerateRequest, caller: Caller) -> A
     model = await core.find(body.model, caller)
     encoder = GenerateEncoder(body.model, with_context=not body.raw)
     if not body.prompt and ask.keep_alive_s == 0:
-        await core.unload(model)
+        await core.unload(model, caller)
         return reply(encoder.status("unload"))
     _check_raw(body)
     _check_capabilities(
@@ -198,7 +198,7 @@ async def _chat(core: Core, body: wire.ChatRequest, caller: Caller) -> ASGIApp:
     model = await core.find(body.model, caller)
     encoder = ChatEncoder(body.model)
     if not messages and ask.keep_alive_s == 0:
-        await core.unload(model)
+        await core.unload(model, caller)
         return reply(encoder.status("unload"))
     _check_capabilities(model, body, "chat", tools=body.tools, images=images, thinks=ask.think)
     generation = ask.generation(body, caller)

@@ -161,7 +161,7 @@ async def _remove(core: Core, store: Store, name: str, caller: Caller) -> None:
         raise InvalidRequest(f"name {go_quote(name)} is invalid") from None
     await asyncio.to_thread(store.remove, model.name)
     if model.problem is None:
-        await core.unload(model)
+        await core.unload(model, caller)
 
 
 async def _chunks(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:

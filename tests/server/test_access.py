@@ -31,7 +31,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     env = {"AKASH_LLM_KEYS": KEYS, "AKASH_LLM_MODELS": str(folder / "models")}
-    with Serving(folder, port, env=env, args=["--origins", "https://ui.test"]) as server:
+    args = ["--origins", "https://ui.test", "--preload", "m"]
+    with Serving(folder, port, env=env, args=args) as server:
         yield server
 
 
@@ -81,6 +82,28 @@ def test_everything_else_needs_a_key(client: httpx2.Client, method: str, path: s
 def test_bearer_and_x_api_key(client: httpx2.Client, scheme: str) -> None:
     assert client.get("/api/tags", headers={"authorization": f"{scheme} {READ}"}).is_success
     assert client.get("/api/tags", headers={"x-api-key": READ}).is_success
+
+
+def test_who_has_no_key_learns_no_model_and_no_other_key(client: httpx2.Client) -> None:
+    """The server of this file preloads `m`."""
+    assert client.get("/health/ready").json() == {"status": "ready"}
+    known = client.get("/health/ready", headers=bearer(READ)).json()
+    assert known == {"status": "ready", "models": {"m": "ready"}}
+    client.post("/api/chat", json=CHAT, headers=bearer(INFERENCE))
+    assert 'key="inference"' not in client.get("/metrics", headers=bearer(READ)).text
+    assert 'key="inference"' in client.get("/metrics", headers=bearer(INFERENCE)).text
+    assert 'key="inference"' in client.get("/metrics", headers=bearer(ADMIN)).text
+
+
+def test_what_the_server_keeps_is_unloaded_by_an_administrator_only(client: httpx2.Client) -> None:
+    end = {"model": "m", "keep_alive": 0}
+    refused = client.post("/api/generate", json=end, headers=bearer(INFERENCE))
+    assert refused.status_code == 403
+    client.post("/api/chat", json={**CHAT, "keep_alive": 0}, headers=bearer(INFERENCE))
+    (running,) = client.get("/api/ps", headers=bearer(READ)).json()["models"]
+    assert running["expires_at"] > "2300"
+    assert client.post("/api/generate", json=end, headers=bearer(ADMIN)).status_code == 200
+    assert client.get("/api/ps", headers=bearer(READ)).json() == {"models": []}
 
 
 @pytest.mark.parametrize(
