@@ -27,6 +27,7 @@ from server.edge import Edge
 from server.engine.quantizer import Quantizer
 from server.engine.supervisor import Supervisor
 from server.metrics import Metrics
+from server.models import garbage
 from server.models.library import Library, make_library
 from server.models.store import Store
 from server.models.wheel import ensure_embedded
@@ -68,7 +69,9 @@ def create_app(
         async def prepare() -> None:
             on_prepared(await preloader.prepare())
 
-        works = (prepare(), renderer.open(), accounts.usage.run())
+        works = [prepare(), renderer.open(), accounts.usage.run()]
+        if settings.prune:
+            works.append(garbage.collected(store))
         tasks = [asyncio.create_task(work) for work in works]
         try:
             yield

@@ -101,6 +101,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     registries: Registries
     state: Path
     management: bool
+    prune: bool
     usage_days: int
     keys: tuple[Grant, ...]
 
@@ -372,6 +373,7 @@ SETTINGS: tuple[Setting, ...] = (
         "let admin keys change keys and models from outside; --no-management is off",
         "on|off",
     ),
+    Setting("prune", _switch, "on", "remove blobs that no model needs at the start", "on|off"),
     Setting("usage_days", _whole(1, 36500), "400", "days that usage is kept"),
 )
 

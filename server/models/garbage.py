@@ -4,6 +4,8 @@ A pull or an upload that was cut off leaves files that the next one goes on with
 old ones are removed, and none while somebody fills the store.
 """
 
+import asyncio
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -11,12 +13,14 @@ from pathlib import Path
 
 import msgspec
 
-from server.errors import ModelUnusable
+from server.errors import ModelUnusable, ServerError
 from server.models import locks
 from server.models.files import storage_errors
 from server.models.manifest import DIGEST
 from server.models.parts import PARTIAL
 from server.models.store import Store
+
+_log = logging.getLogger("akash_llm.models")
 
 BLOB_AGE_S = 3600.0  # as Ollama waits
 PARTIAL_AGE_S = 86400.0
@@ -45,6 +49,17 @@ def collect(store: Store, *, now_s: float | None = None) -> Collected:
             return Collected(is_busy=True)
         sizes = [*_drop_blobs(store, now_s), *_drop_partials(store.blobs.folder, now_s)]
     return Collected(num_files=len(sizes), num_bytes=sum(sizes))
+
+
+async def collected(store: Store) -> None:
+    """`collect` beside a server that starts; what it did, or could not do, is logged."""
+    try:
+        done = await asyncio.to_thread(collect, store)
+    except ServerError as error:
+        _log.warning("nothing was removed from the store: %s", error.message)
+        return
+    if done.num_files:
+        _log.info("removed %d files (%d bytes) that no model needs", done.num_files, done.num_bytes)
 
 
 def _drop_blobs(store: Store, now_s: float) -> list[int]:
