@@ -1,8 +1,9 @@
 """`make soak`: an hour of mixed load on a real server, with kills and cancels.
 
-    python -m tests.soak [--minutes N] [--seed N]
+    python -m tests.soak [--minutes N] [--cases N] [--seed N]
 
-Ends with 0 if every answer was right, all slots are free and memory is flat.
+First come requests made from the OpenAPI document. Ends with 0 if every answer was right
+and as the document says, all slots are free and memory is flat.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import click
 
 from server.models.store import Store
 from server.models.wheel import ensure_embedded
+from tests.soak.conforming import conforming
 from tests.soak.run import MOST_GROWTH, soak
 from tests.soak.server import KEYS, soaked
 from tests.support.ports import free_port
@@ -21,9 +23,15 @@ from tests.support.ports import free_port
 
 @click.command()
 @click.option("--minutes", default=60.0, show_default=True)
+@click.option("--cases", default=2000, show_default=True, help="From the OpenAPI document.")
 @click.option("--seed", default=1, show_default=True)
-def main(minutes: float, seed: int) -> None:
+def main(minutes: float, cases: int, seed: int) -> None:
     """Soak a server and say how it went."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = conforming(Path(scratch), cases=cases, seed=seed)
+    click.echo(f"{report.num_cases} requests from the document: {report.statuses}")
+    for label, text in report.failures.items():
+        click.echo(f"not as the document says: {label}: {text}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         ensure_embedded(Store(folder / "models"))
@@ -36,7 +44,7 @@ def main(minutes: float, seed: int) -> None:
     click.echo(f"memory: {tally.memory[-1][1] / 2**20:.0f} MiB, growth {tally.growth:.2%}")
     for text in tally.wrong[:20]:
         click.echo(f"wrong: {text}")
-    if tally.wrong or tally.growth > MOST_GROWTH:
+    if report.failures or tally.wrong or tally.growth > MOST_GROWTH:
         click.echo("\n".join(last))
         sys.exit(1)
     click.echo("all slots are free")
