@@ -259,6 +259,7 @@ def _until(look: Callable[[], Any], within_s: float = 30) -> Any:
     while time.monotonic() < deadline:
         if found := look():
             return found
+        time.sleep(0.05)  # asked without a pause, it would be told that it asks too often
     raise AssertionError("it did not come to pass")
 
 
