@@ -92,9 +92,7 @@ def given(client: httpx2.Client, *messages: Body, **body: Any) -> tuple[Body, st
           "modified_at"]),
     ],
 )  # fmt: skip
-def test_fields_of_a_reply(
-    teller: httpx2.Client, path: str, body: Body, keys: list[str]
-) -> None:
+def test_fields_of_a_reply(teller: httpx2.Client, path: str, body: Body, keys: list[str]) -> None:
     response = teller.post(path, json={"model": "m", "stream": False, **body})
     reply = response.json()
     assert response.headers["content-type"] == "application/json; charset=utf-8"
@@ -125,7 +123,9 @@ def test_loading_and_unloading_is_one_object_even_as_a_stream(
 def test_the_lifetime_stays_until_another_is_sent(teller: httpx2.Client) -> None:
     def expires() -> str:
         teller.post("/api/generate", json={"model": "plain", "prompt": "⟦a⟧"})
-        (found,) = (m for m in teller.get("/api/ps").json()["models"] if m["name"] == "plain:latest")
+        (found,) = (
+            m for m in teller.get("/api/ps").json()["models"] if m["name"] == "plain:latest"
+        )
         text: str = found["expires_at"]
         return text
 
