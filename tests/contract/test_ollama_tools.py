@@ -37,7 +37,8 @@ def user(content: str) -> dict[str, str]:
 def chat(client: ollama.Client, *messages: Any, stream: bool, **more: Any) -> ollama.Message:
     """The message of a reply, at once or put together of its pieces."""
     if not stream:
-        return client.chat("m", messages, **more).message
+        reply: ollama.ChatResponse = client.chat("m", messages, **more)
+        return reply.message
     whole = ollama.Message(role="assistant", content="", thinking="", tool_calls=[])
     for chunk in client.chat("m", messages, stream=True, **more):
         whole.content = (whole.content or "") + (chunk.message.content or "")

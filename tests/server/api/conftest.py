@@ -73,11 +73,12 @@ def telling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     `plain` does neither, `embedder` only embeds; nothing can be pulled."""
     folder = tmp_path_factory.mktemp("telling")
     store = Store(folder / "models")
-    for name, fields in {
+    models: dict[str, dict[str, int | str]] = {
         "m": {"tokenizer.chat_template": TELLING},
         "plain": {"general.name": "plain"},
         "embedder": {"llama.pooling_type": 1},
-    }.items():
+    }
+    for name, fields in models.items():
         store.add_file(name, write_gguf(folder / f"{name}.gguf", fields=fields))
     args = ["--models", str(folder / "models"), "--registries", "nobody.test"]
     env = {TEMPLATE_VARIABLE: TELLING}

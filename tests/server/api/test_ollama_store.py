@@ -54,6 +54,14 @@ def test_making_tells_its_steps_unless_told_not_to(teller: httpx2.Client) -> Non
     assert shown["capabilities"] == ["completion", "tools", "thinking"]
 
 
+def test_what_only_ollamas_own_engine_reads_is_ignored(teller: httpx2.Client) -> None:
+    fields = {"renderer": "x", "parser": "x", "requires": "0.1", "draft_files": {}, "info": {}}
+    body = {"model": "other", "from": "m", "remote_host": "x", "stream": False, **fields}
+    assert teller.post("/api/create", json=body).json() == {"status": "success"}
+    shown = teller.post("/api/show", json={"model": "other"}).json()
+    assert not {*fields} & {*shown}
+
+
 def test_the_newest_model_is_the_first(teller: httpx2.Client) -> None:
     for name in ("older", "newer"):
         teller.post("/api/create", json={"model": name, "from": "m", "stream": False})
