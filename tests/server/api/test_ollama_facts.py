@@ -91,7 +91,25 @@ BODIES: list[tuple[str, bytes, int, str]] = [
     ("/api/pull", b'{"model":3}', 400,
      "json: cannot unmarshal number into Go struct field PullRequest.model of type string"),
     ("/api/create", b'{"files":[]}', 400,
-     "json: cannot unmarshal array into Go struct field CreateRequest.files of type object"),
+     "json: cannot unmarshal array into Go struct field CreateRequest.files of type "
+     "map[string]string"),
+    ("/api/chat", b'{"messages":"hi"}', 400,
+     "json: cannot unmarshal string into Go struct field ChatRequest.messages of type "
+     "[]api.Message"),
+    ("/api/chat", b'{"messages":[3]}', 400,
+     "json: cannot unmarshal number into Go struct field ChatRequest.messages of type api.Message"),
+    ("/api/chat", b'{"messages":[{"images":"x"}]}', 400,
+     "json: cannot unmarshal string into Go struct field ChatRequest.messages.images of type "
+     "[]string"),
+    ("/api/chat", b'{"options":3}', 400,
+     "json: cannot unmarshal number into Go struct field ChatRequest.options of type "
+     "map[string]interface {}"),
+    ("/api/generate", b'{"context":["a"]}', 400,
+     "json: cannot unmarshal string into Go struct field GenerateRequest.context of type int"),
+    ("/api/generate", b'{"context":3}', 400,
+     "json: cannot unmarshal number into Go struct field GenerateRequest.context of type []int"),
+    ("/api/generate", b'{"prompt":3}', 400,
+     "json: cannot unmarshal number into Go struct field GenerateRequest.prompt of type string"),
     ("/api/copy", b'{"source":{}}', 400,
      "json: cannot unmarshal object into Go struct field CopyRequest.source of type string"),
     ("/api/generate", b'{"images":["data:image/png;base64,aGk="],"model":"plain","prompt":"x"}',
