@@ -9,7 +9,8 @@ compact, one line, with `<`, `>` and `&` escaped.
 import json
 import re
 from functools import cache
-from typing import Any, NoReturn, TypeVar
+from types import UnionType
+from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -30,6 +31,8 @@ _GO_NAMES = {
 }
 _MISMATCH = re.compile(r"Expected `(?P<want>[^`]+)`, got `(?P<got>[^`]+)`")
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`")
+_STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[[^\]]*\]")
+_GO_TYPES = {str: "string", bool: "bool", int: "int", float: "float64"}
 # Python's own decoder is slow, and holds up all threads meanwhile.
 _MOST_LENIENT_BYTES = 4 << 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -179,17 +182,49 @@ def _fold_inner(name: str, item: Any, struct: type[msgspec.Struct]) -> Any:
 def _mismatch(message: str, struct: type[msgspec.Struct]) -> str:
     """Go's words for a value of the wrong type."""
     found = _PATH.search(message)
-    path = re.sub(r"\[[^\]]*\]", "", found.group("path") if found else "")
+    path = found.group("path") if found else ""
+    where = struct.__name__ + re.sub(r"\[[^\]]*\]", "", path)
     types = _MISMATCH.search(message)
     if types is None:
-        return f"json: cannot unmarshal {struct.__name__}{path}: {message}"
-    want = types.group("want").split(" | ")[0]
+        return f"json: cannot unmarshal {where}: {message}"
     got = _GO_NAMES.get(types.group("got"), types.group("got"))
     got = {"int": "number", "float64": "number", "slice": "array"}.get(got, got)
+    want = types.group("want").split(" | ")[0]
+    if want in ("array", "object"):
+        want = _go_type(_annotation_at(struct, path))
     return (
-        f"json: cannot unmarshal {got} into Go struct field "
-        f"{struct.__name__}{path} of type {_GO_NAMES.get(want, want)}"
+        f"json: cannot unmarshal {got} into Go struct field {where} "
+        f"of type {_GO_NAMES.get(want, want)}"
     )
+
+
+def _annotation_at(struct: type[msgspec.Struct], path: str) -> Any:
+    """The type of what stands at a path like `.messages[...].content`."""
+    found: Any = struct
+    for step in _STEP.finditer(path):
+        parts = _types(found)
+        if name := step.group("field"):
+            owners = [part for part in parts if _is_struct(part)]
+            fields = {f.encode_name: f.type for o in owners for f in msgspec.structs.fields(o)}
+            found = fields.get(name, Any)
+        else:
+            items = (get_args(part)[-1] for part in parts if get_origin(part) in (list, dict))
+            found = next(items, Any)
+    return found
+
+
+def _go_type(annotation: Any) -> str:
+    """What Go calls the type that it has in this place."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is list:
+        return f"[]{_go_type(arguments[0])}"
+    if origin is dict:
+        return f"map[string]{_go_type(arguments[1])}"
+    if origin in (Union, UnionType, Annotated):
+        return _go_type(arguments[0])
+    if _is_struct(annotation):
+        return f"api.{annotation.__name__}"
+    return _GO_TYPES.get(annotation, "interface {}")
 
 
 def _kind(value: Any) -> str:

@@ -178,8 +178,9 @@ async def _generate(core: Core, body: wire.GenerateRequest, caller: Caller) -> A
     if not body.prompt:
         await core.load(model, generation)
         return reply(encoder.status("load"))
+    think = _think(model, ask.think)
     request = await off_loop(
-        sum(map(len, body.images)), lambda: _generate_request(model, body, ask.think, generation)
+        sum(map(len, body.images)), lambda: _generate_request(model, body, think, generation)
     )
     if body.debug_render_only:
         return reply(encoder.rendered(await core.render(request)))
@@ -209,7 +210,7 @@ async def _chat(core: Core, body: wire.ChatRequest, caller: Caller) -> ASGIApp:
         model=model,
         messages=messages,
         tool_use=functions.tool_use(body.tools, body.tool_choice),
-        think=ask.think,
+        think=_think(model, ask.think),
         generation=generation,
     )
     if body.debug_render_only:
@@ -264,6 +265,13 @@ def _check_capabilities(
     require(model, body.model, verb, *(name for name, value in needs.items() if value))
     if thinks and "thinking" not in capabilities(model):
         raise Unsupported(f"{go_quote(body.model)} does not support thinking")
+
+
+def _think(model: StoredModel, asked: Think) -> Think:
+    """Ollama's default: a model that can think does, whatever its template would do by itself."""
+    if asked is None and "thinking" in capabilities(model):
+        return True
+    return asked
 
 
 def _message(message: wire.Message) -> Message:

@@ -42,7 +42,7 @@ def running(served: Served) -> wire.Running:
 
 
 def shown(model: StoredModel, body: wire.ShowRequest, requantized: str) -> wire.Shown:
-    """The reply of /api/show; reads the file again if `verbose`, so it blocks.
+    """The reply of /api/show; reads a projector, and the weights if `verbose`, so it blocks.
 
     `requantized` is the type that the weights are computed in, if it is not the file's.
     `system` in the request is shown as if it were the model's, as in Ollama.
@@ -58,6 +58,7 @@ def shown(model: StoredModel, body: wire.ShowRequest, requantized: str) -> wire.
         details=TagDetails.of(model.details),
         messages=[{"role": m.role, "content": m.content} for m in model.messages],
         model_info=dict(model.model_info(verbose=body.verbose)),
+        projector_info=dict(model.projector_info(verbose=body.verbose)),
         tensors=model.tensors() if body.verbose else [],
         capabilities=list(capabilities(model)),
         modified_at=model.modified_text,

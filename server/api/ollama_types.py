@@ -345,6 +345,7 @@ class Shown(msgspec.Struct, kw_only=True, omit_defaults=True):
     details: TagDetails
     messages: list[dict[str, str]] = []
     model_info: dict[str, Any]
+    projector_info: dict[str, Any] = {}
     tensors: list[dict[str, Any]] = []
     capabilities: list[str] = []
     modified_at: str

@@ -168,8 +168,8 @@ class Embedding(msgspec.Struct, kw_only=True):
     """One vector: numbers, or their little-endian 32-bit floats in base64."""
 
     object: Literal["embedding"] = "embedding"
-    index: int
     embedding: list[float] | str
+    index: int
 
 
 class EmbeddingUsage(msgspec.Struct, kw_only=True):

@@ -12,7 +12,7 @@ import msgspec
 
 from server.errors import ModelUnusable
 from server.models import modelfile, splits
-from server.models.gguf import GGUFHeader, Value
+from server.models.gguf import GGUFHeader, Value, read_header
 from server.models.manifest import Config, Message
 from server.models.model_files import Adapter, ModelFiles
 from server.models.name import ModelName
@@ -148,6 +148,12 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
         Long arrays are None unless `verbose`, which reads the file again and blocks.
         """
         return _model_info(self._header(verbose))
+
+    def projector_info(self, *, verbose: bool = False) -> dict[str, Value]:
+        """The `projector_info` of `/api/show`, by the same rules; reads the file and blocks."""
+        if self.projector is None:
+            return {}
+        return _model_info(read_header(self.projector, whole=verbose))
 
     def tensors(self) -> list[dict[str, Any]]:
         """The `tensors` of a verbose `/api/show`; reads the file and blocks."""

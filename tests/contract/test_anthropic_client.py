@@ -85,6 +85,21 @@ def test_the_id_of_a_request(client: anthropic.Anthropic) -> None:
     assert reply._request_id and reply._request_id.startswith("req_")
 
 
+def test_a_system_text_in_blocks(client: anthropic.Anthropic) -> None:
+    blocks: Any = [{"type": "text", "text": text} for text in ("One.", "Two.")]
+    blocks[0]["cache_control"] = {"type": "ephemeral"}
+    counted = client.messages.count_tokens(model="m", messages=[user("a")], system=blocks)
+    plain = client.messages.count_tokens(model="m", messages=[user("a")], system="One.")
+    assert counted.input_tokens > plain.input_tokens
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stop_sequence_is_told(client: anthropic.Anthropic, stream: bool) -> None:
+    reply = ask(client, user("⟦abcd⟧"), stream=stream, stop_sequences=["x", "c"])
+    assert (reply.stop_reason, reply.stop_sequence) == ("stop_sequence", "c")
+    assert text_of(reply) == "ab"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_thoughts(client: anthropic.Anthropic, stream: bool) -> None:
     thinking = {"type": "enabled", "budget_tokens": 1024}

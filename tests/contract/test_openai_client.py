@@ -1,8 +1,10 @@
 """The official `openai` client against a real server with the real embedded model and a key."""
 
 import asyncio
+import base64
 import json
 import re
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,29 @@ def test_embeddings(client: openai.OpenAI) -> None:
     assert cosine(mat, by_tokens.data[0].embedding) > 0.999
     short = client.embeddings.create(model=MODEL, input=texts[0], dimensions=64)
     assert len(short.data[0].embedding) == 64
+
+
+def test_embeddings_as_text_are_the_same(client: openai.OpenAI) -> None:
+    asked: Any = {"model": MODEL, "input": "The cat sat on the mat."}
+    floats = client.embeddings.create(encoding_format="float", **asked).data[0].embedding
+    text: Any = client.embeddings.create(encoding_format="base64", **asked).data[0].embedding
+    packed = array("f", base64.b64decode(text) if isinstance(text, str) else text)
+    assert cosine(floats, packed.tolist()) > 0.9999
+
+
+def test_ollamas_options_come_along(client: openai.OpenAI) -> None:
+    """And a limit by its newer name is one."""
+    asked: Any = {"model": MODEL, "messages": QUESTION, "temperature": 0}
+    few = client.chat.completions.create(max_completion_tokens=3, **asked)
+    assert few.usage is not None and few.usage.completion_tokens == 3
+    assert few.choices[0].finish_reason == "length"
+    more: Any = {"options": {"num_predict": 2}, "num_ctx": 64, "keep_alive": "1h"}
+    fewer = client.chat.completions.create(extra_body=more, **asked)
+    assert fewer.usage is not None and fewer.usage.completion_tokens == 2
+    raw = client.chat.completions.with_raw_response.create(
+        extra_body={"num_ctx": 1 << 20}, max_tokens=1, **asked
+    )
+    assert int(raw.headers["x-num-ctx"]) < 1 << 20
 
 
 def tokens(client: openai.OpenAI, text: str) -> list[int]:

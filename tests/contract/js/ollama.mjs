@@ -1,30 +1,10 @@
 // The official client in one run: what it got is one JSON object on standard output.
-// The address and the key come from the environment, as its users give them.
 
-import { Ollama } from 'ollama'
+import { client, clientWith, failure, pieces } from './client.mjs'
 
 const model = process.env.MODEL
-const client = new Ollama({
-  host: process.env.OLLAMA_HOST,
-  headers: { Authorization: `Bearer ${process.env.OLLAMA_API_KEY}` },
-})
 const options = { num_predict: 12, temperature: 0, seed: 1 }
 const messages = [{ role: 'user', content: 'Name a colour.' }]
-
-async function pieces(stream, text) {
-  const found = []
-  for await (const part of stream) found.push(text(part))
-  return found
-}
-
-async function failure(ask) {
-  try {
-    await ask()
-    return null
-  } catch (error) {
-    return { name: error.name, message: error.message, status: error.status_code ?? null }
-  }
-}
 
 async function aborted() {
   const stream = await client.generate({
@@ -63,9 +43,17 @@ const shaped = await client.chat({ model, messages, format, options: { ...option
 results.formatted = JSON.parse(shaped.message.content)
 const embedded = await client.embed({ model, input: ['a', 'b c'] })
 results.embedded = embedded.embeddings.map((vector) => vector.length)
+results.vector = (await client.embeddings({ model, prompt: 'a' })).embedding.length
+const likely = await client.generate({
+  model, prompt: 'One, two,', raw: true, options, logprobs: true, top_logprobs: 2,
+})
+results.logprobs = likely.logprobs.map((one) => one.top_logprobs.length)
+const loaded = await client.generate({ model, prompt: '', keep_alive: '1h' })
+results.loaded = loaded.done_reason
 results.ps = (await client.ps()).models.map((one) => one.name)
 results.unknown = await failure(() => client.generate({ model: 'nobody', prompt: 'x' }))
 results.invalid = await failure(() => client.chat({ model, messages, format: 'xml' }))
+results.stranger = await failure(() => clientWith('wrong').list())
 results.aborted = await aborted()
 
 console.log(JSON.stringify(results))

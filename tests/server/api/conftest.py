@@ -1,4 +1,5 @@
-"""One server over the fake engine for all tests of this folder, with models of every kind."""
+"""Servers over the fake engine for all tests of this folder: one with models of every kind,
+and one whose model thinks and calls tools."""
 
 import socket
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ import pytest
 from server.models.extras import Extras
 from server.models.manifest import Message
 from server.models.store import Store
-from tests.support.serving import Serving, write_gguf
+from tests.support.ports import free_port
+from tests.support.serving import TEMPLATE_VARIABLE, Serving, write_gguf
+from tests.support.telling_template import TELLING
 
 
 def stock(root: Path, folder: Path) -> Store:
@@ -61,4 +64,30 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 def client(serving: Serving) -> Iterator[httpx2.Client]:
     """A client of the shared server."""
     with serving.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def telling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A server whose template shows what it is given. Its model `m` thinks and calls tools,
+    `plain` does neither, `embedder` only embeds; nothing can be pulled."""
+    folder = tmp_path_factory.mktemp("telling")
+    store = Store(folder / "models")
+    models: dict[str, dict[str, int | str]] = {
+        "m": {"tokenizer.chat_template": TELLING},
+        "plain": {"general.name": "plain"},
+        "embedder": {"llama.pooling_type": 1},
+    }
+    for name, fields in models.items():
+        store.add_file(name, write_gguf(folder / f"{name}.gguf", fields=fields))
+    args = ["--models", str(folder / "models"), "--registries", "nobody.test"]
+    env = {TEMPLATE_VARIABLE: TELLING}
+    with Serving(folder, free_port(), args=args, env=env, step_s=0.001) as server:
+        yield server
+
+
+@pytest.fixture
+def teller(telling: Serving) -> Iterator[httpx2.Client]:
+    """A client of that server."""
+    with telling.client() as client:
         yield client

@@ -70,6 +70,7 @@ def test_model_of_ollama_is_read_whole(root: Path, weights: bytes, tmp_path: Pat
     assert model.license_text == "MIT\nApache-2.0"
     assert model.projector is not None
     assert model.projector.read_bytes() == projector
+    assert model.projector_info()["general.architecture"] == "clip"
     assert model.files().projector == model.projector
     assert model.capabilities == ("completion", "vision")
     assert model.details.families == ["llama", "clip"]
