@@ -20,6 +20,7 @@ TERMS: dict[str, dict[str, int]] = {
     "few": {"requests_per_minute": 2},
     "tokens": {"tokens_per_minute": 60},
     "one": {"parallel": 1},
+    "pair": {"parallel": 2, "requests_per_minute": 7},
     "short": {"num_predict": 3},
     "narrow": {"num_ctx": 32},
     "gone": {},
@@ -111,6 +112,17 @@ def test_streams_tell_it_too(as_key: Clients) -> None:
         429,
         "this key may make 1 request(s) per minute",
     )
+
+
+def test_several_replies_to_one_request(as_key: Clients) -> None:
+    pair, body = as_key("pair"), {"model": "m", "prompt": "⟦hello⟧"}
+    several = pair.post("/v1/completions", json={**body, "n": 5})
+    assert several.status_code == 200
+    assert [choice["text"] for choice in several.json()["choices"]] == ["hello"] * 5
+    never = pair.post("/v1/completions", json={**body, "prompt": ["x"] * 4, "n": 2})
+    assert never.status_code == 400
+    assert "7 request(s) per minute" in never.json()["error"]["message"]
+    assert pair.get("/usage").json()["usage"][0]["requests"] == 5
 
 
 def test_tokens_per_minute(as_key: Clients) -> None:
