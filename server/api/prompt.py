@@ -14,7 +14,7 @@ from server.api.dropping import drop_oldest
 from server.chat.messages import IMAGE_MARKER, Conversation, Message
 from server.chat.renderer import Renderer
 from server.chat.template import ChatTemplate
-from server.engine.image_tokens import whole_after, whole_before
+from server.engine.image_tokens import text_tokens, whole_after, whole_before
 from server.engine.types import ImageSegment, LoadedModel, ModelInfo, Segment
 from server.errors import ContextExceeded, InvalidRequest, Unsupported
 
@@ -189,9 +189,9 @@ async def tokenize(
 
 
 async def texts_of(model: LoadedModel, tokens: Sequence[int]) -> list[str]:
-    """The text of each token alone."""
+    """The text of each token alone; that of a row of an image is empty."""
     limits.check_count("tokens with pieces", tokens, limits.MAX_PIECES)
-    texts = {token: await model.detokenize([token]) for token in dict.fromkeys(tokens)}
+    texts = {token: await model.detokenize(text_tokens([token])) for token in set(tokens)}
     return [texts[token] for token in tokens]
 
 
