@@ -171,6 +171,13 @@ def test_answers_are_clamped(as_key: Clients, model: str, asked: int | None) -> 
     assert free["response"] == "hello"
 
 
+def test_a_clamped_message_says_what_ended_it(as_key: Clients) -> None:
+    messages = [{"role": "user", "content": "⟦hello⟧"}]
+    body = {"model": "m", "max_tokens": 100, "messages": messages}
+    answer = as_key("short").post("/v1/messages", json=body).json()
+    assert (answer["content"][0]["text"], answer["stop_reason"]) == ("hel", "max_tokens")
+
+
 @pytest.mark.parametrize(
     ("asked", "told"), [(None, None), (16, None), (32, None), (64, "32"), (100000, "32")]
 )
