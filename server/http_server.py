@@ -3,6 +3,7 @@ signals."""
 
 import asyncio
 import signal
+import socket
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -48,6 +49,12 @@ class HTTPServer(uvicorn.Server):
         if sig == signal.SIGINT:
             self._captured_signals.append(sig)  # the process ends as an interrupted one
         self._loop.call_soon_threadsafe(self._told)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Told twice, uvicorn would leave the app as it is: with usage that is not written."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
 
     def _told(self) -> None:
         if not self._drain.is_on:

@@ -93,9 +93,8 @@ def _decode(raw: bytes, struct: type[B]) -> tuple[B, Said]:
 
 async def _create(core: Core, body: wire.MessagesRequest, said: Said, caller: Caller) -> ASGIApp:
     request = await _request(core, body, said, _generation(body, _options(body), caller))
-    encoder = MessageEncoder(
-        body.model, stop_sequences=body.stop_sequences, max_tokens=body.max_tokens
-    )
+    most = caller.limits.clamp_output(body.max_tokens) or body.max_tokens
+    encoder = MessageEncoder(body.model, stop_sequences=body.stop_sequences, max_tokens=most)
     return reply_with_events(core.run(request), encoder, stream=body.stream)
 
 

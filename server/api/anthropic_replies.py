@@ -121,8 +121,8 @@ class _Blocks:
 
 
 class MessageEncoder:
-    """One reply. `stop_sequences` and `max_tokens` are those of the request: they tell what
-    of the ways to end was the client's."""
+    """One reply. `stop_sequences` are those of the request and `max_tokens` what it may have:
+    they tell what of the ways to end was the client's."""
 
     stream_type = STREAM_TYPE
 

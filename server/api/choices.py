@@ -13,15 +13,25 @@ from server import limits
 from server.api.core import Core
 from server.api.events import Event, Events, OfChoice, Started
 from server.api.requests import ChatRequest, CompletionRequest
+from server.errors import InvalidRequest
 
 
 def run_choices(core: Core, requests: Sequence[ChatRequest | CompletionRequest]) -> Events:
     """One `Started`, then what each run says as `OfChoice`, with its place as `index`.
 
     Closing it closes all of them, and so does one that fails. What was cut from each prompt
-    stands in its `Done`. Raises what they raise.
+    stands in its `Done`. Each counts as a request of its key, and no more are under way than
+    that may have at once. Raises what they raise, and `InvalidRequest` at once for more of them
+    than the key may ever make in a minute.
     """
-    return interleaved([core.run(request) for request in requests], limits.MAX_REPLIES_AT_ONCE)
+    terms = requests[0].generation.caller.limits
+    if terms.requests_per_minute is not None and len(requests) > terms.requests_per_minute:
+        raise InvalidRequest(
+            f"{len(requests)} replies are asked for, each of which counts as a request: "
+            f"this key may make {terms.requests_per_minute} request(s) per minute"
+        )
+    at_once = min(limits.MAX_REPLIES_AT_ONCE, terms.parallel or len(requests))
+    return interleaved([core.run(request) for request in requests], at_once)
 
 
 async def interleaved(runs: Sequence[Events], at_once: int) -> Events:

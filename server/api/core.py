@@ -292,6 +292,7 @@ class Core:
         self, request: ChatRequest | CompletionRequest, info: ModelInfo
     ) -> Sequence[Segment | ImageSegment]:
         if isinstance(request, ChatRequest):
+            _check_images(request, info)
             template = prompt.template_of(info, request.model.jinja)
             return await prompt.chat_segments(self._renderer, template, _conversation(request))
         text = request.prompt

@@ -241,6 +241,10 @@ class _Ask:
 
 
 def _check_raw(body: wire.GenerateRequest) -> None:
+    if body.images and (body.raw or body.suffix):
+        raise Unsupported(
+            "images are not supported with raw or suffix: the chat template says where they stand"
+        )
     if body.raw and (body.template or body.system or body.context):
         raise InvalidRequest("raw mode does not support template, system, or context")
     if body.template:

@@ -4,7 +4,7 @@ All need the scope admin. What is stored, and how, is decided in `server.models`
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -51,7 +51,7 @@ def handlers(core: Core, library: Library) -> Sequence[HTTPRouteHandler]:
     @post("/api/pull", opt=_opt("Gets a model", wire.PullRequest, wire.Progress), status_code=200)
     async def pull(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_json(request, partial(gojson.decode, struct=wire.PullRequest))
-        _check_names(request, _name(body))
+        _check_names(request, _name(body), name_of=puller.name_of)
         steps = puller.pull(_name(body), insecure=body.insecure)
         return reply_with_events(steps, _ProgressEncoder(), stream=body.stream)
 
@@ -124,13 +124,17 @@ def _name(body: wire.PullRequest | wire.CreateRequest) -> str:
     return name
 
 
-def _check_names(request: Request[Any, Any, Any], *names: str) -> None:
+def _check_names(
+    request: Request[Any, Any, Any],
+    *names: str,
+    name_of: Callable[[str], ModelName] = ModelName.parse,
+) -> None:
     """Raise `Forbidden` for a name that the key may not use. What is no name is refused by
     whoever reads it."""
     caller = caller_of(request.scope)
     for name in names:
         with suppress(InvalidModelName):
-            if not caller.may_use(ModelName.parse(name)):
+            if not caller.may_use(name_of(name)):
                 raise Forbidden(f"this key may not use the name {go_quote(name)}")
 
 

@@ -5,15 +5,16 @@ says how many tokens are gone.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from server import limits
-from server.chat.messages import IMAGE_MARKER, Conversation, Message, droppable
+from server.api.dropping import drop_oldest
+from server.chat.messages import IMAGE_MARKER, Conversation, Message
 from server.chat.renderer import Renderer
 from server.chat.template import ChatTemplate
-from server.engine.image_tokens import whole_after, whole_before
+from server.engine.image_tokens import text_tokens, whole_after, whole_before
 from server.engine.types import ImageSegment, LoadedModel, ModelInfo, Segment
 from server.errors import ContextExceeded, InvalidRequest, Unsupported
 
@@ -111,7 +112,7 @@ async def from_chat(
     whole = await tokenize(model, segments)
     kept = whole
     if len(whole) > room and window.may_drop:
-        kept = await _drop_oldest(messages, room, tokens_of) or whole
+        kept = await drop_oldest(messages, room, tokens_of) or whole
     joined = [*kept[:num_bos], *before, *kept[num_bos:]]
     made = _cut(joined, window, num_bos, already=len(whole) - len(kept))
     return msgspec.structs.replace(made, tail=_tail(segments))
@@ -188,9 +189,9 @@ async def tokenize(
 
 
 async def texts_of(model: LoadedModel, tokens: Sequence[int]) -> list[str]:
-    """The text of each token alone."""
+    """The text of each token alone; that of a row of an image is empty."""
     limits.check_count("tokens with pieces", tokens, limits.MAX_PIECES)
-    texts = {token: await model.detokenize([token]) for token in dict.fromkeys(tokens)}
+    texts = {token: await model.detokenize(text_tokens([token])) for token in set(tokens)}
     return [texts[token] for token in tokens]
 
 
@@ -214,31 +215,6 @@ def _check_tokens(info: ModelInfo, tokens: Sequence[int], where: str = "") -> Se
         if not 0 <= token < info.vocab_size:
             raise InvalidRequest(f"{where}token {token} is not in the model's vocabulary")
     return tokens
-
-
-async def _drop_oldest(
-    messages: Sequence[Message],
-    room: int,
-    tokens_of: Callable[[Sequence[Message]], Awaitable[list[int]]],
-) -> list[int]:
-    """The tokens with as few of the oldest messages gone as the room allows, or with all
-    that may go gone."""
-    order = droppable(messages)
-
-    def without(count: int) -> list[Message]:
-        gone = set(order[:count])
-        return [message for at, message in enumerate(messages) if at not in gone]
-
-    low, high = 1, len(order)
-    shortest = await tokens_of(without(high)) if order else []
-    while low < high:
-        middle = (low + high) // 2
-        tokens = await tokens_of(without(middle))
-        if len(tokens) <= room:
-            high, shortest = middle, tokens
-        else:
-            low = middle + 1
-    return shortest
 
 
 def _cut(tokens: list[int], window: Window, num_bos: int, *, already: int = 0) -> Prompt:

@@ -70,6 +70,7 @@ class _Output:
     def _call(self, call: ToolCall) -> Iterator[wire.Event]:
         at, item_id = len(self.done), new_id("fc")
         arguments = msgspec.json.encode(call.arguments).decode()
+        self.num_said += len(call.name) + len(arguments)
 
         def item(status: str, arguments: str) -> wire.FunctionCall:
             return wire.FunctionCall(

@@ -2,8 +2,8 @@
 
 `<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…`.
 Analysis is thinking; a message `to=functions.name` is a call; all else is content. The
-prompt ends in `<|start|>assistant`, so that a reply begins within a header; one that
-begins with none of the marks is content.
+prompt ends in `<|start|>assistant`, so that a reply begins within a header, maybe with the
+recipient of a call; one that begins with neither that nor a mark is content.
 """
 
 import re
@@ -27,10 +27,13 @@ _CUT_HEADER = re.compile(
     r"(?:<\|start\|>)?\s*\w*(?:\s*to=\S*)?\s*"
     r"(?:<\|channel\|>\s*\w*(?:\s*to=\S*)?\s*(?:<\|constrain\|>\w*)?)?"
 )
+# How a reply may begin that goes on the header of the prompt.
+_OPENING = re.compile(r"\s*(?:t|to|to=[^\s<]*\s*)?")
 _CHANNEL_NAME = re.compile(re.escape(CHANNEL) + r"\s*(\w+)")
 
 
 class _In(Enum):
+    OPENING = auto()  # nothing yet, but maybe the rest of the prompt's header
     TEXT = auto()  # no message has begun, or one without a header
     HEADER = auto()
     CONTENT = auto()
@@ -43,8 +46,9 @@ class HarmonyParser:
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         self._offered = Offered(tools)
-        self._in = _In.TEXT
+        self._in = _In.OPENING
         self._held = ""
+        self._opening = ""
         self._header: list[str] = []
         self._body: list[str] = []
         self._space: list[str] = []
@@ -70,6 +74,7 @@ class HarmonyParser:
         parts: list[Part] = []
         self._take(self._held, parts)
         self._held = ""
+        self._begin_text(parts)
         header = "".join(self._header)
         if self._in is _In.HEADER and not _CUT_HEADER.fullmatch(header):
             parts.append(Content(header))
@@ -79,6 +84,10 @@ class HarmonyParser:
     def _take(self, text: str, parts: list[Part]) -> None:
         """Text between two marks."""
         match self._in:
+            case _In.OPENING:
+                self._opening += text
+                if not _OPENING.fullmatch(self._opening):
+                    self._begin_text(parts)
             case _In.HEADER:
                 self._header.append(text)
             case _In.CALL:
@@ -88,7 +97,17 @@ class HarmonyParser:
             case _In.TEXT | _In.CONTENT:
                 parts.append(Content(text))
 
+    def _begin_text(self, parts: list[Part]) -> None:
+        """What was said so far was no header."""
+        if self._in is _In.OPENING:
+            self._in = _In.TEXT
+            if self._opening:
+                parts.append(Content(self._opening))
+
     def _turn(self, mark: str, parts: list[Part]) -> None:
+        if self._in is _In.OPENING and mark == CHANNEL and _RECIPIENT.search(self._opening):
+            self._in, self._header = _In.HEADER, [self._opening]
+        self._begin_text(parts)
         if self._in is _In.HEADER:
             self._go_on(mark, parts)
         elif mark in (START, CHANNEL):

@@ -7,10 +7,9 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from server.models.jinja_syntax import EXTENSIONS
 
 # A private-use character of the planes 15 and 16, as JSON escapes it.
 _ESCAPED = re.compile(r"\\ud[bB][89a-fA-F][0-9a-fA-F]\\ud[c-fC-F][0-9a-fA-F]{2}")
@@ -26,21 +25,10 @@ def compile_template(source: str) -> jinja2.Template:
     return _environment().from_string(source)
 
 
-class _Generation(Extension):
-    """`{% generation %}…{% endgeneration %}`: what a model said, marked for training. Only
-    the body counts here."""
-
-    tags = {"generation"}  # noqa: RUF012 - so declared by the base class
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
 @lru_cache(maxsize=1)
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
+        trim_blocks=True, lstrip_blocks=True, extensions=EXTENSIONS
     )
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now

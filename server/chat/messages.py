@@ -79,9 +79,3 @@ def assemble(
     elif system:
         head = (Message(role=SYSTEM, content=system),)
     return (*head, *examples, *rest)
-
-
-def droppable(messages: Sequence[Message]) -> list[int]:
-    """Positions of the messages that may go when room is short, oldest first: all but
-    the system's and the last."""
-    return [at for at, message in enumerate(messages[:-1]) if message.role != SYSTEM]

@@ -20,11 +20,18 @@ class Tool(msgspec.Struct, frozen=True):
     parameters: dict[str, Any] = {}
 
     def for_template(self) -> dict[str, Any]:
-        """The tool as chat templates expect it; the order of its keys is kept."""
-        function: dict[str, Any] = {"name": self.name}
-        if self.description:
-            function["description"] = self.description
-        function["parameters"] = self.parameters or {"type": "object", "properties": {}}
+        """The tool as chat templates expect it; the order of its keys is kept. What they go
+        through without asking is always there: the description and the properties."""
+        parameters = self.parameters or {"type": "object"}
+        if parameters.get("type") == "object" and not isinstance(
+            parameters.get("properties"), dict
+        ):
+            parameters = {**parameters, "properties": {}}
+        function = {
+            "name": self.name,
+            "description": self.description,
+            "parameters": parameters,
+        }
         return {"type": "function", "function": function}
 
     @property

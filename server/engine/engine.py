@@ -282,7 +282,7 @@ class Runner(asyncio.Protocol):
         was_ready = self.is_alive
         self._closed.set()
         if self._is_stopping:
-            self._cut_off(EngineCrashed("the server is shutting down"))
+            self._cut_off(Overloaded("the server is shutting down", retry_after_s=1))
         else:
             self._num_cut_off = len(self._streams) + len(self._answers)
             self._telling = asyncio.create_task(self._tell_reason())
@@ -309,7 +309,7 @@ class Runner(asyncio.Protocol):
             # Nobody may be waiting any more, after a timeout.
             self._loaded.exception()
 
-    def _cut_off(self, error: EngineCrashed) -> None:
+    def _cut_off(self, error: ServerError) -> None:
         for stream in self._streams.values():
             stream.put(error)
         self._streams.clear()

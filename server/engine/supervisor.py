@@ -186,7 +186,7 @@ class Supervisor:
 
     def _entry(self, files: ModelFiles, keep_alive_s: float | None) -> Entry:
         if self._is_closed:
-            raise EngineCrashed("the server is shutting down")
+            raise Overloaded("the server is shutting down", retry_after_s=1)
         entry = self._entries.get(files)
         if entry is None:
             tally = self._tallies.setdefault(files, Tally())
@@ -245,7 +245,7 @@ class Supervisor:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if loading.cancelled() and not (task and task.cancelling()):
-                raise EngineCrashed("the server is shutting down") from None
+                raise Overloaded("the server is shutting down", retry_after_s=1) from None
             raise
 
     # ending

@@ -12,6 +12,7 @@ import jinja2
 import msgspec
 
 from server.errors import Forbidden, InvalidRequest, Unsupported
+from server.models.jinja_syntax import EXTENSIONS
 from server.models.manifest import Message
 from server.models.modelfile_reader import ROLES
 
@@ -92,6 +93,6 @@ def _check_template(text: str, may_set: bool) -> None:
             hint="leave it out, then the template of the weights is used, or write it in Jinja",
         )
     try:
-        jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)  # noqa: S701
+        jinja2.Environment(extensions=EXTENSIONS).parse(text)  # noqa: S701
     except (jinja2.TemplateSyntaxError, RecursionError) as error:
         raise InvalidRequest(f"the template is no Jinja: {error}") from error

@@ -10,7 +10,8 @@ import ollama
 import openai
 import pytest
 
-from server.engine.fake import image_text
+from server.engine.fake import IMAGE_ROWS, image_text
+from server.limits import MAX_IMAGES
 from server.models.store import Store
 from tests.support.ports import free_port
 from tests.support.serving import Serving, write_gguf
@@ -157,6 +158,28 @@ def test_what_is_no_image_or_too_large(
     with pytest.raises(ollama.ResponseError, match=text) as refused:
         theirs.chat("sees", [{"role": "user", "content": "x", "images": [image]}])
     assert refused.value.status_code == status
+
+
+def test_counting_knows_images(endpoint: Serving) -> None:
+    parts: Any = [{"type": "image_url", "image_url": {"url": url_of(ONE)}}]
+    parts.append({"type": "text", "text": "seen"})
+    body: dict[str, Any] = {"model": "sees", "messages": [{"role": "user", "content": parts}]}
+    with endpoint.client() as client:
+        found = client.post("/tokenize", json={**body, "return_token_strs": True}).json()
+        assert found["count"] == len(found["token_strs"]) == len(found["tokens"])
+        assert found["token_strs"].count("") == IMAGE_ROWS
+        body["messages"][0]["content"] = parts[:1] * (MAX_IMAGES + 1)
+        refused = client.post("/tokenize", json=body)
+        assert refused.status_code == 413 and "too many images" in refused.text
+
+
+@pytest.mark.parametrize("extra", [{"raw": True}, {"suffix": "y"}])
+def test_images_without_a_template_have_no_place(endpoint: Serving, extra: dict[str, Any]) -> None:
+    images = [base64.b64encode(ONE).decode()]
+    body = {"model": "sees", "prompt": "x", "images": images, "stream": False, **extra}
+    with endpoint.client() as client:
+        refused = client.post("/api/generate", json=body)
+    assert refused.status_code == 400 and "images are not supported" in refused.json()["error"]
 
 
 def test_nothing_is_fetched(openais: openai.OpenAI) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import json
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import psutil
 import pytest
 
 from server.body_memory import BodyMemory
+from server.caller import EVERYBODY
 from server.drain import Drain
 from server.models.store import Store
+from server.state import State
 from server.traffic import Traffic
+from server.usage import Query, UsageFile
 from tests.support.serving import Serving, write_gguf
 
 ENDLESS = {"model": "m", "prompt": "⟦abc⟧", "options": {"ignore_eos": True}}
@@ -73,6 +77,19 @@ def test_the_rest_is_told_at_the_deadline(start: Callable[..., Serving]) -> None
         assert server.process.wait(30) == 0
 
 
+def test_who_waits_for_a_load_is_told_too(start: Callable[..., Serving]) -> None:
+    with start("--drain", "0.2", load_s=60) as server, server.client() as client:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(client.post, "/api/generate", json=LONG)
+            with server.client() as other:
+                while "akash_llm_http_requests_in_flight 2.0" not in other.get("/metrics").text:
+                    pass
+            server.process.terminate()
+            told = waiting.result()
+        assert told.status_code == 503 and int(told.headers["retry-after"]) > 0
+        assert told.json() == {"error": "the server is shutting down"}
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_told_twice_it_goes_at_once(start: Callable[..., Serving], second: int) -> None:
     with start("--drain", "3600", "--preload", "m") as server, server.client() as client:
@@ -93,6 +110,9 @@ def test_told_twice_it_goes_at_once(start: Callable[..., Serving], second: int) 
         assert server.process.wait(30) == (0 if second == signal.SIGTERM else -signal.SIGINT)
         _, alive = psutil.wait_procs(family, timeout=10)
         assert not alive
+        used = UsageFile(State(server.state)).read(Query(key=EVERYBODY.name))
+        assert [counts.requests for counts in used.values()] == [1]
+        assert second == signal.SIGINT or "Traceback" not in server.log.read_text()
 
 
 def test_an_idle_server_goes_at_once(start: Callable[..., Serving]) -> None:

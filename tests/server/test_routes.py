@@ -5,6 +5,7 @@ The table is made from the routes themselves, so a new one is in it without bein
 down; one without a scope fails.
 """
 
+import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,3 +193,27 @@ def test_the_table_would_see_it(client: httpx2.Client) -> None:
     admin = headers(Scope.ADMIN)
     for path in ("/api/tags", "/api/ps", "/metrics", "/admin/keys", "/admin/usage"):
         assert "canary" in client.get(path, headers=admin).text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/pull", {"model": HIDDEN}),
+        ("/api/pull", {"model": "hf://someone/else/file.gguf"}),
+        ("/api/create", {"model": HIDDEN, "from": OWN}),
+        ("/api/create", {"model": OWN, "from": HIDDEN.upper()}),
+        ("/api/copy", {"source": HIDDEN, "destination": OWN}),
+        ("/api/copy", {"source": OWN, "destination": f"library/{HIDDEN}"}),
+    ],
+)
+def test_an_administrator_of_some_models_keeps_to_them(
+    client: httpx2.Client, path: str, body: dict[str, Any]
+) -> None:
+    name = f"keeper-{secrets.token_hex(4)}"
+    wanted = {"name": name, "scope": "admin", "models": [OWN]}
+    made = client.post("/admin/keys", json=wanted, headers=headers(Scope.ADMIN)).json()
+    before = world(client)
+    mine = {"authorization": f"Bearer {made['key']}"}
+    refused = client.post(path, json=body, headers=mine)
+    assert refused.status_code == 403 and "may not use the name" in refused.json()["error"]
+    assert world(client) == before

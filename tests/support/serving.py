@@ -56,7 +56,8 @@ class Serving:
             str(port),
             *args,
         ]
-        state = {"AKASH_LLM_STATE": str(folder / f"state-{port}")}
+        self.state = folder / f"state-{port}"
+        state = {"AKASH_LLM_STATE": str(self.state)}
         self._env = {**os.environ, **state, **(env or {}), STEP_VARIABLE: str(step_s)}
         self._env[LOAD_VARIABLE] = str(load_s)
 

@@ -20,6 +20,7 @@ TERMS: dict[str, dict[str, int]] = {
     "few": {"requests_per_minute": 2},
     "tokens": {"tokens_per_minute": 60},
     "one": {"parallel": 1},
+    "pair": {"parallel": 2, "requests_per_minute": 7},
     "short": {"num_predict": 3},
     "narrow": {"num_ctx": 32},
     "gone": {},
@@ -113,6 +114,17 @@ def test_streams_tell_it_too(as_key: Clients) -> None:
     )
 
 
+def test_several_replies_to_one_request(as_key: Clients) -> None:
+    pair, body = as_key("pair"), {"model": "m", "prompt": "⟦hello⟧"}
+    several = pair.post("/v1/completions", json={**body, "n": 5})
+    assert several.status_code == 200
+    assert [choice["text"] for choice in several.json()["choices"]] == ["hello"] * 5
+    never = pair.post("/v1/completions", json={**body, "prompt": ["x"] * 4, "n": 2})
+    assert never.status_code == 400
+    assert "7 request(s) per minute" in never.json()["error"]["message"]
+    assert pair.get("/usage").json()["usage"][0]["requests"] == 5
+
+
 def test_tokens_per_minute(as_key: Clients) -> None:
     tokens = as_key("tokens")
     body = {**PROMPT, "options": {"num_predict": 20}}
@@ -157,6 +169,13 @@ def test_answers_are_clamped(as_key: Clients, model: str, asked: int | None) -> 
     assert (answer["response"], answer["done_reason"]) == ("hello"[:most], "length")
     free = as_key("free").post("/api/generate", json={**body, "options": {}}).json()
     assert free["response"] == "hello"
+
+
+def test_a_clamped_message_says_what_ended_it(as_key: Clients) -> None:
+    messages = [{"role": "user", "content": "⟦hello⟧"}]
+    body = {"model": "m", "max_tokens": 100, "messages": messages}
+    answer = as_key("short").post("/v1/messages", json=body).json()
+    assert (answer["content"][0]["text"], answer["stop_reason"]) == ("hel", "max_tokens")
 
 
 @pytest.mark.parametrize(

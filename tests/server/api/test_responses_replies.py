@@ -166,6 +166,8 @@ def test_tokens() -> None:
     assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (12, 10, 22)
     assert usage.input_tokens_details.cached_tokens == 5
     assert usage.output_tokens_details.reasoning_tokens == 5
+    usage = response(whole(Thinking("ab"), Called(0, CALLS[0]))).usage
+    assert usage is not None and 0 <= usage.output_tokens_details.reasoning_tokens < 3
 
 
 def test_what_was_cut_from_the_prompt_is_told() -> None:

@@ -184,6 +184,14 @@ CALLS: list[tuple[str, str, Expected]] = [
         "Yes <b>.<|return|>",
         [("~", "hm"), "Yes <b>."],
     ),
+    (
+        "harmony",
+        " to=functions.get_time<|channel|>commentary json<|message|>{}",
+        [TIME],
+    ),
+    ("harmony", " to=you <|end|>", [" to=you "]),
+    ("harmony", "to be", ["to be"]),
+    ("harmony", "t", ["t"]),
     ("harmony", "Just <| text.", ["Just <| text."]),
     ("harmony", "<|channel|>analysis<|message|>hm<|end|><|start|>assis", [("~", "hm")]),
 ]

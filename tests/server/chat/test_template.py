@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.chat import template as templates
-from server.chat.messages import Conversation, Message, assemble, droppable
+from server.chat.messages import Conversation, Message, assemble
 from server.chat.template import ChatTemplate
 from server.engine.types import Segment
 from server.errors import InvalidRequest, ModelUnusable
@@ -130,9 +130,3 @@ def test_what_the_model_brings_goes_behind_the_system_text() -> None:
     other = assemble([said("T", "system"), said("hi")], system="S", examples=examples)
     assert [m.content for m in other] == ["T", "ping", "pong", "hi"]
     assert [m.content for m in assemble([said("hi")])] == ["hi"]
-
-
-def test_system_texts_and_the_last_message_stay() -> None:
-    turns = [said("S", "system"), said("a"), said("T", "system"), said("b"), said("c")]
-    assert droppable(turns) == [1, 3]
-    assert droppable([said("only")]) == []

@@ -153,8 +153,15 @@ def test_a_tool_is_shown_to_templates_in_the_order_of_the_caller() -> None:
             "function": {"name": "f", "description": "does it", "parameters": parameters},
         }
     )
-    assert Tool("f").for_template()["function"] == {
+
+
+@pytest.mark.parametrize(
+    "parameters", [{}, {"type": "object"}, {"type": "object", "properties": 3}]
+)
+def test_what_templates_do_not_ask_for_is_there(parameters: dict[str, Any]) -> None:
+    assert Tool("f", "", parameters).for_template()["function"] == {
         "name": "f",
+        "description": "",
         "parameters": {"type": "object", "properties": {}},
     }
 

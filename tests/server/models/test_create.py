@@ -219,6 +219,7 @@ async def test_templates_of_go_are_known(base: Store, creator: Creator, template
         "{% for m in messages %}{{ m.content }}{% break %}{% endfor %}",
         "{{ range(3) | list }}{{ not (x) }}{{ not x }}{{- end_of_turn }}{{ if_set }}",
         "{{ '{{' }}{# comment #}{{ bos_token }}",
+        "{% generation %}{{ messages[0].content }}{% endgeneration %}",
     ],
 )
 async def test_jinja_is_taken(base: Store, creator: Creator, template: str) -> None:
