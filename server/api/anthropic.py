@@ -16,10 +16,11 @@ from litestar.types import ASGIApp
 from server import limits
 from server.api import anthropic_types as wire
 from server.api import functions, gojson, ollama_fields
+from server.api.abilities import capabilities, require
 from server.api.anthropic_blocks import messages
 from server.api.anthropic_replies import MessageEncoder, encode_error, reply_headers
 from server.api.body import read_json
-from server.api.core import Core, capabilities, require
+from server.api.core import Core
 from server.api.described import SSE_TYPE, Described, route_opt
 from server.api.dialect import Dialect
 from server.api.functions import Function, ToolDefinition

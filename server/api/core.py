@@ -14,14 +14,15 @@ import msgspec
 
 from server import limits, quota
 from server.api import prompt
+from server.api.abilities import check_images
+from server.api.conversation import conversation_of
 from server.api.events import Done, Embedded, Events, Started
-from server.api.options import Resolved, parse_ollama, resolve
 from server.api.prompt import Prompt, Window
 from server.api.reader import Reader
-from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest, Generation, Think
-from server.api.turn import Turn, chat_turn, manner_of
+from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest, Generation
+from server.api.resolving import engine_request, options_of, window_of
+from server.api.turn import Turn, chat_turn
 from server.caller import SERVER, Admission, Caller, Ticket
-from server.chat.messages import Conversation, Effort, Message, assemble
 from server.chat.renderer import Renderer
 from server.engine import types as engine
 from server.engine.image_tokens import text_tokens
@@ -32,11 +33,9 @@ from server.engine.types import (
     ImageSegment,
     LoadedModel,
     ModelInfo,
-    Request,
-    Sampling,
     Segment,
 )
-from server.errors import Forbidden, InvalidRequest, ModelNotFound, ModelUnusable, Unsupported
+from server.errors import Forbidden, InvalidRequest, ModelNotFound
 from server.keys import Scope
 from server.models.model_files import ModelFiles
 from server.models.name import ModelName
@@ -134,7 +133,7 @@ class Core:
 
     async def load(self, model: StoredModel, generation: Generation) -> None:
         """Load a model and wait for it."""
-        _options(model, generation)
+        options_of(model, generation)
         async with self._use(model, generation):
             return
 
@@ -148,7 +147,7 @@ class Core:
 
     async def render(self, request: ChatRequest | CompletionRequest) -> str:
         """The text of a prompt as the template makes it, without generating anything."""
-        _options(request.model, request.generation)
+        options_of(request.model, request.generation)
         async with self._use(request.model, request.generation) as (lease, _):
             segments = await self._segments(request, lease.model.info)
             return prompt.text_of(segments)
@@ -191,8 +190,8 @@ class Core:
 
         async def make(model: LoadedModel, window: Window) -> Turn:
             before = request.before or ()
-            _check_images(request, model.info)
-            conversation = _conversation(request)
+            check_images(request, model.info)
+            conversation = conversation_of(request)
             template = prompt.template_of(model.info, request.model.jinja)
             made = await prompt.from_chat(
                 self._renderer, template, model, conversation, window, before=before
@@ -222,10 +221,10 @@ class Core:
         begun_ns = time.monotonic_ns()
         limits.check_count("inputs", request.inputs, limits.MAX_EMBED_INPUTS)
         generation = request.generation
-        options = _options(request.model, generation)
+        options = options_of(request.model, generation)
         tokens = quota.estimate(sum(map(_characters, request.inputs)), 0)
         async with self._use(request.model, generation, tokens) as (lease, ticket):
-            window = _window(lease.model.info, options, generation)
+            window = window_of(lease.model.info, options, generation)
             made = await prompt.from_inputs(
                 lease.model, request.inputs, window.context, may_cut=generation.truncate
             )
@@ -258,10 +257,10 @@ class Core:
     ) -> Events:
         """`length` is that of the prompt in characters, roughly."""
         begun_ns = time.monotonic_ns()
-        options = _options(stored, generation)
+        options = options_of(stored, generation)
         tokens = quota.estimate(length, options.max_tokens)
         async with self._use(stored, generation, tokens) as (lease, ticket):
-            window = _window(lease.model.info, options, generation)
+            window = window_of(lease.model.info, options, generation)
             turn = await make(lease.model, window)
             ticket.settle(len(turn.prompt.tokens), 0)
             yield Started(
@@ -269,10 +268,10 @@ class Core:
                 truncated_tokens=turn.prompt.truncated,
                 context=window.context,
                 asked_context=options.num_ctx,
-                has_template=lease.model.info.chat_template is not None,
+                has_template=bool(stored.jinja or lease.model.info.chat_template),
                 quota=ticket.headers,
             )
-            request = _engine_request(turn, window, options, generation)
+            request = engine_request(turn, window, options, generation)
             output: list[int] = []
             async with aclosing(lease.model.generate(request)) as pieces:
                 async for piece in pieces:
@@ -292,9 +291,9 @@ class Core:
         self, request: ChatRequest | CompletionRequest, info: ModelInfo
     ) -> Sequence[Segment | ImageSegment]:
         if isinstance(request, ChatRequest):
-            _check_images(request, info)
+            check_images(request, info)
             template = prompt.template_of(info, request.model.jinja)
-            return await prompt.chat_segments(self._renderer, template, _conversation(request))
+            return await prompt.chat_segments(self._renderer, template, conversation_of(request))
         text = request.prompt
         if isinstance(text, tuple):
             raise InvalidRequest("tokens are not rendered")
@@ -328,118 +327,9 @@ class Core:
         return files not in self._kept or caller.scope.allows(Scope.ADMIN)
 
 
-def capabilities(model: StoredModel) -> tuple[str, ...]:
-    """What a model can do here, in Ollama's words; nothing if it cannot be served."""
-    of_file = model.capabilities
-    if "completion" not in of_file or model.header is None:
-        return of_file
-    templates = model.header.chat_templates
-    manner = manner_of(model.jinja or templates.get("tool_use") or model.header.chat_template)
-    can = {"tools": manner.has_tools, "thinking": manner.has_thinking}
-    return (*of_file, *(name for name, has in can.items() if has))
-
-
-def require(model: StoredModel, asked_name: str, verb: str, *wanted: str) -> None:
-    """Raise `Unsupported` unless the model can generate and has every capability `wanted`.
-
-    `verb` is what was asked for, as in `"m" does not support chat`.
-    """
-    model.check()
-    found = capabilities(model)
-    if "completion" not in found:
-        raise Unsupported(f'"{asked_name}" does not support {verb}')
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise Unsupported(f"{model.name.full()} does not support " + "\n".join(missing))
-
-
-def sampling(model: StoredModel, generation: Generation) -> Sampling:
-    """How the tokens will be chosen. Raises `ModelUnusable` for what the model brings."""
-    return _options(model, generation).sampling
-
-
-def _options(model: StoredModel, generation: Generation) -> Resolved:
-    """Built-in < dialect < model < request, and no more than the caller may have.
-
-    Raises `ModelUnusable` for what the model brings.
-    """
-    try:
-        own, _ = parse_ollama(model.parameters)
-    except InvalidRequest as error:
-        raise ModelUnusable(f"{model.name.display()}: PARAMETER: {error.message}") from None
-    resolved = resolve(generation.defaults, own, generation.options)
-    most = generation.caller.limits.clamp_output(resolved.max_tokens)
-    return resolved._replace(max_tokens=most)
-
-
-def _conversation(request: ChatRequest) -> Conversation:
-    stored = request.model
-    examples = () if request.before is not None else stored.messages
-    return Conversation(
-        messages=assemble(
-            request.messages,
-            system=stored.system or "",
-            examples=[Message(role=m.role, content=m.content) for m in examples],
-        ),
-        tools=tuple(tool.for_template() for tool in request.tool_use.shown),
-        thinking=None if request.think is None else bool(request.think),
-        effort=_effort(request.think),
-        prefill=True,
-    )
-
-
-def _effort(think: Think) -> Effort | None:
-    """How much to think, in the words of templates, which know no "max"."""
-    match think:
-        case "low" | "medium" | "high":
-            return think
-        case "max":
-            return "high"
-        case _:
-            return None
-
-
-def _check_images(request: ChatRequest, info: ModelInfo) -> None:
-    """Raise `Unsupported` for images that the loaded model does not see, and what
-    `limits.check_images` raises."""
-    if request.images:
-        limits.check_images(request.images)
-        if not info.has_vision:
-            raise Unsupported(f"{request.model.name.display()} does not support images")
-
-
 def _characters(text: str | tuple[int, ...]) -> int:
     """The length of a text, or about that of one that comes as tokens."""
     return len(text) * (1 if isinstance(text, str) else quota.CHARACTERS_PER_TOKEN)
-
-
-def _window(info: ModelInfo, options: Resolved, generation: Generation) -> Window:
-    asked = min(options.num_ctx or info.context, info.context)
-    return Window(
-        context=generation.caller.limits.clamp_context(asked),
-        num_keep=options.num_keep,
-        may_drop=generation.truncate,
-        may_cut=generation.truncate and generation.shift,
-    )
-
-
-def _engine_request(
-    turn: Turn, window: Window, options: Resolved, generation: Generation
-) -> Request:
-    return Request(
-        tokens=turn.prompt.tokens,
-        sampling=options.sampling,
-        max_tokens=options.max_tokens,
-        stop=options.stop,
-        grammar=turn.grammar,
-        top_logprobs=generation.top_logprobs,
-        num_keep=options.num_keep + turn.prompt.num_bos,
-        shift=generation.shift,
-        context=window.context,
-        owner=generation.caller.name,
-        markers=turn.markers,
-        images=turn.images,
-    )
 
 
 def _done(finish: Finish, made: Prompt, output: list[int], load_ns: int, begun_ns: int) -> Done:

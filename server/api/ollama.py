@@ -13,8 +13,9 @@ from litestar.types import ASGIApp
 from server import limits
 from server.api import functions, gojson, ollama_embed, ollama_fields
 from server.api import ollama_types as wire
+from server.api.abilities import capabilities, require
 from server.api.body import off_loop, read_json
-from server.api.core import Core, capabilities, require
+from server.api.core import Core
 from server.api.described import TEXT_TYPE, Described, route_opt
 from server.api.dialect import Dialect
 from server.api.ollama_inventory import running, shown, tag

@@ -3,7 +3,8 @@
 import msgspec
 
 from server.api import ollama_types as wire
-from server.api.core import Served, capabilities
+from server.api.abilities import capabilities
+from server.api.core import Served
 from server.api.ollama_types import TagDetails
 from server.models.stored import StoredModel
 

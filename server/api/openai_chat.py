@@ -4,9 +4,10 @@ import msgspec
 from litestar.types import ASGIApp
 
 from server.api import openai_fields
+from server.api.abilities import capabilities, require
 from server.api.body import off_loop
 from server.api.choices import run_choices
-from server.api.core import Core, capabilities, require
+from server.api.core import Core
 from server.api.openai_chat_replies import ChatEncoder
 from server.api.openai_errors import InvalidField
 from server.api.openai_formats import output_format

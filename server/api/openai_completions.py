@@ -8,8 +8,9 @@ from litestar.types import ASGIApp
 from server import limits
 from server.api import gojson, openai_fields
 from server.api import openai_objects as wire
+from server.api.abilities import require
 from server.api.choices import run_choices
-from server.api.core import Core, require
+from server.api.core import Core
 from server.api.described import SSE_TYPE
 from server.api.events import Delta, Done, Event, OfChoice
 from server.api.openai_errors import InvalidField, encode_error

@@ -8,7 +8,8 @@ from litestar.types import ASGIApp
 from server import limits
 from server.api import gojson
 from server.api import openai_objects as wire
-from server.api.core import Core, require
+from server.api.abilities import require
+from server.api.core import Core
 from server.api.openai_errors import InvalidField
 from server.api.openai_messages import conversation
 from server.api.openai_types import DetokenizeBody, TokenizeBody

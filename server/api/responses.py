@@ -11,12 +11,14 @@ from litestar.types import ASGIApp
 
 from server.api import functions, gojson, ollama_fields
 from server.api import responses_types as wire
+from server.api.abilities import capabilities, require
 from server.api.body import read_json
-from server.api.core import Core, capabilities, require, sampling
+from server.api.core import Core
 from server.api.described import SSE_TYPE, Described, route_opt
 from server.api.functions import Function, ToolDefinition
 from server.api.options import Options
 from server.api.requests import ChatRequest, Generation, Think, ToolUse
+from server.api.resolving import sampling
 from server.api.responses_input import NO_STORE, messages
 from server.api.responses_replies import ResponseEncoder, new_id
 from server.api.stream import reply_with_events

@@ -1,0 +1,42 @@
+"""What a model can do, and the refusal of what it cannot."""
+
+from server import limits
+from server.api.requests import ChatRequest
+from server.api.turn import manner_of
+from server.engine.types import ModelInfo
+from server.errors import Unsupported
+from server.models.stored import StoredModel
+
+
+def capabilities(model: StoredModel) -> tuple[str, ...]:
+    """What a model can do here, in Ollama's words; nothing if it cannot be served."""
+    of_file = model.capabilities
+    if "completion" not in of_file or model.header is None:
+        return of_file
+    templates = model.header.chat_templates
+    manner = manner_of(model.jinja or templates.get("tool_use") or model.header.chat_template)
+    can = {"tools": manner.has_tools, "thinking": manner.has_thinking}
+    return (*of_file, *(name for name, has in can.items() if has))
+
+
+def require(model: StoredModel, asked_name: str, verb: str, *wanted: str) -> None:
+    """Raise `Unsupported` unless the model can generate and has every capability `wanted`.
+
+    `verb` is what was asked for, as in `"m" does not support chat`.
+    """
+    model.check()
+    found = capabilities(model)
+    if "completion" not in found:
+        raise Unsupported(f'"{asked_name}" does not support {verb}')
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise Unsupported(f"{model.name.full()} does not support " + "\n".join(missing))
+
+
+def check_images(request: ChatRequest, info: ModelInfo) -> None:
+    """Raise `Unsupported` for images that the loaded model does not see, and what
+    `limits.check_images` raises."""
+    if request.images:
+        limits.check_images(request.images)
+        if not info.has_vision:
+            raise Unsupported(f"{request.model.name.display()} does not support images")
