@@ -4,6 +4,7 @@ What is refused here never reaches a route, and wears the shape of the dialect t
 owns the path. A server that is full or about to end still answers `ALWAYS_ANSWERED`.
 """
 
+import asyncio
 import logging
 import math
 import time
@@ -64,6 +65,10 @@ class Edge:
         with self._drain.request():
             try:
                 await self._admit(scope, receive, reply, headers)
+            except asyncio.CancelledError:  # uvicorn waits no longer for it
+                if reply.status or not self._drain.is_on:
+                    raise
+                await self._refuse(scope, reply, _ending())
             finally:
                 served.body.release()
                 self._ended(scope, reply, served)
@@ -104,10 +109,14 @@ class Edge:
             self._check_room(scope, reply)
             self._authenticate(scope, reply)
         except ServerError as error:
-            body = dialect_of(scope["path"], self._dialects).encode_error(error)
-            await reply.finish(error.status, error_headers(error), body)
+            await self._refuse(scope, reply, error)
             return
         await self._app(scope, receive, reply.send)
+
+    async def _refuse(self, scope: HTTPScope, reply: "_Reply", error: ServerError) -> None:
+        """An error in the shape of the path's dialect instead of a reply."""
+        body = dialect_of(scope["path"], self._dialects).encode_error(error)
+        await reply.finish(error.status, error_headers(error), body)
 
     async def _forbid(self, reply: "_Reply", reason: str) -> None:
         self._traffic.refuse(reason)
@@ -118,14 +127,15 @@ class Edge:
         if scope["path"] in ALWAYS_ANSWERED:
             return
         if self._drain.is_on:
-            reason, text = "draining", "the server is shutting down"
+            reason, error = "draining", _ending()
         elif scope["state"].get(SURPLUS):
-            reason, text = "connections", "server busy: too many connections"
+            text = "server busy: too many connections"
+            reason, error = "connections", Overloaded(text, retry_after_s=_RETRY_AFTER_S)
         else:
             return
         self._traffic.refuse(reason)
         reply.headers["connection"] = "close"
-        raise Overloaded(text, retry_after_s=_RETRY_AFTER_S)
+        raise error
 
     def _authenticate(self, scope: HTTPScope, reply: "_Reply") -> None:
         try:
@@ -151,6 +161,10 @@ class Edge:
             f"too many requests without a key that is known: {error.message}",
             retry_after_s=math.ceil(wait_s),
         )
+
+
+def _ending() -> Overloaded:
+    return Overloaded("the server is shutting down", retry_after_s=_RETRY_AFTER_S)
 
 
 class _Reply:

@@ -14,7 +14,8 @@ from functools import partial
 from server.body_memory import BodyMemory
 from server.histogram import Histogram
 
-OTHER = "other"
+# No key, model or method has that name, so that nobody is shown it as its own.
+OTHER = "(other)"
 MOST_KEYS = 100
 MOST_MODELS = 100
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -70,7 +70,8 @@ class Core:
         self._supervisor = supervisor
         self._renderer = renderer
         self._admission = admission
-        self._last_names: dict[ModelFiles, StoredModel] = {}
+        # By their names, the one that was asked for last behind the others.
+        self._asked: dict[ModelFiles, dict[ModelName, StoredModel]] = {}
         self._first_names: dict[ModelFiles, str] = {}
         self._kept: set[ModelFiles] = set()
 
@@ -93,12 +94,17 @@ class Core:
         return [model for model in stored if caller.may_use(model.name)]
 
     def loaded(self, caller: Caller) -> Sequence[Served]:
-        """Those of them that are in memory, the one that stays longest first."""
+        """Those of them that are in memory, the one that stays longest first; each by the name
+        it was last asked for with, of those that the caller may use."""
         return [
             Served(model, entry, self.requantized(model))
             for entry in self._supervisor.loaded()
-            if (model := self._last_names.get(entry.files)) and caller.may_use(model.name)
+            if (model := self._last_asked(entry.files, caller))
         ]
+
+    def _last_asked(self, files: ModelFiles, caller: Caller) -> StoredModel | None:
+        asked = reversed(self._asked.get(files, {}).values())
+        return next((model for model in asked if caller.may_use(model.name)), None)
 
     def requantized(self, model: StoredModel) -> str:
         """The type that its weights are computed in here, such as "Q8_0"; empty if it is
@@ -311,7 +317,9 @@ class Core:
         """
         with self._admission.begin(generation.caller, model.name, tokens) as ticket:
             files = model.files()
-            self._last_names[files] = model
+            asked = self._asked.setdefault(files, {})
+            asked.pop(model.name, None)
+            asked[model.name] = model
             self._first_names.setdefault(files, model.name.display())
             keep_alive_s = generation.keep_alive_s
             if generation.caller is SERVER:

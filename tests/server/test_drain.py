@@ -4,6 +4,7 @@ says so twice."""
 import asyncio
 import json
 import signal
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,6 +89,23 @@ def test_who_waits_for_a_load_is_told_too(start: Callable[..., Serving]) -> None
             told = waiting.result()
         assert told.status_code == 503 and int(told.headers["retry-after"]) > 0
         assert told.json() == {"error": "the server is shutting down"}
+
+
+def test_what_outlasts_the_deadline_is_told_too(start: Callable[..., Serving]) -> None:
+    """An upload, which no engine ends."""
+    with start("--drain", "0.1") as server:
+        url = httpx2.URL(server.url)
+        with socket.create_connection((url.host, url.port or 0), timeout=30) as upload:
+            head = f"POST /api/blobs/sha256:{'0' * 64} HTTP/1.1\r\nhost: {url.host}\r\n"
+            upload.sendall(f"{head}content-length: 99\r\n\r\nhalf".encode())
+            with server.client() as other:
+                while "akash_llm_http_requests_in_flight 2.0" not in other.get("/metrics").text:
+                    pass
+            server.process.terminate()
+            told = b"".join(iter(lambda: upload.recv(4096), b""))
+        assert told.startswith(b"HTTP/1.1 503") and b"the server is shutting down" in told
+        assert server.process.wait(30) == 0
+        assert "Traceback" not in server.log.read_text()
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])

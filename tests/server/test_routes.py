@@ -217,3 +217,17 @@ def test_an_administrator_of_some_models_keeps_to_them(
     refused = client.post(path, json=body, headers=mine)
     assert refused.status_code == 403 and "may not use the name" in refused.json()["error"]
     assert world(client) == before
+
+
+def test_a_model_in_memory_has_the_name_that_a_key_may_use(client: httpx2.Client) -> None:
+    twin, admin = f"twin-{HIDDEN}", headers(Scope.ADMIN)
+    assert client.post(
+        "/api/copy", json={"source": OWN, "destination": twin}, headers=admin
+    ).is_success
+    for name, scope in ((OWN, Scope.INFERENCE), (twin, Scope.ADMIN)):
+        body = {"model": name, "prompt": "x", "stream": False}
+        assert client.post("/api/generate", json=body, headers=headers(scope)).is_success
+    (seen,) = client.get("/api/ps", headers=headers(Scope.READ)).json()["models"]
+    assert seen["name"] == f"{OWN}:latest"
+    assert twin in client.get("/api/ps", headers=admin).text
+    assert client.request("DELETE", "/api/delete", json={"model": twin}, headers=admin).is_success

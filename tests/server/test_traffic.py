@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from server.body_memory import BodyMemory
 from server.histogram import Histogram
-from server.keys import digest
+from server.keys import NAME, digest
 from server.metrics import METRICS, PREFIX, table
 from server.models.store import Store
 from server.traffic import MOST_KEYS, OTHER, Completion, Traffic
@@ -85,7 +85,7 @@ def test_who_asked_what_and_got_how_much(serving: Serving) -> None:
     assert seen["truncated_tokens_total m:latest"] > 40
     assert seen["http_requests_total POST /api/generate 200"] == 3
     assert seen["http_requests_total POST /api/generate 404"] == 1
-    assert seen["http_requests_total GET other 404"] == 1
+    assert seen[f"http_requests_total GET {OTHER} 404"] == 1
     assert seen["first_token_seconds_count m:latest"] == 3
     assert seen["inter_token_seconds_count m:latest"] >= 2 + 1
     assert seen["completion_seconds_count m:latest"] == 4
@@ -150,6 +150,7 @@ def test_labels_do_not_grow_without_bound() -> None:
     assert traffic.labels("new", "new") == (OTHER, OTHER)
     assert len(traffic.completions) == len(traffic.last_used_s) == MOST_KEYS + 1
     assert traffic.output_tokens[OTHER, OTHER] == 4 * MOST_KEYS
+    assert not NAME.fullmatch(OTHER)  # nobody's key is shown the rest as its own
     assert dict(traffic.requests) == {(OTHER, OTHER, "200"): 3 * MOST_KEYS}
 
 

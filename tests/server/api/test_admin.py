@@ -231,7 +231,8 @@ def test_another_process_makes_and_ends_keys(guarded: Serving, folder: Path) -> 
         _until(lambda: client.get("/api/version").status_code == 200)
         _akash_llm("revoke", "other", "--state", folder / "state", "--json")
         begun = time.monotonic()
-        _until(lambda: client.get("/api/version").status_code == 401)
+        # Who asks all the time without a key that is known is told 429 after a while.
+        _until(lambda: client.get("/api/version").status_code in (401, 429))
         # Not a measure of speed: the promise is a second, whatever else the machine does.
         assert time.monotonic() - begun < SOON_S + 10
 
@@ -243,7 +244,7 @@ def test_the_command_line_over_http(guarded: Serving, tmp_path: Path, boss: http
     made = _akash_llm("new", "remote", "--scope", "read", "--parallel", "1", *where)
     assert boss.get("/api/version", headers=bearer(made["key"])).status_code == 200
     _akash_llm("revoke", "remote", *where)
-    assert boss.get("/api/version", headers=bearer(made["key"])).status_code == 401
+    assert boss.get("/api/version", headers=bearer(made["key"])).status_code in (401, 429)
 
 
 def _akash_llm(*arguments: object) -> dict[str, Any]:
