@@ -138,6 +138,10 @@ class Backend(Protocol):
         """Look at the image of these tokens, which is in one of these files. Blocks for as long
         as it takes, and cannot be interrupted. Raises `RequestError`."""
 
+    def check_request(self, request: Request) -> None:
+        """Raise `RequestError` for what would fail however long it waits: ids that are not in
+        the vocabulary, a grammar that is none."""
+
     def sampler(self, request: Request) -> Sampler:
         """A sampler primed with the prompt. Raises `RequestError` for a bad grammar."""
 

@@ -34,7 +34,7 @@ from server.engine.backend import (
     Sampled,
 )
 from server.engine.config import EngineConfig
-from server.engine.image_tokens import image_spans, image_tokens, is_image
+from server.engine.image_tokens import image_spans, image_tokens, is_image, text_tokens
 from server.engine.progress import Progress
 from server.engine.types import (
     ImageSegment,
@@ -126,9 +126,12 @@ class FakeBackend:
             if not 0 <= token < VOCAB_SIZE:
                 raise RequestError(f"token {token} is not in the vocabulary of {VOCAB_SIZE}")
 
-    def sampler(self, request: Request) -> "FakeSampler":
+    def check_request(self, request: Request) -> None:
+        self.check_tokens(text_tokens(request.tokens))
         if request.grammar is not None:
             raise RequestError("the fake backend knows no grammars")
+
+    def sampler(self, request: Request) -> "FakeSampler":
         return FakeSampler(self._with_images(request.tokens), request, self._token_of)
 
     def has_encoded(self, tokens: Sequence[int]) -> bool:

@@ -30,6 +30,7 @@ from server.engine.backend import (
 )
 from server.engine.config import EngineConfig, Placement
 from server.engine.grammar import Constraint
+from server.engine.image_tokens import text_tokens
 from server.engine.llama_batch import LlamaBatch
 from server.engine.llama_embed import MAX_LANES, LlamaEmbedding
 from server.engine.llama_images import LlamaImages
@@ -151,6 +152,14 @@ class LlamaBackend:
     def check_tokens(self, tokens: Sequence[int]) -> None:
         self._vocab.check(tokens)
 
+    def check_request(self, request: Request) -> None:
+        if not self._can_generate:
+            raise RequestError("this model gives embeddings and generates no text")
+        self._vocab.check(text_tokens(request.tokens))
+        self._vocab.check([token for token, _ in request.sampling.logit_bias])
+        if request.grammar is not None:
+            Constraint(self._vocab.for_grammars, request.grammar)
+
     def has_encoded(self, tokens: Sequence[int]) -> bool:
         return self._images is not None and self._images.looking.has_seen(tokens)
 
@@ -160,9 +169,6 @@ class LlamaBackend:
         self._images.looking.look(tokens, images)
 
     def sampler(self, request: Request) -> LlamaSampler:
-        if not self._can_generate:
-            raise RequestError("this model gives embeddings and generates no text")
-        self.check_tokens([token for token, _ in request.sampling.logit_bias])
         constraint = None
         if request.grammar is not None:
             constraint = Constraint(self._vocab.for_grammars, request.grammar)

@@ -18,7 +18,7 @@ from server.engine.backend import (
 from server.engine.cells import Cells
 from server.engine.config import EngineConfig, Speculate
 from server.engine.detokenizer import Detokenizer, Text
-from server.engine.image_tokens import image_spans, text_tokens
+from server.engine.image_tokens import image_spans
 from server.engine.interrupts import Interrupts
 from server.engine.messages import Abort, FailureKind, Step, Submit
 from server.engine.mover import Mover
@@ -150,7 +150,7 @@ class Loop:
     def _check(self, request: Request) -> None:
         if not request.tokens:
             raise RequestError("the prompt is empty")
-        self._backend.check_tokens(text_tokens(request.tokens))
+        self._backend.check_request(request)
         if min(request.tokens) < 0:
             self._check_images(request)
 

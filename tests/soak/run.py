@@ -23,6 +23,8 @@ CHAOS_SHARE, WARM_UP_SHARE = 0.3, 0.3
 SAMPLE_S = 0.5
 MOST_GROWTH = 0.02
 SETTLE_S = 30.0
+# How long a process may take to end, on a machine that is busy.
+DYING_S = 5.0
 # A request may wait behind four endless ones, and other work may take the cores meanwhile.
 PATIENCE_S = 300.0
 
@@ -37,8 +39,9 @@ class Tally:
     memory: list[tuple[float, int]] = field(default_factory=list)
 
     def was_killed_between(self, begun: float, ended: float) -> bool:
-        """Whether a runner died while a request was under way."""
-        return any(begun <= at <= ended for at in self.kills)
+        """Whether a runner died while a request was under way. One that came just behind the
+        signal may have reached what was dying."""
+        return any(begun - DYING_S <= at <= ended for at in self.kills)
 
     @property
     def growth(self) -> float:

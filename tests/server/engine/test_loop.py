@@ -610,3 +610,14 @@ def test_counters_are_those_of_what_was_done() -> None:
     assert stats.output_tokens == 82
     assert stats.shifted_tokens == engine.finished[2].shifted_tokens > 0
     assert (stats.num_preempted, stats.num_parked, stats.drafted_tokens) == (0, 0, 0)
+
+
+def test_what_cannot_be_done_is_refused_before_it_waits() -> None:
+    engine = Engine(parallel=1)
+    engine.submit(1, "⟦long⟧", sampling=ENDLESS, max_tokens=500)
+    engine.step()
+    engine.submit(2, "x", grammar=Grammar("json"))
+    engine.submit(3, "x")
+    engine.step()
+    assert engine.failed[2].kind == "invalid_request"
+    assert 1 not in engine.finished and engine.stats.num_waiting == 1
