@@ -11,6 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
+import filelock
+
 from server.errors import ServerError, StorageFull
 
 FILE_NAME = "state.db"
@@ -91,14 +93,14 @@ class State:
     def connect(self, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
         """A new connection, that waits so long for others; close it.
 
-        Raises `OSError` and `sqlite3.Error`.
+        Raises `OSError` (a lock that nobody gives back is one) and `sqlite3.Error`.
         """
         _make_private(self.path)
         db = sqlite3.connect(
             self.path, timeout=wait_s, isolation_level=None, check_same_thread=False
         )
         try:
-            _prepare(db)
+            _prepare(db, self.path.with_suffix(".lock"), wait_s)
         except BaseException:
             db.close()
             raise
@@ -124,17 +126,23 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
-def _prepare(db: sqlite3.Connection) -> None:
+def _prepare(db: sqlite3.Connection, lock: Path, wait_s: float) -> None:
     if _version(db) == 0:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("BEGIN IMMEDIATE")
-        with db:
+        # SQLite waits for nobody when it changes to a write-ahead log.
+        with filelock.FileLock(lock, timeout=wait_s, mode=0o600):
             if _version(db) == 0:  # nobody else was quicker
-                for statement in _SCHEMA:
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                _make_tables(db)
     if _version(db) > SCHEMA_VERSION:
         raise sqlite3.DatabaseError("it was written by a newer version")
+
+
+def _make_tables(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("BEGIN IMMEDIATE")
+    with db:
+        for statement in _SCHEMA:
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _version(db: sqlite3.Connection) -> int:

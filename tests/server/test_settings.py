@@ -73,6 +73,7 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "origins": ("https://a", "https://b,https://c"),
         "state": ("/s", "/t"),
         "management": ("on", "off"),
+        "prune": ("on", "off"),
         "usage_days": ("1", "2"),
     }
     assert set(values) == {setting.name for setting in SETTINGS}
