@@ -4,7 +4,7 @@ What it says is noise; it shows what the embedded model cannot, such as a vocabu
 fill-in-the-middle tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import gguf
@@ -33,25 +33,10 @@ def write_tiny_llama(
     """Write the model to `path`; `seed` decides its weights, `context` is what it claims. With
     `pooling` it only embeds. `tensors_per_file` splits it over files called like `path`.
     `templates` are chat templates by name, "" that of the default."""
-    random = np.random.default_rng(seed)
-    tokens = [*byte_texts(), "ab", *CONTROL]
-    kinds = [gguf.TokenType.NORMAL] * 257 + [gguf.TokenType.CONTROL] * len(CONTROL)
     writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_per_file)
-    writer.add_context_length(context)
-    writer.add_embedding_length(WIDTH)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(FEED_FORWARD)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(HEADS)
-    writer.add_layer_norm_rms_eps(1e-5)
+    describe_shape(writer, context)
     writer.add_rope_dimension_count(WIDTH // HEADS)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types(kinds)
-    writer.add_token_merges(["a b"])
-    writer.add_eos_token_id(257)
+    describe_vocabulary(writer, CONTROL)
     if pooling is not None:
         writer.add_pooling_type(pooling)
         writer.add_add_eos_token(True)
@@ -60,18 +45,59 @@ def write_tiny_llama(
 
     for name, template in (templates or {}).items():
         writer.add_string(f"tokenizer.chat_template.{name}".removesuffix("."), template)
+    finish(writer, CONTROL, seed=seed)
+    return path
+
+
+def describe_shape(writer: gguf.GGUFWriter, context: int) -> None:
+    """The sizes of the model."""
+    writer.add_context_length(context)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FEED_FORWARD)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+
+
+def describe_vocabulary(writer: gguf.GGUFWriter, control: Sequence[str]) -> None:
+    """Bytes, "ab" and control tokens, of which the first ends a text."""
+    tokens = [*byte_texts(), "ab", *control]
+    kinds = [gguf.TokenType.NORMAL] * 257 + [gguf.TokenType.CONTROL] * len(control)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges(["a b"])
+    writer.add_eos_token_id(257)
+
+
+def finish(
+    writer: gguf.GGUFWriter,
+    control: Sequence[str],
+    *,
+    seed: int,
+    spread: float = 1.0,
+    biased: Collection[str] = (),
+) -> None:
+    """Add random weights, `spread` apart, with biases of zero for those `biased`, and write."""
+    random = np.random.default_rng(seed)
+    num_tokens = 257 + len(control)
 
     def tensor(name: str, *shape: int) -> None:
-        scale = 1.0 / np.sqrt(shape[-1])
+        scale = spread / np.sqrt(shape[-1])
         writer.add_tensor(name, (random.standard_normal(shape) * scale).astype(np.float32))
 
-    tensor("token_embd.weight", len(tokens), WIDTH)
-    tensor("output.weight", len(tokens), WIDTH)
+    tensor("token_embd.weight", num_tokens, WIDTH)
+    tensor("output.weight", num_tokens, WIDTH)
     writer.add_tensor("output_norm.weight", np.ones(WIDTH, dtype=np.float32))
     for layer in range(LAYERS):
         block = f"blk.{layer}"
         for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
             tensor(f"{block}.{name}.weight", WIDTH, WIDTH)
+            if name in biased:
+                writer.add_tensor(f"{block}.{name}.bias", np.zeros(WIDTH, dtype=np.float32))
         tensor(f"{block}.ffn_gate.weight", FEED_FORWARD, WIDTH)
         tensor(f"{block}.ffn_up.weight", FEED_FORWARD, WIDTH)
         tensor(f"{block}.ffn_down.weight", WIDTH, FEED_FORWARD)
@@ -81,4 +107,3 @@ def write_tiny_llama(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
