@@ -5,6 +5,8 @@ checked (2 µs); only when it is refused is the mask of all allowed tokens compu
 (30 µs) and the choice made again.
 """
 
+from functools import lru_cache
+
 import llguidance
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,8 @@ _NAMES = {
 }
 
 
+# A request's grammar is needed when it comes and when it runs, and many requests have the same.
+@lru_cache(maxsize=32)
 def compile_grammar(grammar: Grammar) -> str:
     """The grammar in llguidance's own form. Raises `RequestError` with its complaint."""
     try:
