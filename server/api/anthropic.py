@@ -24,7 +24,7 @@ from server.api.core import Core
 from server.api.described import SSE_TYPE, Described, route_opt
 from server.api.dialect import Dialect
 from server.api.functions import Function, ToolDefinition
-from server.api.options import Options
+from server.api.options import HOSTED_DEFAULTS, Options
 from server.api.requests import ChatRequest, Generation, Think, ToolUse
 from server.api.stream import reply, reply_with_events
 from server.auth import caller_of
@@ -38,7 +38,6 @@ from server.models.stored import StoredModel
 B = TypeVar("B", bound=wire.CountRequest)
 Said = tuple[Message, ...]
 
-DEFAULTS = Options(temperature=1.0, top_p=1.0)
 EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max"}
 _CHOICES = {"": "auto", "auto": "auto", "any": "required", "none": "none"}
 
@@ -136,7 +135,7 @@ def _require(
 def _generation(body: wire.CountRequest, options: Options, caller: Caller) -> Generation:
     return Generation(
         options=options,
-        defaults=DEFAULTS,
+        defaults=HOSTED_DEFAULTS,
         format=_format(body),
         keep_alive_s=ollama_fields.keep_alive(body.keep_alive),
         truncate=False,

@@ -18,9 +18,9 @@ from server.api import gojson
 from server.api import ollama_types as wire
 from server.api.body import read_json
 from server.api.core import Core
-from server.api.described import BYTES_TYPE, Described, route_opt
+from server.api.described import BYTES_TYPE, NDJSON_TYPE, Described, route_opt
 from server.api.events import Event
-from server.api.ollama_replies import NDJSON, encode_error
+from server.api.ollama_replies import encode_error
 from server.api.stream import reply, reply_with_events
 from server.auth import caller_of
 from server.caller import Caller
@@ -179,7 +179,7 @@ async def _chunks(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
 class _ProgressEncoder:
     """Steps of work as NDJSON; in one piece only the last one, as in Ollama."""
 
-    stream_type = NDJSON
+    stream_type = NDJSON_TYPE
 
     def __init__(self) -> None:
         self._last = b""

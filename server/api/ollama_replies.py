@@ -8,11 +8,10 @@ import msgspec
 
 from server.api import gojson
 from server.api import ollama_types as wire
+from server.api.described import NDJSON_TYPE
 from server.api.events import Called, Delta, Done, Event, Thinking
 from server.engine.types import FinishReason, Logprob, TokenLogprob
 from server.errors import NotFound, ServerError
-
-NDJSON = "application/x-ndjson"
 
 
 def now() -> str:
@@ -56,7 +55,7 @@ class _Gathered(msgspec.Struct):
 class Encoder:
     """What the replies of generate and chat share; `model` is echoed as it was asked for."""
 
-    stream_type = NDJSON
+    stream_type = NDJSON_TYPE
 
     def __init__(self, model: str) -> None:
         self._model = model

@@ -13,14 +13,14 @@ from server import limits
 from server.api import ollama_fields
 from server.api.openai_errors import InvalidField
 from server.api.openai_types import ChatBody, GenerationBody
-from server.api.options import Options
+from server.api.options import HOSTED_DEFAULTS, Options
 from server.api.requests import Generation, Think
 from server.caller import Caller
 from server.engine.types import Grammar
 from server.errors import InvalidRequest
 
-CHAT_DEFAULTS = Options(temperature=1.0, top_p=1.0)
-COMPLETION_DEFAULTS = Options(temperature=1.0, top_p=1.0, num_predict=16)
+CHAT_DEFAULTS = HOSTED_DEFAULTS
+COMPLETION_DEFAULTS = msgspec.structs.replace(HOSTED_DEFAULTS, num_predict=16)
 MAX_TOP_LOGPROBS = 20
 _LARGEST_BIAS = 100.0
 

@@ -63,6 +63,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     logit_bias: tuple[tuple[int, float], ...] | UnsetType = UNSET
 
 
+# What OpenAI and Anthropic say of requests that say nothing.
+HOSTED_DEFAULTS = Options(temperature=1.0, top_p=1.0)
+
 BUILT_IN = Options(
     num_keep=4,
     seed=-1,

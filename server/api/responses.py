@@ -16,7 +16,7 @@ from server.api.body import read_json
 from server.api.core import Core
 from server.api.described import SSE_TYPE, Described, route_opt
 from server.api.functions import Function, ToolDefinition
-from server.api.options import Options
+from server.api.options import HOSTED_DEFAULTS, Options
 from server.api.requests import ChatRequest, Generation, Think, ToolUse
 from server.api.resolving import sampling
 from server.api.responses_input import NO_STORE, messages
@@ -30,7 +30,6 @@ from server.errors import InvalidRequest, Unsupported
 from server.keys import Scope
 from server.models.stored import StoredModel
 
-DEFAULTS = Options(temperature=1.0, top_p=1.0)
 # What OpenAI's efforts are here, and how a reply repeats those that OpenAI has not.
 EFFORTS: dict[str, Think] = {
     "none": False,
@@ -118,7 +117,7 @@ def _generation(body: wire.ResponsesRequest, caller: Caller) -> Generation:
     may_cut = body.truncation == "auto"
     return Generation(
         options=_options(body),
-        defaults=DEFAULTS,
+        defaults=HOSTED_DEFAULTS,
         format=_format(body.text.format),
         keep_alive_s=ollama_fields.keep_alive(body.keep_alive),
         truncate=may_cut,
