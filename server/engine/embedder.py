@@ -88,11 +88,11 @@ class Embedder:
         """Whether there is nothing to step."""
         return not self._jobs
 
-    def submit(self, message: Embed) -> None:
-        """Queue a request, or answer at once that it cannot be done."""
-        job = _Job(
-            message.id, message.request, self._clock_ns(), deque(range(len(message.request.inputs)))
-        )
+    def submit(self, message: Embed, arrived_ns: int | None = None) -> None:
+        """Queue a request that arrived then, or now, or answer at once that it cannot be done."""
+        arrived_ns = self._clock_ns() if arrived_ns is None else arrived_ns
+        todo = deque(range(len(message.request.inputs)))
+        job = _Job(message.id, message.request, arrived_ns, todo)
         if len(self._jobs) >= self._queue:
             self._fail(job, "overloaded", _BUSY)
             return

@@ -98,8 +98,9 @@ class Loop:
         """Whether there is nothing to step."""
         return self._scheduler.is_idle
 
-    def submit(self, message: Submit) -> None:
-        """Queue a request; one that cannot be done fails in the next report."""
+    def submit(self, message: Submit, arrived_ns: int | None = None) -> None:
+        """Queue a request that arrived then, or now; one that cannot be done fails in the next
+        report."""
         request = message.request
         limit = min(request.context or self._backend.info.context, self._backend.info.context)
         if len(request.tokens) > limit:
@@ -108,8 +109,9 @@ class Loop:
             return
         try:
             self._check(request)
+            arrived_ns = self._clock_ns() if arrived_ns is None else arrived_ns
             displaced = self._scheduler.submit(
-                Sequence(message.id, request, limit=limit, submitted_ns=self._clock_ns())
+                Sequence(message.id, request, limit=limit, submitted_ns=arrived_ns)
             )
         except RequestError as error:
             self._outbox.failure(message.id, "invalid_request", str(error))
@@ -215,7 +217,9 @@ class Loop:
         while True:
             num_decoding = self._scheduler.num_decoding
             num_reading = self._scheduler.num_running - num_decoding
-            rows = self._pace.prompt_rows(num_decoding, num_reading)
+            rows = self._pace.prompt_rows(
+                num_decoding, num_reading, begin_together=self._scheduler.begin_together
+            )
             chunks = self._scheduler.schedule(rows)
             missing = self._scheduler.num_missing_cells(chunks)
             if not missing or not self._reclaim(missing):

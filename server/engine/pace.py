@@ -12,6 +12,10 @@ PROMPT_TIMES = 4
 # take longer.
 LEAST_PROMPT_NS = 250 * 10**6
 
+# Streams that have only begun may stop for longer where the prompts came together with
+# theirs: they then run together, in larger batches, instead of one after the other.
+LEAST_PROMPT_AT_BEGINNING_NS = 1500 * 10**6
+
 # A step is not longer than this where it can be helped: it is as long as a cancelled
 # request may hold its slot where decoding cannot be interrupted, as on a GPU.
 LONGEST_STEP_NS = 10 * 10**9
@@ -34,9 +38,11 @@ class Pace:
     _num_observed: int = 0
     _prompt_row_ns: float = 0.0
 
-    def prompt_rows(self, num_decoding: int, num_reading: int) -> int:
+    def prompt_rows(
+        self, num_decoding: int, num_reading: int, *, begin_together: bool = False
+    ) -> int:
         """How many rows of prompts the next step may have beside so many streams, when so
-        many prompts are being read."""
+        many prompts are being read, which may all have come together."""
         if not self._prompt_row_ns:
             return min(self.batch, _UNMEASURED_ROWS)
         longest_ns = float(LONGEST_STEP_NS)
@@ -45,7 +51,8 @@ class Pace:
             if decode_ns is None:
                 return min(self.batch, _UNMEASURED_ROWS)
             times = PROMPT_TIMES * max(1.0, num_reading / num_decoding)
-            longest_ns = min(longest_ns, max(LEAST_PROMPT_NS, decode_ns * times))
+            least_ns = LEAST_PROMPT_AT_BEGINNING_NS if begin_together else LEAST_PROMPT_NS
+            longest_ns = min(longest_ns, max(least_ns, decode_ns * times))
         rows = int(longest_ns / self._prompt_row_ns)
         return min(self.batch, max(MIN_PROMPT_ROWS, rows))
 

@@ -56,6 +56,10 @@ _IDLE_S = 1.0
 _log = logging.getLogger("akash_llm.runner")
 
 
+# When a message came, and the message. A step may run meanwhile: who waits for its end waits.
+_Arrived = tuple[int, Submit | Embed | Abort]
+
+
 class _Channel:
     """The socket to the HTTP process. All threads send, so sending is locked."""
 
@@ -103,7 +107,7 @@ class _Receiver:
         self,
         channel: _Channel,
         interrupts: Interrupts,
-        inbox: "SimpleQueue[Submit | Embed | Abort]",
+        inbox: "SimpleQueue[_Arrived]",
         questions: "SimpleQueue[Tokenize | Detokenize]",
         stopwatch: _Stopwatch,
     ) -> None:
@@ -124,10 +128,10 @@ class _Receiver:
     def _handle(self, message: ToRunner) -> None:
         match message:
             case Submit() | Embed():
-                self._inbox.put(message)
+                self._inbox.put((time.monotonic_ns(), message))
             case Abort():
                 self._interrupts.abort(message.id)
-                self._inbox.put(message)
+                self._inbox.put((time.monotonic_ns(), message))
             case Tokenize() | Detokenize():
                 self._questions.put(message)
             case Ping():
@@ -188,7 +192,7 @@ def _open_backend(load: Load, report: Progress) -> Backend:
     return LlamaBackend(load.path, load.config, load.adapters, report, projector=load.projector)
 
 
-def _wait(inbox: "SimpleQueue[Submit | Embed | Abort]", loop: Loop) -> Submit | Embed | Abort:
+def _wait(inbox: "SimpleQueue[_Arrived]", loop: Loop) -> _Arrived:
     """The next message. When none comes for a while the books are checked: what contradicts
     itself ends the process before a wrong answer does harm."""
     try:
@@ -202,7 +206,7 @@ def _serve(
     loop: Loop,
     embedder: Embedder,
     interrupts: Interrupts,
-    inbox: "SimpleQueue[Submit | Embed | Abort]",
+    inbox: "SimpleQueue[_Arrived]",
     stopwatch: _Stopwatch,
 ) -> None:
     """Step until the process ends, in turns where there is both to generate and to embed."""
@@ -212,12 +216,12 @@ def _serve(
             pending.append(_wait(inbox, loop))
         while not inbox.empty():
             pending.append(inbox.get_nowait())
-        for message in pending:
+        for arrived_ns, message in pending:
             match message:
                 case Submit():
-                    loop.submit(message)
+                    loop.submit(message, arrived_ns)
                 case Embed():
-                    embedder.submit(message)
+                    embedder.submit(message, arrived_ns)
                 case Abort():
                     loop.abort(message)
                     embedder.abort(message)
@@ -257,7 +261,7 @@ def main(fd: int) -> int:
         backend, channel.send, time.monotonic_ns, interrupts, queue=load.config.queue
     )
     channel.send(Loaded(backend.info, time.monotonic_ns() - started_ns))
-    inbox: SimpleQueue[Submit | Embed | Abort] = SimpleQueue()
+    inbox: SimpleQueue[_Arrived] = SimpleQueue()
     questions: SimpleQueue[Tokenize | Detokenize] = SimpleQueue()
     _start("answerer", _Answerer(channel, backend, questions).run)
     stopwatch = _Stopwatch()

@@ -23,6 +23,9 @@ MIN_COMING_TOKENS = 32
 # so that it is not preempted again at once.
 HEADROOM_TOKENS = 16
 
+# A stream has only begun while it has fewer tokens than this.
+BEGINNING_TOKENS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Admission:
@@ -94,6 +97,16 @@ class Scheduler:
     def num_decoding(self) -> int:
         """How many sequences take one token of the next step."""
         return sum(s.is_decoding for s in self._running.values())
+
+    @property
+    def begin_together(self) -> bool:
+        """Whether all streams that run have only begun, and all prompts that are read beside
+        them had come before the first of them did."""
+        decoding = [s for s in self._running.values() if s.is_decoding]
+        begun_ns = min((s.first_ns for s in decoding), default=0)
+        return all(s.num_output < BEGINNING_TOKENS for s in decoding) and all(
+            s.submitted_ns <= begun_ns for s in self._running.values()
+        )
 
     def submit(self, sequence: Sequence) -> Sequence | None:
         """Queue a sequence. Raises `QueueFull`; one that a free slot waits for always passes.

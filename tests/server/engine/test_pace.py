@@ -32,6 +32,11 @@ def test_beside_fast_streams_prompts_take_a_quarter_of_a_second() -> None:
     assert measured(10, 0.2).prompt_rows(4, 1) == 1250
 
 
+def test_prompts_that_came_together_with_the_streams_take_longer() -> None:
+    assert measured(6, 1.0).prompt_rows(4, 1, begin_together=True) == 1500
+    assert measured(600, 2.0).prompt_rows(4, 1, begin_together=True) == 1200
+
+
 def test_many_that_wait_for_their_first_token_weigh_more_than_few_that_run() -> None:
     assert measured(100, 1.0).prompt_rows(4, 12) == 1200
     assert measured(100, 1.0).prompt_rows(4, 2) == 400

@@ -3,7 +3,13 @@
 import pytest
 
 from server.engine.cells import Cells
-from server.engine.scheduler import HEADROOM_TOKENS, MIN_COMING_TOKENS, Scheduler, shift_for
+from server.engine.scheduler import (
+    BEGINNING_TOKENS,
+    HEADROOM_TOKENS,
+    MIN_COMING_TOKENS,
+    Scheduler,
+    shift_for,
+)
 from server.engine.sequence import Sequence
 from server.engine.slots import Slots
 from server.engine.types import Request
@@ -61,6 +67,33 @@ def test_prompts_share_the_rows_of_a_step_in_the_order_of_admission() -> None:
     submit(scheduler, 2, 50)
     admit_all(scheduler)
     assert sizes(scheduler, 1000) == {1: 50, 2: 14}
+
+
+def test_requests_that_come_before_the_first_of_them_streams_begin_together() -> None:
+    scheduler = make()
+    first, second = submit(scheduler, 1, 5), submit(scheduler, 2, 5)
+    admit_all(scheduler)
+    finish_prompt(scheduler, first)
+    first.first_ns = 2
+    assert scheduler.begin_together
+    second.submitted_ns = 3
+    assert not scheduler.begin_together
+
+
+def test_a_stream_that_runs_for_a_while_does_not_begin_together_with_others() -> None:
+    scheduler = make()
+    first = submit(scheduler, 1, 5)
+    submit(scheduler, 2, 5)
+    admit_all(scheduler)
+    finish_prompt(scheduler, first)
+    first.first_ns = 2
+    for _ in range(BEGINNING_TOKENS - 2):
+        first.append(7)
+        scheduler.commit(first, 1)
+    assert scheduler.begin_together
+    first.append(7)
+    scheduler.commit(first, 1)
+    assert not scheduler.begin_together
 
 
 def test_running_streams_come_first_and_prompts_share_the_budget() -> None:
