@@ -30,6 +30,7 @@ _GO_NAMES = {
     "null": "null",
 }
 _MISMATCH = re.compile(r"Expected `(?P<want>[^`]+)`, got `(?P<got>[^`]+)`")
+_OVERFLOW = re.compile(r"Expected `int` [<>]= ")
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`")
 _STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[[^\]]*\]")
 _GO_TYPES = {str: "string", bool: "bool", int: "int", float: "float64"}
@@ -184,6 +185,8 @@ def _mismatch(message: str, struct: type[msgspec.Struct]) -> str:
     found = _PATH.search(message)
     path = found.group("path") if found else ""
     where = struct.__name__ + re.sub(r"\[[^\]]*\]", "", path)
+    if _OVERFLOW.match(message):
+        return f"json: cannot unmarshal number into Go struct field {where} of type int"
     types = _MISMATCH.search(message)
     if types is None:
         return f"json: cannot unmarshal {where}: {message}"

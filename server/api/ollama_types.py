@@ -18,6 +18,8 @@ def _shown(*kinds: dict[str, Any]) -> msgspec.Meta:
     return msgspec.Meta(extra_json_schema={"anyOf": [*kinds, {"type": "null"}]})
 
 
+# Go's int, where the machine has 64 bits.
+Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _TEXT, _NUMBER, _OBJECT = {"type": "string"}, {"type": "number"}, {"type": "object"}
 KeepAlive = Annotated[Any, _shown(_NUMBER, _TEXT)]
 Format = Annotated[Any, _shown({"enum": ["", "json"]}, _OBJECT)]
@@ -56,7 +58,7 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
     truncate: bool = True
     shift: bool = True
     logprobs: bool = False
-    top_logprobs: int = 0
+    top_logprobs: Int = 0
     debug_render_only: bool = msgspec.field(default=False, name="_debug_render_only")
 
 
@@ -67,7 +69,7 @@ class GenerateRequest(GenerationRequest, kw_only=True):
     suffix: str = ""
     system: str = ""
     template: str = ""
-    context: list[int] | None = None
+    context: list[Int] | None = None
     raw: bool = False
     images: list[str] = []
 
@@ -87,7 +89,7 @@ class EmbedRequest(msgspec.Struct, kw_only=True):
     input: Inputs = None
     keep_alive: KeepAlive = None
     truncate: bool = True
-    dimensions: int = 0
+    dimensions: Int = 0
     options: dict[str, Any] = {}
 
 
