@@ -1,17 +1,16 @@
 """OpenAI's messages as those of the core."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from server import limits
-from server.api import base64_text
 from server.api.openai_errors import InvalidField
-from server.api.openai_types import ChatMessage, ImageURL, Part, PastFunction
+from server.api.openai_images import image
+from server.api.openai_types import ChatMessage, Part, PastFunction
 from server.chat import messages as chat
-from server.errors import InvalidRequest, Unsupported
+from server.errors import Unsupported
 
 # Roles of the wire -> roles that chat templates know.
 _ROLES = {
@@ -22,8 +21,6 @@ _ROLES = {
     "tool": "tool",
     "function": "tool",
 }
-# What Ollama takes; a picture without a type is told by its bytes.
-_IMAGE = re.compile(r"data:(image/(jpeg|jpg|png|webp))?;base64,", re.IGNORECASE)
 
 
 def conversation(messages: Sequence[ChatMessage] | None) -> tuple[chat.Message, ...]:
@@ -80,8 +77,8 @@ def _content(message: ChatMessage, where: str) -> tuple[str, tuple[bytes, ...]]:
         match _part(part, f"{where}[{at}]"):
             case str(text):
                 texts.append(text)
-            case image:
-                images.append(image)
+            case bytes(data):
+                images.append(data)
     return "\n".join(texts), tuple(images)
 
 
@@ -95,32 +92,14 @@ def _part(part: Part, where: str) -> str | bytes:
         case "image_url":
             if part.image_url is None:
                 raise InvalidField(where, f"{where}.image_url is required")
-            return _image(part.image_url, f"{where}.image_url")
+            url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
+            return image(url, f"{where}.image_url")
         case "input_audio":
             raise Unsupported("audio input is not supported")
         case "file":
             raise Unsupported("file inputs are not currently supported")
         case other:
             raise InvalidField(f"{where}.type", f"{where}.type {other[:64]!r} is not supported")
-
-
-def _image(image: ImageURL | str, where: str) -> bytes:
-    """The bytes of a data URL. Nothing is ever fetched from elsewhere."""
-    url = image if isinstance(image, str) else image.url
-    if url[:8].lower().startswith(("http://", "https://")):
-        raise InvalidField(
-            where,
-            "image URLs are not currently supported, please use base64 encoded data instead",
-        )
-    head = _IMAGE.match(url)
-    if head is None:
-        raise InvalidField(
-            where, "invalid image input: a data URL of a jpeg, png or webp is needed"
-        )
-    try:
-        return base64_text.decode(url[head.end() :])
-    except InvalidRequest:
-        raise InvalidField(where, "invalid image input: it is not base64") from None
 
 
 def _calls(message: ChatMessage, where: str, names: dict[str, str]) -> tuple[dict[str, Any], ...]:

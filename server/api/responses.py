@@ -9,7 +9,7 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from server.api import functions, gojson, ollama_fields
+from server.api import functions, gojson, ollama_fields, openai_efforts
 from server.api import responses_types as wire
 from server.api.abilities import capabilities, require
 from server.api.body import read_json
@@ -17,7 +17,7 @@ from server.api.core import Core
 from server.api.described import SSE_TYPE, Described, route_opt
 from server.api.functions import Function, ToolDefinition
 from server.api.options import HOSTED_DEFAULTS, Options
-from server.api.requests import ChatRequest, Generation, Think, ToolUse
+from server.api.requests import ChatRequest, Generation, ToolUse
 from server.api.resolving import sampling
 from server.api.responses_input import NO_STORE, messages
 from server.api.responses_replies import ResponseEncoder, new_id
@@ -30,17 +30,6 @@ from server.errors import InvalidRequest, Unsupported
 from server.keys import Scope
 from server.models.stored import StoredModel
 
-# What OpenAI's efforts are here, and how a reply repeats those that OpenAI has not.
-EFFORTS: dict[str, Think] = {
-    "none": False,
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "max",
-    "max": "max",
-    "ultra": "max",
-}
 _SEND_ALL = "send the whole conversation as input"
 
 
@@ -78,7 +67,8 @@ def _decode(raw: bytes) -> tuple[wire.ResponsesRequest, tuple[Message, ...]]:
 async def _create(
     core: Core, body: wire.ResponsesRequest, said: Sequence[Message], caller: Caller
 ) -> ASGIApp:
-    tool_use, think = _tool_use(body), _think(body)
+    tool_use = _tool_use(body)
+    think = openai_efforts.think("reasoning.effort", body.reasoning.effort)
     model = await core.find(body.model, caller)
     needs = {"tools": tool_use.shown, "vision": any(message.images for message in said)}
     require(model, body.model, "chat", *(name for name, value in needs.items() if value))
@@ -155,17 +145,6 @@ def _format(form: wire.Format) -> Grammar | None:
     raise InvalidRequest("text.format.type must be 'text', 'json_object' or 'json_schema'")
 
 
-def _think(body: wire.ResponsesRequest) -> Think:
-    effort = body.reasoning.effort
-    if effort is None:
-        return None
-    if effort not in EFFORTS:
-        raise InvalidRequest(
-            f"invalid reasoning value: {effort!r} (must be one of {', '.join(EFFORTS)})"
-        )
-    return EFFORTS[effort]
-
-
 def _tool_use(body: wire.ResponsesRequest) -> ToolUse:
     definitions = [_definition(f"tools[{at}]", tool) for at, tool in enumerate(body.tools)]
     return functions.tool_use(definitions, body.tool_choice, is_parallel=body.parallel_tool_calls)
@@ -189,6 +168,7 @@ def _begun(
 ) -> wire.Response:
     """The response before anything is said: what was asked for, and what is in force."""
     chosen = sampling(model, generation)
+    # OpenAI has no effort beyond "max".
     effort = "max" if body.reasoning.effort == "ultra" else body.reasoning.effort
     return wire.Response(
         id=new_id("resp"),

@@ -10,15 +10,14 @@ from typing import Any
 import msgspec
 
 from server import limits
-from server.api import ollama_fields
 from server.api import responses_types as wire
+from server.api.openai_images import image
 from server.api.turns import TOOL, call, joined, merged
 from server.chat.messages import ASSISTANT, SYSTEM, USER, Message
 from server.errors import InvalidRequest, Unsupported
 
 _ROLES = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM, "developer": SYSTEM}
 _TEXTS = ("input_text", "output_text", "text", "reasoning_text", "summary_text")
-_IMAGE_TYPES = ("", "image/jpeg", "image/jpg", "image/png", "image/webp")
 NO_STORE = "nothing is kept between requests"
 
 
@@ -82,22 +81,10 @@ def _part(role: str, part: wire.Part, where: str) -> Message:
         case "refusal":
             return Message(role=role, content=part.refusal)
         case "input_image":
-            return Message(role=role, images=_image(part.image_url, where))
+            return Message(role=role, images=(image(part.image_url, f"{where}.image_url"),))
         case "input_file":
             raise Unsupported("file inputs are not currently supported", hint="send their text")
     raise Unsupported(f"{where}: content of type '{part.type}' is not supported")
-
-
-def _image(url: str, where: str) -> tuple[bytes, ...]:
-    head, comma, data = url.partition(";base64,")
-    if not comma or not head.startswith("data:"):
-        raise Unsupported(
-            f"{where}.image_url: image URLs are not currently supported, "
-            "please use base64 encoded data instead"
-        )
-    if head.removeprefix("data:") not in _IMAGE_TYPES:
-        raise InvalidRequest(f"{where}.image_url: invalid image input")
-    return ollama_fields.images([data])
 
 
 def _function_call(item: wire.Item, where: str, names: dict[str, str]) -> Message:

@@ -68,12 +68,12 @@ def part(kind: str, **fields: Any) -> dict[str, Any]:
         (part("input_audio"), 400,
          "input[0].content[0]: content of type 'input_audio' is not supported"),
         (part("input_image", image_url="https://127.0.0.1/x.png"), 400,
-         "input[0].content[0].image_url: image URLs are not currently supported"),
-        (part("input_image", file_id="x"), 400,
-         "input[0].content[0].image_url: image URLs are not currently supported"),
+         "image URLs are not currently supported"),
+        (part("input_image", file_id="x"), 400, "invalid image input: a data URL"),
         (part("input_image", image_url="data:image/tiff;base64,aGk="), 400,
-         "input[0].content[0].image_url: invalid image input"),
-        (part("input_image", image_url="data:image/png;base64,%"), 400, "illegal base64 data"),
+         "invalid image input: a data URL"),
+        (part("input_image", image_url="data:image/png;base64,%"), 400,
+         "invalid image input: it is not base64"),
         (part("input_image", image_url="data:image/png;base64,aGk="), 400,
          "registry.ollama.ai/library/m:latest does not support vision"),
     ],
@@ -88,6 +88,18 @@ def test_what_cannot_be_done(
     assert list(error) == ["message", "type", "param", "code"]
     assert error["message"].startswith(message)
     assert error["type"] == {400: "invalid_request_error", 404: "not_found_error"}[status]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"reasoning": {"effort": "hard"}}, "reasoning.effort"),
+        (part("input_image", file_id="x"), "input[0].content[0].image_url"),
+    ],
+)
+def test_a_mistake_names_its_field(client: httpx2.Client, body: dict[str, Any], param: str) -> None:
+    response = client.post("/v1/responses", json={"model": "m", "input": "x", **body})
+    assert response.status_code == 400 and response.json()["error"]["param"] == param
 
 
 @pytest.mark.parametrize(
