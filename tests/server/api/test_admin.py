@@ -208,6 +208,9 @@ def test_usage_is_counted_and_everybody_sees_their_own(
     assert row in boss.get("/admin/usage", params={"since": row["day"]}).json()["usage"]
     assert boss.get("/usage", headers=ann, params={"since": "2999-01-01"}).json() == {"usage": []}
     assert boss.get("/usage", headers=ann, params={"since": "today"}).status_code == 400
+    assert boss.get("/usage", headers=ann, params={"since": "", "model": ""}).json()["usage"] == [
+        row
+    ]
 
 
 def test_an_answer_that_is_cancelled_counts_what_there_was(
