@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from server.api import gojson
+from server.api import custom_tools, gojson
 from server.api import openai_objects as wire
 from server.api.described import SSE_TYPE
 from server.api.events import Called, Delta, Done, Event, OfChoice, Thinking
@@ -20,6 +20,7 @@ from server.api.openai_replies import (
     sse,
     sse_error,
 )
+from server.chat.tools import ToolCall
 from server.engine.types import Logprob, TokenLogprob
 from server.errors import ServerError
 
@@ -32,7 +33,7 @@ class _Said:
     def __init__(self) -> None:
         self.text: list[str] = []
         self.thinking: list[str] = []
-        self.calls: list[wire.ToolCall] = []
+        self.calls: list[ToolCall] = []
         self.logprobs: list[wire.ContentLogprob] = []
 
     def add(self, event: Event) -> None:
@@ -42,7 +43,7 @@ class _Said:
             case Thinking():
                 self.thinking.append(event.text)
             case Called():
-                self.calls.append(_call(event))
+                self.calls.append(event.call)
             case Done():
                 self.done = event
                 return
@@ -52,16 +53,24 @@ class _Said:
 
 
 class ChatEncoder:
-    """Writes one reply. `is_legacy`: a call is said as `function_call`."""
+    """Writes one reply. `is_legacy`: a call is said as `function_call`. `custom` are the names
+    of the tools that get a text."""
 
     stream_type = SSE_TYPE
 
     def __init__(
-        self, head: Head, *, num_choices: int, with_usage: bool, is_legacy: bool = False
+        self,
+        head: Head,
+        *,
+        num_choices: int,
+        with_usage: bool,
+        is_legacy: bool = False,
+        custom: frozenset[str] = frozenset(),
     ) -> None:
         self._head = head
         self._num_choices = num_choices
         self._with_usage = with_usage
+        self._custom = custom
         self._called: wire.FinishReason = "function_call" if is_legacy else "tool_calls"
         self._tally = Tally(num_choices)
         self._begun: set[int] = set()
@@ -136,18 +145,26 @@ class ChatEncoder:
         if said.thinking:
             message.reasoning = "".join(said.thinking)
         if calls and self._called == "function_call":
-            message.function_call = calls[0].function
+            message.function_call = _function(calls[0])
         elif calls:
-            message.tool_calls = calls
+            message.tool_calls = [self._call(call) for call in calls]
         return message
 
     def _said(self, event: Called) -> dict[str, Any]:
         """A call as fields of a delta."""
-        call = _call(event)
         if self._called == "function_call":
-            return {"function_call": call.function}
+            return {"function_call": _function(event.call)}
+        call = self._call(event.call)
         call.index = event.index
         return {"tool_calls": [call]}
+
+    def _call(self, call: ToolCall) -> wire.AnyToolCall:
+        if call.name in self._custom:
+            text = custom_tools.text_of(call.arguments)
+            return wire.CustomToolCall(
+                id=call.id, custom=wire.CalledCustom(name=call.name, input=text)
+            )
+        return wire.FunctionToolCall(id=call.id, function=_function(call))
 
     def _delta(self, index: int, **fields: Any) -> wire.Delta:
         """What is new; the first of a choice says the role, too."""
@@ -187,10 +204,9 @@ class ChatEncoder:
         return sse(wire.ChatChunk(**self._head.fields(), choices=choices, **fields))
 
 
-def _call(event: Called) -> wire.ToolCall:
-    arguments = msgspec.json.encode(event.call.arguments).decode()
-    function = wire.CalledFunction(name=event.call.name, arguments=arguments)
-    return wire.ToolCall(id=event.call.id, function=function)
+def _function(call: ToolCall) -> wire.CalledFunction:
+    arguments = msgspec.json.encode(call.arguments).decode()
+    return wire.CalledFunction(name=call.name, arguments=arguments)
 
 
 def _logprobs(found: list[wire.ContentLogprob]) -> wire.ChatLogprobs | None:

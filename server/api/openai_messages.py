@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from server import limits
+from server.api import custom_tools
 from server.api.openai_errors import InvalidField
 from server.api.openai_images import image
-from server.api.openai_types import ChatMessage, Part, PastFunction
+from server.api.openai_types import ChatMessage, Part, PastCall, PastFunction
 from server.chat import messages as chat
 from server.errors import Unsupported
 
@@ -106,13 +107,22 @@ def _calls(message: ChatMessage, where: str, names: dict[str, str]) -> tuple[dic
     """The calls of an assistant's message as chat templates expect them."""
     found = []
     for at, call in enumerate(message.tool_calls or ()):
-        function = _function(call.function, f"{where}.tool_calls[{at}].function")
-        names[call.id] = call.function.name
+        function = _called(call, f"{where}.tool_calls[{at}]")
+        names[call.id] = function["name"]
         found.append({"id": call.id, "type": "function", "function": function})
     if message.function_call is not None:
         function = _function(message.function_call, f"{where}.function_call")
         found.append({"type": "function", "function": function})
     return tuple(found)
+
+
+def _called(call: PastCall, where: str) -> dict[str, Any]:
+    if call.custom is not None:
+        arguments = custom_tools.arguments_of(call.custom.input)
+        return {"name": call.custom.name, "arguments": arguments}
+    if call.function is None:
+        raise InvalidField(f"{where}.function", f"{where}.function is required")
+    return _function(call.function, f"{where}.function")
 
 
 def _function(function: PastFunction, where: str) -> dict[str, Any]:

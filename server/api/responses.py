@@ -9,15 +9,14 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from server.api import functions, gojson, ollama_fields, openai_efforts
+from server.api import gojson, ollama_fields, openai_efforts, responses_tools
 from server.api import responses_types as wire
 from server.api.abilities import capabilities, require
 from server.api.body import read_json
 from server.api.core import Core
 from server.api.described import SSE_TYPE, Described, route_opt
-from server.api.functions import Function, ToolDefinition
 from server.api.options import HOSTED_DEFAULTS, Options
-from server.api.requests import ChatRequest, Generation, ToolUse
+from server.api.requests import ChatRequest, Generation
 from server.api.resolving import sampling
 from server.api.responses_input import NO_STORE, messages
 from server.api.responses_replies import ResponseEncoder, new_id
@@ -67,7 +66,7 @@ def _decode(raw: bytes) -> tuple[wire.ResponsesRequest, tuple[Message, ...]]:
 async def _create(
     core: Core, body: wire.ResponsesRequest, said: Sequence[Message], caller: Caller
 ) -> ASGIApp:
-    tool_use = _tool_use(body)
+    tool_use = responses_tools.tool_use(body)
     think = openai_efforts.think("reasoning.effort", body.reasoning.effort)
     model = await core.find(body.model, caller)
     needs = {"tools": tool_use.shown, "vision": any(message.images for message in said)}
@@ -145,24 +144,6 @@ def _format(form: wire.Format) -> Grammar | None:
     raise InvalidRequest("text.format.type must be 'text', 'json_object' or 'json_schema'")
 
 
-def _tool_use(body: wire.ResponsesRequest) -> ToolUse:
-    definitions = [_definition(f"tools[{at}]", tool) for at, tool in enumerate(body.tools)]
-    return functions.tool_use(definitions, body.tool_choice, is_parallel=body.parallel_tool_calls)
-
-
-def _definition(where: str, tool: wire.FunctionTool) -> ToolDefinition:
-    if tool.type != "function":
-        raise Unsupported(
-            f"{where}: this server has no tool of type '{tool.type}'",
-            hint="leave it out, or describe a function of your own",
-        )
-    if not tool.name:
-        raise InvalidRequest(f"{where}.name is required")
-    return ToolDefinition(
-        function=Function(name=tool.name, description=tool.description, parameters=tool.parameters)
-    )
-
-
 def _begun(
     body: wire.ResponsesRequest, model: StoredModel, generation: Generation
 ) -> wire.Response:
@@ -186,7 +167,7 @@ def _begun(
         temperature=chosen.temperature,
         text=body.text,
         tool_choice=body.tool_choice or "auto",
-        tools=body.tools,
+        tools=responses_tools.shown(body.tools),
         top_p=chosen.top_p,
         truncation=body.truncation,
         user=body.user,

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from server import limits
+from server.api import custom_tools
 from server.api import responses_types as wire
 from server.api.openai_images import image
 from server.api.turns import TOOL, call, joined, merged
@@ -40,14 +41,16 @@ def _pieces(body: wire.ResponsesRequest) -> Iterator[Message]:
 
 
 def _item(item: wire.Item, where: str, names: dict[str, str]) -> Iterator[Message]:
-    """`names` are those of the functions called so far, by the ids of the calls."""
+    """`names` are those of the tools called so far, by the ids of the calls."""
     match item.type or ("message" if item.role else "item_reference"):
         case "message":
             yield from _message(item, where)
         case "function_call":
             yield _function_call(item, where, names)
-        case "function_call_output":
-            yield _function_call_output(item, where, names)
+        case "custom_tool_call":
+            yield _custom_call(item, where, names)
+        case "function_call_output" | "custom_tool_call_output":
+            yield _call_output(item, where, names)
         case "reasoning":
             yield Message(role=ASSISTANT, thinking=_thought(item, where))
         case "item_reference":
@@ -88,10 +91,18 @@ def _part(role: str, part: wire.Part, where: str) -> Message:
 
 
 def _function_call(item: wire.Item, where: str, names: dict[str, str]) -> Message:
+    return _call(item, where, names, _arguments(item.arguments, where))
+
+
+def _custom_call(item: wire.Item, where: str, names: dict[str, str]) -> Message:
+    return _call(item, where, names, custom_tools.arguments_of(item.input))
+
+
+def _call(item: wire.Item, where: str, names: dict[str, str], arguments: dict[str, Any]) -> Message:
     if not item.call_id or not item.name:
-        raise InvalidRequest(f"{where}: a function_call needs call_id and name")
+        raise InvalidRequest(f"{where}: a {item.type} needs call_id and name")
     names[item.call_id] = item.name
-    return call(item.call_id, item.name, _arguments(item.arguments, where))
+    return call(item.call_id, item.name, arguments)
 
 
 def _arguments(text: str, where: str) -> dict[str, Any]:
@@ -101,7 +112,7 @@ def _arguments(text: str, where: str) -> dict[str, Any]:
         raise InvalidRequest(f"{where}.arguments must be a JSON object as text") from None
 
 
-def _function_call_output(item: wire.Item, where: str, names: dict[str, str]) -> Message:
+def _call_output(item: wire.Item, where: str, names: dict[str, str]) -> Message:
     if not item.call_id:
         raise InvalidRequest(f"{where}.call_id is required")
     said = merged([Message(role=USER), *_parts(USER, item.output, f"{where}.output")])[0]

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import msgspec
 
+from server.api import custom_tools
 from server.api import responses_types as wire
 from server.api.events import Called, Delta, Done, Event, Started, Thinking
 from server.api.named_events import HEARTBEAT, STREAM_TYPE
 from server.api.openai_errors import detail, encode_error
+from server.api.responses_tools import custom_names
 from server.chat.tools import ToolCall
 from server.engine.types import FinishReason
 from server.errors import ServerError
@@ -25,7 +27,9 @@ class _Output:
     """The items of a reply while it is said. What `add` and `close` return is what a stream
     tells of it. Texts and thoughts are items that stay open until something else is said."""
 
-    def __init__(self) -> None:
+    def __init__(self, custom: frozenset[str]) -> None:
+        """`custom` are the names of the tools that get a text."""
+        self._custom = custom
         self.done: list[wire.OutputItem] = []
         self.num_thought = 0
         self.num_said = 0
@@ -68,7 +72,11 @@ class _Output:
         yield from self._open.begin()
 
     def _call(self, call: ToolCall) -> Iterator[wire.Event]:
-        at, item_id = len(self.done), new_id("fc")
+        kind = self._call_custom if call.name in self._custom else self._call_function
+        yield from kind(call, len(self.done))
+
+    def _call_function(self, call: ToolCall, at: int) -> Iterator[wire.Event]:
+        item_id = new_id("fc")
         arguments = msgspec.json.encode(call.arguments).decode()
         self.num_said += len(call.name) + len(arguments)
 
@@ -81,6 +89,15 @@ class _Output:
         yield wire.ArgumentsDelta(item_id=item_id, output_index=at, delta=arguments)
         yield wire.ArgumentsDone(item_id=item_id, output_index=at, arguments=arguments)
         yield from self._end(item("completed", arguments))
+
+    def _call_custom(self, call: ToolCall, at: int) -> Iterator[wire.Event]:
+        item_id, text = new_id("ctc"), custom_tools.text_of(call.arguments)
+        self.num_said += len(call.name) + len(text)
+        whole = wire.CustomCall(id=item_id, call_id=call.id, name=call.name, input=text)
+        yield wire.ItemAdded(output_index=at, item=msgspec.structs.replace(whole, input=""))
+        yield wire.CustomInputDelta(item_id=item_id, output_index=at, delta=text)
+        yield wire.CustomInputDone(item_id=item_id, output_index=at, input=text)
+        yield from self._end(whole)
 
     def _end(self, item: wire.OutputItem) -> Iterator[wire.Event]:
         yield wire.ItemDone(output_index=len(self.done), item=item)
@@ -172,7 +189,7 @@ class ResponseEncoder:
 
     def __init__(self, begun: wire.Response) -> None:
         self._response = begun
-        self._output = _Output()
+        self._output = _Output(custom_names(begun.tools))
         self._num_sent = 0
 
     def frame(self, event: Event) -> bytes:

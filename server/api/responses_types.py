@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from server.api.custom_tools import InputFormat
 from server.api.named_events import NamedEvent
 
 
@@ -33,18 +34,40 @@ class Item(msgspec.Struct, kw_only=True):
     call_id: str = ""
     name: str = ""
     arguments: str = ""
+    input: str = ""
     output: str | list[Part] = ""
     summary: list[Part] = []
 
 
-class FunctionTool(msgspec.Struct, kw_only=True):
-    """An item of `tools`, in requests and in replies."""
+class ToolParam(msgspec.Struct, kw_only=True):
+    """An item of `tools` in a request: the fields of all kinds together."""
 
     type: str = ""
     name: str = ""
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+    format: InputFormat | None = None
+
+
+class ShownFunction(msgspec.Struct, kw_only=True, tag_field="type", tag="function"):
+    """A function as a reply repeats it."""
+
+    name: str
+    description: str | None
+    parameters: dict[str, Any] | None
+    strict: bool | None
+
+
+class ShownCustom(msgspec.Struct, kw_only=True, tag_field="type", tag="custom"):
+    """A custom tool as a reply repeats it."""
+
+    name: str
+    description: str | None
+    format: InputFormat
+
+
+ShownTool = ShownFunction | ShownCustom
 
 
 class Format(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -81,7 +104,7 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
     max_output_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
-    tools: list[FunctionTool] = []
+    tools: list[ToolParam] = []
     tool_choice: Any = None
     parallel_tool_calls: bool = True
     max_tool_calls: int | None = None
@@ -145,7 +168,16 @@ class FunctionCall(msgspec.Struct, kw_only=True, tag_field="type", tag="function
     arguments: str
 
 
-OutputItem = OutputMessage | ReasoningItem | FunctionCall
+class CustomCall(msgspec.Struct, kw_only=True, tag_field="type", tag="custom_tool_call"):
+    """An item of `output`: the call of a custom tool; `input` is the text it gets."""
+
+    id: str
+    call_id: str
+    name: str
+    input: str
+
+
+OutputItem = OutputMessage | ReasoningItem | FunctionCall | CustomCall
 
 
 class InputTokensDetails(msgspec.Struct, kw_only=True):
@@ -213,7 +245,7 @@ class Response(msgspec.Struct, kw_only=True):
     temperature: float
     text: Text
     tool_choice: Any
-    tools: list[FunctionTool]
+    tools: list[ShownTool]
     top_logprobs: int = 0
     top_p: float
     truncation: str
@@ -354,6 +386,18 @@ class ArgumentsDone(ItemEvent, kw_only=True, tag="response.function_call_argumen
     arguments: str
 
 
+class CustomInputDelta(ItemEvent, kw_only=True, tag="response.custom_tool_call_input.delta"):
+    """More of the text that a custom tool gets."""
+
+    delta: str
+
+
+class CustomInputDone(ItemEvent, kw_only=True, tag="response.custom_tool_call_input.done"):
+    """All of that text."""
+
+    input: str
+
+
 StreamEvent = (
     Created
     | InProgress
@@ -372,4 +416,6 @@ StreamEvent = (
     | SummaryDone
     | ArgumentsDelta
     | ArgumentsDone
+    | CustomInputDelta
+    | CustomInputDone
 )

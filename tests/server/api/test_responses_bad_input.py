@@ -8,6 +8,10 @@ import pytest
 FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 
 
+def allowed(mode: str, *tools: Any) -> dict[str, Any]:
+    return {"type": "allowed_tools", "mode": mode, "tools": tools}
+
+
 def item(kind: str, **fields: Any) -> dict[str, Any]:
     return {"input": [{"type": kind, **fields}]}
 
@@ -42,6 +46,14 @@ def part(kind: str, **fields: Any) -> dict[str, Any]:
         ({"tools": [{"type": "web_search"}]}, 400,
          "tools[0]: this server has no tool of type 'web_search' (leave it out"),
         ({"tools": [{"type": "function"}]}, 400, "tools[0].name is required"),
+        ({"tools": [{"type": "custom"}]}, 400, "tools[0].name is required"),
+        ({"tools": [{"type": "custom", "name": "c", "format": {"type": "grammar",
+            "syntax": "lark", "definition": "start: A"}}]}, 400,
+         "tools[0].format: a grammar for the input of a tool is not supported (leave it out"),
+        ({"tools": [FUNCTION, {"type": "custom", "name": "f"}]}, 400,
+         "tools: the name 'f' is used twice"),
+        ({"tool_choice": allowed("auto", FUNCTION)}, 400,
+         "tool_choice.tools[0]: there is no tool 'f'"),
         ({"tools": [FUNCTION]}, 400, "registry.ollama.ai/library/m:latest does not support tools"),
         ({"tool_choice": "required"}, 400, "tool_choice needs tools"),
         ({"tool_choice": {"type": "web_search"}}, 400, "tool_choice must be 'auto'"),
@@ -63,6 +75,9 @@ def part(kind: str, **fields: Any) -> dict[str, Any]:
          "input[0].arguments must be a JSON object as text"),
         (item("function_call", name="f", call_id="c", arguments="[" * 5000), 400,
          "input[0].arguments must be a JSON object as text"),
+        (item("custom_tool_call", call_id="c", input="x"), 400,
+         "input[0]: a custom_tool_call needs call_id and name"),
+        (item("custom_tool_call_output", output="x"), 400, "input[0].call_id is required"),
         (item("function_call_output", output="x"), 400, "input[0].call_id is required"),
         (part("input_file", file_id="x"), 400, "file inputs are not currently supported"),
         (part("input_audio"), 400,
@@ -94,9 +109,18 @@ def test_what_cannot_be_done(
     ("body", "param"),
     [
         ({"reasoning": {"effort": "hard"}}, "reasoning.effort"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name"),
+        ({"tools": [{"type": "custom"}]}, "tools[0].name"),
+        ({"tools": [{"type": "custom", "name": "c", "format": {"type": "xml"}}]},
+         "tools[0].format"),
+        ({"tools": [FUNCTION], "tool_choice": allowed("all", FUNCTION)}, "tool_choice.mode"),
+        ({"tools": [FUNCTION], "tool_choice": allowed("auto")}, "tool_choice.tools"),
+        ({"tools": [FUNCTION], "tool_choice": allowed("required", FUNCTION, {"type": "function"})},
+         "tool_choice.tools[1]"),
+        ({"tools": [FUNCTION], "tool_choice": {"type": "custom", "name": "g"}}, "tool_choice"),
         (part("input_image", file_id="x"), "input[0].content[0].image_url"),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_names_its_field(client: httpx2.Client, body: dict[str, Any], param: str) -> None:
     response = client.post("/v1/responses", json={"model": "m", "input": "x", **body})
     assert response.status_code == 400 and response.json()["error"]["param"] == param

@@ -10,6 +10,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from server.api import responses_types as wire
+from server.api.custom_tools import InputFormat
 from server.api.events import Called, Delta, Event, Thinking
 from server.api.responses_replies import ResponseEncoder
 from server.engine.types import FinishReason
@@ -22,7 +23,7 @@ EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 SAID = (Thinking("h"), Thinking("m"), Delta("a"), Called(0, CALLS[0]), Called(1, CALLS[1]))
 
 
-def encoder() -> ResponseEncoder:
+def encoder(*tools: wire.ShownTool) -> ResponseEncoder:
     return ResponseEncoder(
         wire.Response(
             id="resp_1",
@@ -38,7 +39,7 @@ def encoder() -> ResponseEncoder:
             temperature=1.0,
             text=wire.Text(),
             tool_choice="auto",
-            tools=[],
+            tools=list(tools),
             top_p=1.0,
             truncation="disabled",
             user=None,
@@ -122,6 +123,21 @@ def test_calls() -> None:
     assert first.type == "function_call" and second.type == "function_call"
     assert json.loads(first.arguments) == CALLS[0].arguments and second.arguments == "{}"
     assert (first.call_id, second.call_id) == ("call_aaaaaaaa", "call_bbbbbbbb")
+
+
+def test_the_call_of_a_custom_tool() -> None:
+    form = InputFormat()
+    one = encoder(wire.ShownCustom(name="get_time", description=None, format=form))
+    events = [one.frame(event).decode() for event in whole(Called(0, CALLS[1]))]
+    found = events_of("".join(events))
+    streamed = accumulated(found)
+    steps = [event["type"].removeprefix("response.") for event in found if "item_id" in event]
+    assert steps == ["custom_tool_call_input.delta", "custom_tool_call_input.done"]
+    assert streamed is not None
+    (call,) = streamed.output
+    assert call.type == "custom_tool_call" and call.input == "{}"
+    assert call.id == found[-1]["response"]["output"][0]["id"]
+    assert call.id and call.id.startswith("ctc_")
 
 
 @given(EVENTS)
