@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from server.api import custom_tools, gojson
+from server.api import custom_tools, gojson, openai_logprobs
 from server.api import openai_objects as wire
 from server.api.described import SSE_TYPE
 from server.api.events import Called, Delta, Done, Event, OfChoice, Thinking
@@ -15,13 +15,12 @@ from server.api.openai_replies import (
     Head,
     Tally,
     finish_reason,
-    finite,
     left_out,
     sse,
     sse_error,
 )
 from server.chat.tools import ToolCall
-from server.engine.types import Logprob, TokenLogprob
+from server.engine.types import Logprob
 from server.errors import ServerError
 
 
@@ -49,7 +48,7 @@ class _Said:
                 return
             case _:
                 return
-        self.logprobs += [_logprob(one) for one in event.logprobs]
+        self.logprobs += map(openai_logprobs.told, event.logprobs)
 
 
 class ChatEncoder:
@@ -178,7 +177,7 @@ class ChatEncoder:
         self, index: int, delta: wire.Delta, logprobs: tuple[Logprob, ...] = (), **fields: Any
     ) -> bytes:
         choice = wire.ChunkChoice(
-            index=index, delta=delta, logprobs=_logprobs([_logprob(one) for one in logprobs])
+            index=index, delta=delta, logprobs=_logprobs([*map(openai_logprobs.told, logprobs)])
         )
         return self._event([choice], **fields)
 
@@ -211,16 +210,3 @@ def _function(call: ToolCall) -> wire.CalledFunction:
 
 def _logprobs(found: list[wire.ContentLogprob]) -> wire.ChatLogprobs | None:
     return wire.ChatLogprobs(content=found) if found else None
-
-
-def _logprob(one: Logprob) -> wire.ContentLogprob:
-    return wire.ContentLogprob(
-        token=one.chosen.text,
-        logprob=finite(one.chosen.logprob),
-        bytes=list(one.chosen.raw),
-        top_logprobs=[_token(token) for token in one.top],
-    )
-
-
-def _token(token: TokenLogprob) -> wire.TokenLogprob:
-    return wire.TokenLogprob(token=token.text, logprob=finite(token.logprob), bytes=list(token.raw))

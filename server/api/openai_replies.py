@@ -19,7 +19,6 @@ from server.models.stored import StoredModel
 LAST = b"data: [DONE]\n\n"
 # A comment: clients pass over it, and proxies see that the stream lives.
 PING = b": ping\n\n"
-_NEVER = -9999.0
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -63,11 +62,6 @@ def finish_reason(done: Done, *, called: FinishReason | None = None) -> FinishRe
     if done.reason is EngineReason.LENGTH:
         return "length"
     return called or "stop"
-
-
-def finite(logprob: float) -> float:
-    """A logprob that JSON can say: OpenAI's number for a token that could not come."""
-    return max(logprob, _NEVER)
 
 
 def left_out(done: Done) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from server.api import gojson, ollama_fields, openai_efforts, responses_tools
+from server.api import gojson, ollama_fields, openai_efforts, openai_fields, responses_tools
 from server.api import responses_types as wire
 from server.api.abilities import capabilities, require
 from server.api.body import read_json
@@ -29,6 +29,7 @@ from server.errors import InvalidRequest, Unsupported
 from server.keys import Scope
 from server.models.stored import StoredModel
 
+_LOGPROBS = "message.output_text.logprobs"
 _SEND_ALL = "send the whole conversation as input"
 
 
@@ -98,6 +99,7 @@ def _check(body: wire.ResponsesRequest) -> None:
         raise Unsupported(f"prompt is not supported: {NO_STORE}", hint="send its text")
     if body.max_output_tokens is not None and body.max_output_tokens <= 0:
         raise InvalidRequest("max_output_tokens must be positive")
+    openai_fields.check_range("top_logprobs", body.top_logprobs, 0, openai_fields.MAX_TOP_LOGPROBS)
     if body.truncation not in ("auto", "disabled"):
         raise InvalidRequest("truncation must be 'auto' or 'disabled'")
 
@@ -111,6 +113,7 @@ def _generation(body: wire.ResponsesRequest, caller: Caller) -> Generation:
         keep_alive_s=ollama_fields.keep_alive(body.keep_alive),
         truncate=may_cut,
         shift=may_cut,
+        top_logprobs=body.top_logprobs if _LOGPROBS in body.include else None,
         caller=caller,
     )
 
@@ -168,6 +171,7 @@ def _begun(
         text=body.text,
         tool_choice=body.tool_choice or "auto",
         tools=responses_tools.shown(body.tools),
+        top_logprobs=body.top_logprobs,
         top_p=chosen.top_p,
         truncation=body.truncation,
         user=body.user,

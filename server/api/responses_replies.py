@@ -3,18 +3,19 @@ in which it grows."""
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from server.api import custom_tools
+from server.api import custom_tools, openai_logprobs
 from server.api import responses_types as wire
 from server.api.events import Called, Delta, Done, Event, Started, Thinking
 from server.api.named_events import HEARTBEAT, STREAM_TYPE
 from server.api.openai_errors import detail, encode_error
+from server.api.openai_objects import ContentLogprob
 from server.api.responses_tools import custom_names
 from server.chat.tools import ToolCall
-from server.engine.types import FinishReason
+from server.engine.types import FinishReason, Logprob
 from server.errors import ServerError
 
 
@@ -34,6 +35,8 @@ class _Output:
         self.num_thought = 0
         self.num_said = 0
         self._open: _OpenItem | None = None
+        # Of tokens whose text no message has said yet.
+        self._logprobs: tuple[Logprob, ...] = ()
 
     def add(self, event: Event) -> Iterator[wire.Event]:
         """Take an event over, if it says something."""
@@ -41,9 +44,11 @@ class _Output:
             case Called():
                 yield from self.close("completed")
                 yield from self._call(event.call)
-            case Delta() if event.text:
+            case Delta():
                 self.num_said += len(event.text)
-                yield from self._say(_OpenMessage, event.text)
+                self._logprobs += event.logprobs
+                if event.text or (self._logprobs and isinstance(self._open, _OpenMessage)):
+                    yield from self._say(_OpenMessage, event.text, self._take_logprobs())
             case Thinking() if event.text:
                 self.num_thought += len(event.text)
                 yield from self._say(_OpenReasoning, event.text)
@@ -60,11 +65,18 @@ class _Output:
         yield from self._end(self._open.item(status))
         self._open = None
 
-    def _say(self, kind: "type[_OpenItem]", text: str) -> Iterator[wire.Event]:
+    def _say(
+        self, kind: "type[_OpenItem]", text: str, logprobs: Sequence[Logprob] = ()
+    ) -> Iterator[wire.Event]:
         if not isinstance(self._open, kind):
             yield from self._begin(kind)
+            logprobs = openai_logprobs.from_text(text, logprobs)
         if self._open is not None:
-            yield self._open.say(text)
+            yield self._open.say(text, [*map(openai_logprobs.told, logprobs)])
+
+    def _take_logprobs(self) -> Sequence[Logprob]:
+        taken, self._logprobs = self._logprobs, ()
+        return taken
 
     def _begin(self, kind: "type[_OpenItem]") -> Iterator[wire.Event]:
         yield from self.close("completed")
@@ -123,7 +135,7 @@ class _OpenItem:
         """It is there, and empty."""
         raise NotImplementedError
 
-    def say(self, text: str) -> wire.Event:
+    def say(self, text: str, logprobs: Sequence[ContentLogprob]) -> wire.Event:
         """It says more."""
         raise NotImplementedError
 
@@ -139,24 +151,32 @@ class _OpenItem:
 class _OpenMessage(_OpenItem):
     prefix = "msg"
 
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self._logprobs: list[ContentLogprob] = []
+
     def begin(self) -> Iterator[wire.Event]:
         empty = wire.OutputMessage(id=self._id, status="in_progress", content=[])
         yield wire.ItemAdded(output_index=self._at, item=empty)
         part = wire.OutputText(text="")
         yield wire.PartAdded(item_id=self._id, output_index=self._at, part=part)
 
-    def say(self, text: str) -> wire.Event:
+    def say(self, text: str, logprobs: Sequence[ContentLogprob]) -> wire.Event:
         self._said.append(text)
-        return wire.TextDelta(item_id=self._id, output_index=self._at, delta=text)
+        self._logprobs += logprobs
+        told = [*map(wire.EventLogprob.of, logprobs)]
+        return wire.TextDelta(item_id=self._id, output_index=self._at, delta=text, logprobs=told)
 
     def end(self) -> Iterator[wire.Event]:
-        yield wire.TextDone(item_id=self._id, output_index=self._at, text=self.text)
-        part = wire.OutputText(text=self.text)
-        yield wire.PartDone(item_id=self._id, output_index=self._at, part=part)
+        told = [*map(wire.EventLogprob.of, self._logprobs)]
+        yield wire.TextDone(item_id=self._id, output_index=self._at, text=self.text, logprobs=told)
+        yield wire.PartDone(item_id=self._id, output_index=self._at, part=self._part())
 
     def item(self, status: str) -> wire.OutputItem:
-        content = [wire.OutputText(text=self.text)]
-        return wire.OutputMessage(id=self._id, status=status, content=content)
+        return wire.OutputMessage(id=self._id, status=status, content=[self._part()])
+
+    def _part(self) -> wire.OutputText:
+        return wire.OutputText(text=self.text, logprobs=self._logprobs)
 
 
 class _OpenReasoning(_OpenItem):
@@ -168,7 +188,7 @@ class _OpenReasoning(_OpenItem):
         part = wire.SummaryText(text="")
         yield wire.SummaryPartAdded(item_id=self._id, output_index=self._at, part=part)
 
-    def say(self, text: str) -> wire.Event:
+    def say(self, text: str, logprobs: Sequence[ContentLogprob]) -> wire.Event:
         self._said.append(text)
         return wire.SummaryDelta(item_id=self._id, output_index=self._at, delta=text)
 

@@ -1,7 +1,7 @@
 """The bodies of OpenAI's Responses API.
 
-Fields of requests that nothing here depends on (`include`, `store`, `text.verbosity`) are
-accepted; what they would change is not done, and the reply says so.
+Fields of requests that nothing here depends on (`store`, `text.verbosity`, other things to
+`include` than logprobs) are accepted; what they would change is not done, and the reply says so.
 """
 
 from typing import Any
@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from server.api.custom_tools import InputFormat
 from server.api.named_events import NamedEvent
+from server.api.openai_objects import ContentLogprob
 
 
 class Part(msgspec.Struct, kw_only=True):
@@ -104,6 +105,8 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
     max_output_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
+    include: list[str] = []
+    top_logprobs: int = 0
     tools: list[ToolParam] = []
     tool_choice: Any = None
     parallel_tool_calls: bool = True
@@ -126,12 +129,30 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
     ignore_eos: Any = None
 
 
+class EventTopLogprob(msgspec.Struct, kw_only=True):
+    """One token that was considered, as streams tell it."""
+
+    token: str
+    logprob: float
+
+
+class EventLogprob(EventTopLogprob, kw_only=True):
+    """The chosen token and the best ones, as streams tell them: without their bytes."""
+
+    top_logprobs: list[EventTopLogprob]
+
+    @classmethod
+    def of(cls, whole: ContentLogprob) -> "EventLogprob":
+        top = [EventTopLogprob(token=t.token, logprob=t.logprob) for t in whole.top_logprobs]
+        return cls(token=whole.token, logprob=whole.logprob, top_logprobs=top)
+
+
 class OutputText(msgspec.Struct, kw_only=True, tag_field="type", tag="output_text"):
     """The text of a message."""
 
     text: str
     annotations: list[Any] = []
-    logprobs: list[Any] = msgspec.field(default_factory=list)
+    logprobs: list[ContentLogprob] = []
 
 
 class OutputMessage(msgspec.Struct, kw_only=True, tag_field="type", tag="message"):
@@ -334,14 +355,14 @@ class TextDelta(PartEvent, kw_only=True, tag="response.output_text.delta"):
     """More text."""
 
     delta: str
-    logprobs: list[Any] = msgspec.field(default_factory=list)
+    logprobs: list[EventLogprob] = msgspec.field(default_factory=list)
 
 
 class TextDone(PartEvent, kw_only=True, tag="response.output_text.done"):
     """All of the text."""
 
     text: str
-    logprobs: list[Any] = msgspec.field(default_factory=list)
+    logprobs: list[EventLogprob] = msgspec.field(default_factory=list)
 
 
 class SummaryEvent(ItemEvent, kw_only=True):

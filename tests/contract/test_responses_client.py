@@ -133,6 +133,20 @@ def test_only_what_is_allowed_is_told_and_called(client: openai.OpenAI, stream: 
     assert called.type == "custom_tool_call"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_logprobs_of_what_is_said(client: openai.OpenAI, stream: bool) -> None:
+    """Of the answer alone: neither of thoughts and their tags nor of calls."""
+    reply = ask(
+        client, TWO_CALLS, stream=stream, tools=[WEATHER], top_logprobs=1,
+        include=["message.output_text.logprobs"],
+    )  # fmt: skip
+    (said,) = [item for item in reply.output if item.type == "message"]
+    (part,) = said.content
+    assert part.type == "output_text" and part.logprobs is not None
+    assert "".join(one.token for one in part.logprobs) == part.text == "Let me see."
+    assert all(len(one.top_logprobs) == 1 for one in part.logprobs)
+
+
 def test_one_call_at_most(client: openai.OpenAI) -> None:
     reply = ask(client, TWO_CALLS, stream=False, tools=[WEATHER], parallel_tool_calls=False)
     assert [item.type for item in reply.output].count("function_call") == 1

@@ -13,7 +13,7 @@ from server.api import responses_types as wire
 from server.api.custom_tools import InputFormat
 from server.api.events import Called, Delta, Event, Thinking
 from server.api.responses_replies import ResponseEncoder
-from server.engine.types import FinishReason
+from server.engine.types import FinishReason, Logprob, TokenLogprob
 from server.errors import EngineCrashed, ServerError
 from tests.server.api.said import CALLS, EVENTS, STARTED, done, kinds, whole
 from tests.support.named_events import events_of
@@ -173,6 +173,32 @@ def test_a_thought_that_is_cut_off() -> None:
     (item,) = found.output
     assert item.type == "reasoning" and item.status == "incomplete"
     assert found.status == "incomplete"
+
+
+def logprob(text: str) -> Logprob:
+    return Logprob(TokenLogprob(text, text.encode(), -0.5))
+
+
+def test_logprobs_that_come_before_their_text() -> None:
+    """Half a character, or the beginning of a stop string, and what no message says."""
+    half = Logprob(TokenLogprob("\ufffd", "é".encode()[:1], -0.5))
+    rest = Logprob(TokenLogprob("\ufffd", "é".encode()[1:], -0.5))
+    said: list[Event] = [
+        Thinking("h", (logprob("<think>"), logprob("h"))),
+        Delta("", (logprob("</think>"),)),
+        Delta("", (half,)),
+        Delta("é", (rest,)),
+        Delta("", (logprob("S"),)),
+        Called(0, CALLS[0], (logprob("<call>"),)),
+        Delta("", (logprob("."),)),
+    ]
+    message = response(whole(*said)).output[1]
+    assert message.type == "message" and message.content[0].type == "output_text"
+    found = message.content[0].logprobs or []
+    assert [bytes(one.bytes) for one in found] == [b"\xc3", b"\xa9", b"S"]
+    events = stream(whole(*said))
+    deltas = [event for event in events if event["type"] == "response.output_text.delta"]
+    assert [len(event["logprobs"]) for event in deltas] == [2, 1]
 
 
 def test_tokens() -> None:
