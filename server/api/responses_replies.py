@@ -32,11 +32,14 @@ class _Output:
         """`custom` are the names of the tools that get a text."""
         self._custom = custom
         self.done: list[wire.OutputItem] = []
-        self.num_thought = 0
-        self.num_said = 0
         self._open: _OpenItem | None = None
         # Of tokens whose text no message has said yet.
         self._logprobs: tuple[Logprob, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was said so far."""
+        return not self.done and self._open is None
 
     def add(self, event: Event) -> Iterator[wire.Event]:
         """Take an event over, if it says something."""
@@ -45,12 +48,10 @@ class _Output:
                 yield from self.close("completed")
                 yield from self._call(event.call)
             case Delta():
-                self.num_said += len(event.text)
                 self._logprobs += event.logprobs
                 if event.text or (self._logprobs and isinstance(self._open, _OpenMessage)):
                     yield from self._say(_OpenMessage, event.text, self._take_logprobs())
             case Thinking() if event.text:
-                self.num_thought += len(event.text)
                 yield from self._say(_OpenReasoning, event.text)
 
     def begin_message(self) -> Iterator[wire.Event]:
@@ -90,7 +91,6 @@ class _Output:
     def _call_function(self, call: ToolCall, at: int) -> Iterator[wire.Event]:
         item_id = new_id("fc")
         arguments = msgspec.json.encode(call.arguments).decode()
-        self.num_said += len(call.name) + len(arguments)
 
         def item(status: str, arguments: str) -> wire.FunctionCall:
             return wire.FunctionCall(
@@ -104,7 +104,6 @@ class _Output:
 
     def _call_custom(self, call: ToolCall, at: int) -> Iterator[wire.Event]:
         item_id, text = new_id("ctc"), custom_tools.text_of(call.arguments)
-        self.num_said += len(call.name) + len(text)
         whole = wire.CustomCall(id=item_id, call_id=call.id, name=call.name, input=text)
         yield wire.ItemAdded(output_index=at, item=msgspec.structs.replace(whole, input=""))
         yield wire.CustomInputDelta(item_id=item_id, output_index=at, delta=text)
@@ -253,7 +252,7 @@ class ResponseEncoder:
         """A reply that says nothing at all is an empty message."""
         is_whole = done.reason is not FinishReason.LENGTH
         status = "completed" if is_whole else "incomplete"
-        if not (self._output.num_said or self._output.num_thought or self._output.done):
+        if self._output.is_empty:
             yield from self._output.begin_message()
         yield from self._output.close(status)
         response = self._end(status)
@@ -281,12 +280,10 @@ class ResponseEncoder:
         return self._response
 
     def _usage(self, done: Done) -> wire.Usage:
-        thought, said = self._output.num_thought, self._output.num_said
-        reasoning = done.output_tokens * thought // (thought + said) if thought else 0
         return wire.Usage(
             input_tokens=done.prompt_tokens,
             input_tokens_details=wire.InputTokensDetails(cached_tokens=done.cached_tokens),
             output_tokens=done.output_tokens,
-            output_tokens_details=wire.OutputTokensDetails(reasoning_tokens=reasoning),
+            output_tokens_details=wire.OutputTokensDetails(reasoning_tokens=done.thinking_tokens),
             total_tokens=done.prompt_tokens + done.output_tokens,
         )

@@ -209,7 +209,7 @@ class InputTokensDetails(msgspec.Struct, kw_only=True):
 
 
 class OutputTokensDetails(msgspec.Struct, kw_only=True):
-    """Tokens of the thoughts, estimated: their part of the text."""
+    """Tokens of the thoughts, with their tags."""
 
     reasoning_tokens: int
 

@@ -84,6 +84,8 @@ def test_functions_are_called_and_their_results_sent_back(
         "function_call",
     ]
     assert reply.output_text == "Let me see."
+    details = reply.usage and reply.usage.output_tokens_details
+    assert details and details.reasoning_tokens == len("<think>hm</think>")
     given += [item.to_dict() for item in reply.output]
     calls = [item for item in reply.output if item.type == "function_call"]
     assert [json.loads(call.arguments) for call in calls] == [{"city": "Paris"}, {"city": "Łódź"}]

@@ -123,6 +123,15 @@ def test_thoughts(client: openai.OpenAI, ask: Ask) -> None:
     assert choice.message.reasoning.strip() == "two and two"
 
 
+def test_tokens_of_thoughts_are_counted(client: openai.OpenAI) -> None:
+    """With their tags; one byte is one token here, and the end another."""
+    thought = "<think>hm</think>"
+    usage = client.chat.completions.create(**asked(f"{thought}4"), n=2).usage
+    assert usage is not None and usage.completion_tokens_details is not None
+    assert usage.completion_tokens == 2 * len(f"{thought}4.")
+    assert usage.completion_tokens_details.reasoning_tokens == 2 * len(thought)
+
+
 def test_thoughts_then_a_call(client: openai.OpenAI, ask: Ask) -> None:
     choice = ask(client, f"<think>hm</think>{CALL}", tools=[WEATHER], reasoning_effort="high")
     assert choice.message.reasoning == "hm" and choice.finish_reason == "tool_calls"
