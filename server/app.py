@@ -102,7 +102,7 @@ def route_handlers(
 ) -> Sequence[HTTPRouteHandler]:
     """Every route of a server."""
     routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
-    routes += ollama_models.handlers(core, library)
+    routes += ollama_models.handlers(core, library, drain)
     routes += health.handlers(preloader, Metrics(core, drain.traffic), drain)
     routes += admin.handlers(accounts)
     return [*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))]
