@@ -89,7 +89,7 @@ def handlers(core: Core, library: Library, drain: Drain) -> Sequence[HTTPRouteHa
         opt=route_opt(Scope.ADMIN, Described("Whether a blob is there"), management=True),
     )
     async def has_blob(digest: str) -> ASGIApp:
-        if not await asyncio.to_thread(uploads.has_blob, store, digest):
+        if not await uploads.keep_blob(store, digest):
             raise NotFound(f"blob {digest} not found")
         return reply(_EMPTY)
 

@@ -169,7 +169,9 @@ class Puller:
     async def _fetch(self, remote: Remote, open_web: Callable[[], Web]) -> Steps:
         """One blob; a line when it begins, some on the way, one when it is there."""
         line = Progress(f"pulling {remote.digest[7:19]}", remote.digest, remote.size)
-        if not self._has(remote):
+        if self._has(remote):
+            self._store.blobs.renew(remote.digest)  # for the next pull, if this one is cut off
+        else:
             yield line
             async with aclosing(self._downloads.follow(remote, open_web)) as steps:
                 async for completed in steps:

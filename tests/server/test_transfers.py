@@ -6,7 +6,7 @@ import random
 import signal
 import socket
 from collections.abc import Callable
-from pathlib import Path
+from http.client import HTTPResponse
 from typing import Any
 
 import httpx2
@@ -17,7 +17,7 @@ from server.models.store import Store
 from tests.support.gguf_files import write_model
 from tests.support.image_registry import ImageRegistry
 from tests.support.rough_proxy import RoughProxy, passes
-from tests.support.serving import Serving, write_gguf
+from tests.support.serving import Serving
 from tests.support.transfers import (
     holding,
     is_blob,
@@ -47,36 +47,17 @@ def name(registry: ImageRegistry, proxy: RoughProxy, weights: bytes) -> str:
     return f"{proxy.host}/library/transfer:x"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """The store of the servers; it has a model, so that none is fetched for it."""
-    store = Store(tmp_path / "models")
-    store.add_file("m", write_gguf(tmp_path / "m.gguf"))
-    return store
-
-
-@pytest.fixture
-def start(
-    tmp_path: Path, store: Store, proxy: RoughProxy, free_port: Callable[[], int]
-) -> Callable[..., Serving]:
-    """A function that makes a server which may pull through the proxy; enter it."""
-
-    def make(*args: str) -> Serving:
-        places = ("--models", str(store.root), "--registries", proxy.url)
-        return Serving(tmp_path, free_port(), args=[*places, *args])
-
-    return make
-
-
 async def code_of(server: Serving) -> int:
     """The exit code, while the loop of the proxy goes on."""
     return await asyncio.to_thread(server.process.wait, 60)
 
 
-async def pull_again(start: Callable[..., Serving], proxy: RoughProxy, name: str) -> list[int]:
+async def pull_again(
+    start_server: Callable[..., Serving], proxy: RoughProxy, name: str
+) -> list[int]:
     """Pull on a new server: the first bytes that it asks for of blobs that it has parts of."""
     proxy.script, before = passes, len(proxy.blobs)
-    with start() as server:
+    with start_server() as server:
         async with (
             server.async_client() as client,
             steps_of(client, "/api/pull", {"model": name}) as steps,
@@ -98,10 +79,14 @@ def check(store: Store, name: str, weights: bytes) -> None:
 
 
 async def test_a_pull_that_outlasts_the_drain_says_how_to_go_on(
-    start: Callable[..., Serving], store: Store, proxy: RoughProxy, name: str, weights: bytes
+    start_server: Callable[..., Serving],
+    small_store: Store,
+    proxy: RoughProxy,
+    name: str,
+    weights: bytes,
 ) -> None:
     proxy.script = holding(weights, asyncio.Event())
-    with start("--drain", "0.1") as server:
+    with start_server("--drain", "0.1") as server:
         async with (
             server.async_client() as client,
             steps_of(client, "/api/pull", {"model": name}) as steps,
@@ -112,16 +97,16 @@ async def test_a_pull_that_outlasts_the_drain_says_how_to_go_on(
         assert last == {"error": PULL_AGAIN}
         assert await code_of(server) == 0
         assert "Traceback" not in server.log.read_text()
-    assert store.blobs.path(f"{digest_of(weights)}-partial").stat().st_size == len(weights)
-    assert await pull_again(start, proxy, name) == [len(weights) - 1]
-    check(store, name, weights)
+    assert small_store.blobs.path(f"{digest_of(weights)}-partial").stat().st_size == len(weights)
+    assert await pull_again(start_server, proxy, name) == [len(weights) - 1]
+    check(small_store, name, weights)
 
 
 async def test_pulls_of_the_same_model_are_all_told(
-    start: Callable[..., Serving], proxy: RoughProxy, name: str, weights: bytes
+    start_server: Callable[..., Serving], proxy: RoughProxy, name: str, weights: bytes
 ) -> None:
     proxy.script = holding(weights, asyncio.Event())
-    with start("--drain", "0.1") as server:
+    with start_server("--drain", "0.1") as server:
         async with (
             server.async_client() as client,
             steps_of(client, "/api/pull", {"model": name}) as one,
@@ -136,11 +121,15 @@ async def test_pulls_of_the_same_model_are_all_told(
 
 
 async def test_a_pull_within_the_drain_ends_by_itself(
-    start: Callable[..., Serving], store: Store, proxy: RoughProxy, name: str, weights: bytes
+    start_server: Callable[..., Serving],
+    small_store: Store,
+    proxy: RoughProxy,
+    name: str,
+    weights: bytes,
 ) -> None:
     gate = asyncio.Event()
     proxy.script = holding(weights, gate)
-    with start("--drain", "600") as server:
+    with start_server("--drain", "600") as server:
         async with (
             server.async_client() as client,
             steps_of(client, "/api/pull", {"model": name}) as steps,
@@ -154,14 +143,18 @@ async def test_a_pull_within_the_drain_ends_by_itself(
             *_, last = [step async for step in steps]
         assert last == {"status": "success"}
         assert await code_of(server) == 0
-    check(store, name, weights)
+    check(small_store, name, weights)
 
 
 async def test_a_create_that_pulls_its_base_is_told_too(
-    start: Callable[..., Serving], store: Store, proxy: RoughProxy, name: str, weights: bytes
+    start_server: Callable[..., Serving],
+    small_store: Store,
+    proxy: RoughProxy,
+    name: str,
+    weights: bytes,
 ) -> None:
     proxy.script = holding(weights, asyncio.Event())
-    with start("--drain", "0.1") as server:
+    with start_server("--drain", "0.1") as server:
         async with (
             server.async_client() as client,
             steps_of(client, "/api/create", {"model": "made", "from": name}) as steps,
@@ -171,7 +164,7 @@ async def test_a_create_that_pulls_its_base_is_told_too(
             *_, last = [step async for step in steps]
         assert last == {"error": CREATE_AGAIN}
         assert await code_of(server) == 0
-    assert [model.name.display() for model in store.list()] == ["m:latest"]
+    assert [model.name.display() for model in small_store.list()] == ["m:latest"]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +172,7 @@ async def test_a_create_that_pulls_its_base_is_told_too(
     [("/api/pull", "model", PULL_AGAIN), ("/api/create", "from", CREATE_AGAIN)],
 )
 async def test_in_one_piece_it_is_told_to_come_again(
-    start: Callable[..., Serving],
+    start_server: Callable[..., Serving],
     proxy: RoughProxy,
     name: str,
     weights: bytes,
@@ -189,7 +182,7 @@ async def test_in_one_piece_it_is_told_to_come_again(
 ) -> None:
     proxy.script = holding(weights, asyncio.Event())
     body: dict[str, Any] = {"model": "made", field: name, "stream": False}
-    with start("--drain", "0.1") as server:
+    with start_server("--drain", "0.1") as server:
         async with server.async_client() as client:
             waiting = asyncio.create_task(client.post(path, json=body))
             await until_asked(proxy, lambda request: is_blob(request, weights))
@@ -201,15 +194,15 @@ async def test_in_one_piece_it_is_told_to_come_again(
 
 
 async def test_an_upload_that_outlasts_the_drain_leaves_nothing(
-    start: Callable[..., Serving], store: Store
+    start_server: Callable[..., Serving], small_store: Store
 ) -> None:
-    with start("--drain", "0.1") as server:
+    with start_server("--drain", "0.1") as server:
         url = httpx2.URL(server.url)
         reader, writer = await asyncio.open_connection(url.host, url.port)
         head = f"POST /api/blobs/sha256:{'0' * 64} HTTP/1.1\r\nhost: {url.host}\r\n"
         writer.write(f"{head}content-length: 99\r\n\r\nhalf".encode())
         async with asyncio.timeout(60):
-            while not list(store.blobs.folder.glob("draft-*")):
+            while not list(small_store.blobs.folder.glob("draft-*")):
                 await asyncio.sleep(0)
         server.process.terminate()
         told = await reader.read()
@@ -218,17 +211,21 @@ async def test_an_upload_that_outlasts_the_drain_leaves_nothing(
         assert b"the server is shutting down (send the blob again)" in told
         assert await code_of(server) == 0
         assert "Traceback" not in server.log.read_text()
-    assert left_overs(store.root) == []
+    assert left_overs(small_store.root) == []
 
 
 # -- kill -9
 
 
 async def test_a_killed_server_leaves_what_the_next_one_goes_on_with(
-    start: Callable[..., Serving], store: Store, proxy: RoughProxy, name: str, weights: bytes
+    start_server: Callable[..., Serving],
+    small_store: Store,
+    proxy: RoughProxy,
+    name: str,
+    weights: bytes,
 ) -> None:
     proxy.script = holding(weights, asyncio.Event())
-    with start() as server:
+    with start_server() as server:
         async with (
             server.async_client() as client,
             steps_of(client, "/api/pull", {"model": name}) as steps,
@@ -239,10 +236,10 @@ async def test_a_killed_server_leaves_what_the_next_one_goes_on_with(
                 async for _ in steps:
                     pass
         assert await code_of(server) == -signal.SIGKILL
-    assert [model.name.display() for model in store.list()] == ["m:latest"]
-    [first] = await pull_again(start, proxy, name)
+    assert [model.name.display() for model in small_store.list()] == ["m:latest"]
+    [first] = await pull_again(start_server, proxy, name)
     assert NOTED_BYTES <= first < len(weights)
-    check(store, name, weights)
+    check(small_store, name, weights)
 
 
 # -- uploads
@@ -257,19 +254,35 @@ def begin_upload(server: Serving, data: bytes, size: int) -> socket.socket:
     return connection
 
 
-def test_an_upload_that_stops_is_ended(start: Callable[..., Serving], store: Store) -> None:
-    with start("--body-timeout", "0.5") as server, begin_upload(server, b"data", 4) as upload:
+def answer_of(upload: socket.socket) -> tuple[int, bytes]:
+    """The status and the body of what is answered."""
+    answer = HTTPResponse(upload)
+    answer.begin()
+    return answer.status, answer.read()
+
+
+def test_an_upload_that_stops_is_ended(
+    start_server: Callable[..., Serving], small_store: Store
+) -> None:
+    with (
+        start_server("--body-timeout", "0.5") as server,
+        begin_upload(server, b"data", 4) as upload,
+    ):
         upload.sendall(b"dat")
-        told = upload.recv(4096)
-        assert told.startswith(b"HTTP/1.1 400")
-        assert told.endswith(b'{"error":"nothing of the body arrived for 0.5 s (send it again)"}')
-        assert left_overs(store.root) == []
+        told = b'{"error":"nothing of the body arrived for 0.5 s (send it again)"}'
+        assert answer_of(upload) == (400, told)
+        assert left_overs(small_store.root) == []
 
 
-def test_an_upload_takes_as_long_as_it_takes(start: Callable[..., Serving], store: Store) -> None:
+def test_an_upload_takes_as_long_as_it_takes(
+    start_server: Callable[..., Serving], small_store: Store
+) -> None:
     """Longer in all than the body timeout, with something coming all the time."""
     data = bytes(range(60))
-    with start("--body-timeout", "2") as server, begin_upload(server, data, len(data)) as upload:
+    with (
+        start_server("--body-timeout", "2") as server,
+        begin_upload(server, data, len(data)) as upload,
+    ):
         upload.settimeout(0.05)
         for byte in data[:-1]:
             upload.sendall(bytes([byte]))
@@ -277,19 +290,19 @@ def test_an_upload_takes_as_long_as_it_takes(start: Callable[..., Serving], stor
                 upload.recv(1)
         upload.settimeout(60)
         upload.sendall(data[-1:])
-        assert upload.recv(4096).startswith(b"HTTP/1.1 201")
-    assert store.blobs.path(digest_of(data)).read_bytes() == data
+        assert answer_of(upload) == (201, b"")
+    assert small_store.blobs.path(digest_of(data)).read_bytes() == data
 
 
 def test_an_upload_whose_client_leaves_is_no_failure(
-    start: Callable[..., Serving], store: Store
+    start_server: Callable[..., Serving], small_store: Store
 ) -> None:
-    with start() as server, server.client() as client:
+    with start_server() as server, server.client() as client:
         with begin_upload(server, b"data", 4) as upload:
             upload.sendall(b"dat")
-            while not list(store.blobs.folder.glob("draft-*")):
+            while not list(small_store.blobs.folder.glob("draft-*")):
                 pass
         while "akash_llm_http_requests_in_flight 1.0" not in client.get("/metrics").text:
             pass
-        assert left_overs(store.root) == []
+        assert left_overs(small_store.root) == []
         assert "unexpected error" not in server.log.read_text()
