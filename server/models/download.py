@@ -21,7 +21,7 @@ from server.models.blobs import Blobs, Draft
 from server.models.files import check_space, storage_errors
 from server.models.parts import Notes, Part
 from server.models.patience import Interrupted, Patience, persist
-from server.models.verification import sha256_of
+from server.models.verification import hashed
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _PIECE_BYTES = 256 << 10  # written at once
@@ -149,7 +149,7 @@ class Download:
 
     async def _check(self) -> None:
         """Throw everything away if it is not what was asked for."""
-        found = f"sha256:{await asyncio.to_thread(sha256_of, self._partial)}"
+        found = f"sha256:{await hashed(self._partial)}"
         if found != self._remote.digest:
             self._notes.remove()
             self._partial.unlink(missing_ok=True)

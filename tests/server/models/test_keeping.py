@@ -3,14 +3,15 @@
 import asyncio
 import os
 import shutil
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, PayloadTooLarge, StorageFull
-from server.models import headers, locks
+from server.models import headers, locks, verification
 from server.models.extras import Extras
 from server.models.garbage import Collected, collect
 from server.models.gguf import GGUFHeader, read_header
@@ -163,6 +164,29 @@ def test_every_file_is_looked_at(stocked: Store) -> None:
     assert [one.state for one in verify(stocked, "a")] == ["good", "damaged", "missing"]
     with pytest.raises(ModelNotFound):
         verify(stocked, "none")
+
+
+async def test_hashing_ends_with_who_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+    ends: list[str] = []
+
+    def endless(path: Path) -> Iterator[bytes]:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            begun.set()
+            yield b"x"
+        ends.append("late")
+
+    monkeypatch.setattr(verification, "read_chunks", endless)
+    hashing = asyncio.create_task(verification.hashed(tmp_path))
+    await asyncio.to_thread(begun.wait, 60)
+    hashing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hashing
+    await asyncio.get_running_loop().shutdown_default_executor()  # as at the end of a process
+    assert ends == []
 
 
 # -- garbage
