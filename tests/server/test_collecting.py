@@ -68,7 +68,13 @@ async def collect() -> dict[str, Any]:
         *(sys.executable, "-m", "toolkit", "models", "gc", "--json"),
         stdout=asyncio.subprocess.PIPE,
     )
-    said, _ = await process.communicate()
+    try:
+        async with asyncio.timeout(60):
+            said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:  # it waits for what the test holds
+            process.kill()
+            await process.wait()
     assert process.returncode == 0
     answer: dict[str, Any] = json.loads(said)
     return answer
