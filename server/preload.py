@@ -6,7 +6,7 @@ All of it runs beside the HTTP server, so that liveness answers at once.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -53,11 +53,11 @@ class Preloader:
         core: Core,
         names: Sequence[str],
         *,
-        stock: Callable[[], object] | None,
+        stock: Callable[[], Awaitable[object]] | None,
         keep_alive_s: float,
     ) -> None:
-        """`stock` puts the embedded model into the store and blocks; None if the store has
-        models. `keep_alive_s` is how long a preloaded model stays when it is idle."""
+        """`stock` puts the embedded model into the store; None if the store has models.
+        `keep_alive_s` is how long a preloaded model stays when it is idle."""
         self._core = core
         self._names = tuple(names)
         self._stock = stock
@@ -85,10 +85,10 @@ class Preloader:
         percent = {name: self._percent(name) for name in models if models[name] == LOADING}
         return Readiness(status, models, percent, reason)
 
-    async def _fill(self, stock: Callable[[], object]) -> None:
+    async def _fill(self, stock: Callable[[], Awaitable[object]]) -> None:
         _log.info("the store is empty: taking the embedded model")
         try:
-            await asyncio.to_thread(stock)
+            await stock()
         except ServerError as error:
             _log.warning("no embedded model: %s (%s)", error.message, error.hint)
 
