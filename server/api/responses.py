@@ -41,6 +41,7 @@ EFFORTS: dict[str, Think] = {
     "max": "max",
     "ultra": "max",
 }
+FUNCTION = "function"
 _SEND_ALL = "send the whole conversation as input"
 
 
@@ -167,16 +168,16 @@ def _think(body: wire.ResponsesRequest) -> Think:
 
 
 def _tool_use(body: wire.ResponsesRequest) -> ToolUse:
-    definitions = [_definition(f"tools[{at}]", tool) for at, tool in enumerate(body.tools)]
+    """The functions of a body. Tools of other types are left out, and not among those that the
+    reply names: agents declare OpenAI's own, such as web search, in every request."""
+    where = {f"tools[{at}]": tool for at, tool in enumerate(body.tools)}
+    if untyped := next((at for at, tool in where.items() if not tool.type), None):
+        raise InvalidRequest(f"{untyped}.type is required")
+    definitions = [_definition(at, tool) for at, tool in where.items() if tool.type == FUNCTION]
     return functions.tool_use(definitions, body.tool_choice, is_parallel=body.parallel_tool_calls)
 
 
 def _definition(where: str, tool: wire.FunctionTool) -> ToolDefinition:
-    if tool.type != "function":
-        raise Unsupported(
-            f"{where}: this server has no tool of type '{tool.type}'",
-            hint="leave it out, or describe a function of your own",
-        )
     if not tool.name:
         raise InvalidRequest(f"{where}.name is required")
     return ToolDefinition(
@@ -206,7 +207,7 @@ def _begun(
         temperature=chosen.temperature,
         text=body.text,
         tool_choice=body.tool_choice or "auto",
-        tools=body.tools,
+        tools=[tool for tool in body.tools if tool.type == FUNCTION],
         top_p=chosen.top_p,
         truncation=body.truncation,
         user=body.user,

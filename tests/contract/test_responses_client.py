@@ -92,6 +92,18 @@ def test_functions_are_called_and_their_results_sent_back(
     assert ask(client, given, stream=stream, tools=[WEATHER]).output_text == "sunny 1"
 
 
+def test_tools_that_only_openai_runs_are_left_out(client: openai.OpenAI) -> None:
+    """As coding agents declare them beside their own functions, in every request."""
+    others: Any = [
+        {"type": "web_search", "external_web_access": False},
+        {"type": "custom", "name": "apply_patch", "format": {"type": "grammar"}},
+        {"type": "namespace", "name": "mcp", "description": "", "tools": [WEATHER]},
+    ]
+    reply = ask(client, TWO_CALLS, stream=False, tools=[*others, WEATHER])
+    assert [tool.type for tool in reply.tools] == ["function"]
+    assert [item.type for item in reply.output].count("function_call") == 2
+
+
 def test_one_call_at_most(client: openai.OpenAI) -> None:
     reply = ask(client, TWO_CALLS, stream=False, tools=[WEATHER], parallel_tool_calls=False)
     assert [item.type for item in reply.output].count("function_call") == 1
@@ -111,7 +123,7 @@ def test_a_stream_that_is_cut_off(client: openai.OpenAI) -> None:
     [
         ({"model": "nope"}, openai.NotFoundError),
         ({"previous_response_id": "resp_1"}, openai.BadRequestError),
-        ({"tools": [{"type": "web_search"}]}, openai.BadRequestError),
+        ({"tools": [{"type": "function"}]}, openai.BadRequestError),
     ],
 )
 def test_errors(client: openai.OpenAI, body: Any, error: type[Exception]) -> None:
