@@ -6,7 +6,6 @@ must not). A reply of known length goes out as it is.
 
 from typing import Any
 
-from litestar.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
@@ -18,7 +17,7 @@ class Unframed:
         self._cycle = cycle
         self._is_endless = False
 
-    async def __call__(self, scope: Scope, receive: Receive, _: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, _: Any) -> None:
         await self._app(scope, receive, self._send)
 
     async def _send(self, message: Any) -> None:
