@@ -58,6 +58,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         parallel=settings.parallel,
         pool=settings.pool,
         parking_bytes=settings.parking,
+        share_prefixes=settings.share_prefixes,
         speculate=settings.speculate,
         threads=settings.threads,
         batch_threads=settings.batch_threads,

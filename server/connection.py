@@ -32,6 +32,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from server.traffic import Traffic
+from server.unframed import Unframed
 
 SURPLUS = "akash_llm_surplus"
 NUM_SPARE = 32
@@ -165,6 +166,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        if cycle.scope["http_version"] == "1.0":
+            app = Unframed(app, cycle)
         super()._start_asgi_task(cycle, app)
 
     # deadlines

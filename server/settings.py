@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     pool: int
     parking: int
+    share_prefixes: bool
     speculate: Literal["off", "auto", "on"]
     threads: int
     batch_threads: int
@@ -282,6 +283,13 @@ SETTINGS: tuple[Setting, ...] = (
         "tokens of memory that all requests of a model share; 0: context times parallel",
     ),
     Setting("parking", _size_or_none, "0", "memory of the host for idle conversations", "SIZE"),
+    Setting(
+        "share_prefixes",
+        _switch,
+        "off",
+        "let keys go on from what was computed for others; they can tell what these said",
+        "on|off",
+    ),
     Setting("speculate", _one_of("off", "auto", "on"), "off", "guess tokens ahead", "off|auto|on"),
     Setting("threads", _whole(0, 1024), "0", "threads for computing; 0 chooses"),
     Setting(

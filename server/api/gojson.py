@@ -102,8 +102,8 @@ def _parse_leniently(text: str) -> Any:
         raise InvalidRequest(_syntax(error)) from None
     except RecursionError:
         raise InvalidRequest("exceeded max depth") from None
-    except ValueError as error:  # an integer of thousands of digits
-        raise InvalidRequest(f"json: cannot unmarshal number: {error}") from None
+    except ValueError:  # an integer of thousands of digits
+        raise InvalidRequest("json: cannot unmarshal number: it has too many digits") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -52,7 +52,7 @@ _RANGES = {
 def check_range(name: str, value: float, least: float, most: float) -> None:
     """Raise `InvalidField` unless the value lies between the two; infinity does not."""
     if not least <= value <= most:
-        raise InvalidField(name, f"{name} must be between {least:g} and {most:g}")
+        raise InvalidField(name, f"{name} must be between {least:.15g} and {most:.15g}")
 
 
 def model_name(name: str | None) -> str:

@@ -1,4 +1,8 @@
-"""The tools of OpenAI's Responses: functions, and custom tools that get a text."""
+"""The tools of OpenAI's Responses: functions, and custom tools that get a text.
+
+Other tools are left out, and are not among those that a reply names: agents declare OpenAI's
+own, such as web search, in every request.
+"""
 
 from collections.abc import Sequence
 
@@ -7,18 +11,20 @@ from server.api import responses_types as wire
 from server.api.functions import Function, ToolDefinition
 from server.api.openai_errors import InvalidField
 from server.api.requests import ToolUse
-from server.errors import Unsupported
 
 
 def tool_use(body: wire.ResponsesRequest) -> ToolUse:
     """What may be called. Raises `InvalidField`, `Unsupported`, `PayloadTooLarge`."""
-    definitions = [_definition(f"tools[{at}]", tool) for at, tool in enumerate(body.tools)]
+    where = {f"tools[{at}]": tool for at, tool in enumerate(body.tools)}
+    if untyped := next((at for at, tool in where.items() if not tool.type), None):
+        raise InvalidField(f"{untyped}.type", f"{untyped}.type is required")
+    definitions = [_definition(at, tool) for at, tool in where.items() if _is_taken(tool)]
     return openai_tools.checked(definitions, body.tool_choice, is_parallel=body.parallel_tool_calls)
 
 
 def shown(tools: Sequence[wire.ToolParam]) -> list[wire.ShownTool]:
-    """The tools as a reply repeats them."""
-    return [_shown(tool) for tool in tools]
+    """The tools that are in effect, as a reply repeats them."""
+    return [_shown(tool) for tool in tools if _is_taken(tool)]
 
 
 def custom_names(tools: Sequence[wire.ShownTool]) -> frozenset[str]:
@@ -26,15 +32,15 @@ def custom_names(tools: Sequence[wire.ShownTool]) -> frozenset[str]:
     return frozenset(tool.name for tool in tools if isinstance(tool, wire.ShownCustom))
 
 
+def _is_taken(tool: wire.ToolParam) -> bool:
+    has_grammar = tool.format is not None and tool.format.type == "grammar"
+    return tool.type == "function" or (tool.type == "custom" and not has_grammar)
+
+
 def _definition(where: str, tool: wire.ToolParam) -> ToolDefinition:
     if tool.type == "custom":
         function = custom_tools.as_function(where, tool.name, tool.description, tool.format)
         return ToolDefinition(function=function)
-    if tool.type != "function":
-        raise Unsupported(
-            f"{where}: this server has no tool of type '{tool.type}'",
-            hint="leave it out, or describe a function of your own",
-        )
     if not tool.name:
         raise InvalidField(f"{where}.name", f"{where}.name is required")
     return ToolDefinition(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import exchange
 from server.api.events import Event, Events, Started
@@ -84,13 +84,29 @@ def reply_with_whole(events: Events, encoder: WholeEncoder) -> ASGIApp:
 
 def _reply(events: Events, deliver: Callable[[Send], Coroutine[Any, Any, None]]) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        sender = _Sender(send)
+
         async def work() -> None:
             async with aclosing(events):
-                await deliver(send)
+                await deliver(sender)
 
-        await _while_connected(receive, work())
+        await _while_connected(receive, work(), sender)
 
     return app
+
+
+class _Sender:
+    """Sends, and knows whether the reply is over: uvicorn tells a client that has all of it
+    from one that left by nothing."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.is_over = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            self.is_over = not message["more_body"]
+        await self._send(message)
 
 
 def error_headers(error: ServerError) -> dict[str, str]:
@@ -223,12 +239,16 @@ def _facts(event: Event) -> dict[str, str]:
     return headers
 
 
-async def _while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work, but only for as long as the client is there."""
+async def _while_connected(
+    receive: Receive, work: Coroutine[Any, Any, None], sender: _Sender
+) -> None:
+    """Do the work, but only for as long as the client is there or has all of its reply."""
     worker = asyncio.create_task(work)
     watcher = asyncio.create_task(_disconnected(receive))
     try:
         await asyncio.wait((worker, watcher), return_when=asyncio.FIRST_COMPLETED)
+        if sender.is_over:
+            await asyncio.wait((worker,))
     finally:
         was_done = worker.done()
         for task in (worker, watcher):

@@ -69,7 +69,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `context` is tokens per request. `pool` 0 gives each of `parallel` requests memory of
     its own for that; a number of tokens below `context * parallel` is one memory that all
-    share. `parking_bytes` of the host's memory keep idle conversations.
+    share. `parking_bytes` of the host's memory keep idle conversations. `share_prefixes` lets
+    requests of different keys go on from the same computed beginnings.
     `threads` 0 means the physical cores this process may use, `batch_threads` (for more
     than one row at once) 0 the same as `threads`. `batch` is the most rows of one decode
     step, `micro_batch` how many of them are computed at a time. `queue` bounds the requests
@@ -85,6 +86,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int = 4
     pool: int = 0
     parking_bytes: int = 0
+    share_prefixes: bool = False
     speculate: Speculate = "off"
     threads: int = 0
     batch_threads: int = 0

@@ -39,7 +39,7 @@ def compile_grammar(grammar: Grammar) -> str:
     except ValueError as error:
         raise RequestError(f"format is not a {_NAMES[grammar.kind]}: {error}") from None
     if complaint := llguidance.LLMatcher.validate_grammar(compiled):
-        raise RequestError(f"format cannot be used: {_first_line(complaint)}")
+        raise RequestError(f"format cannot be used: {_in_one_line(complaint)}")
     return compiled
 
 
@@ -88,11 +88,14 @@ class Constraint:
     def _raise_on_error(self) -> None:
         if not self._matcher.is_error():
             return
-        complaint = _first_line(self._matcher.get_error())
+        complaint = _in_one_line(self._matcher.get_error())
         if complaint == _DEAD_END:
             raise RequestError("the format leaves no token to go on with")
         raise RequestError(f"format cannot be used: {complaint}")
 
 
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0] if text.strip() else "no reason given"
+def _in_one_line(text: str) -> str:
+    """The complaint without its quotation of the grammar; that of a regex has its reason last."""
+    lines = text.strip().splitlines() or ["no reason given"]
+    reasons = [line.removeprefix("error: ") for line in lines[1:] if line.startswith("error: ")]
+    return " ".join([lines[0], *reasons])

@@ -471,6 +471,7 @@ def make_loop(
         cells=None if num_cells is None else Cells(num_cells, num_slots),
         parking=Parking(config.parking_bytes),
         can_branch=backend.can_rewind,
+        is_shared=config.share_prefixes,
     )
     scheduler = Scheduler(slots, parallel=config.parallel, batch=config.batch, queue=config.queue)
     return Loop(

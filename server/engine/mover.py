@@ -85,8 +85,8 @@ class Mover:
         """Park what an idle slot has cached if much of it is lost when `keep` tokens stay."""
         if not self._slots.is_worth_parking(slot, keep):
             return
-        state = self._backend.save(slot)
-        if state is not None and self._slots.parking.add(Parked(self._slots[slot].cached, state)):
+        state, held = self._backend.save(slot), self._slots[slot]
+        if state is not None and self._slots.parking.add(Parked(held.cached, state, held.holder)):
             self.num_parked += 1
 
     def _unpark(self, slot: int, parked: Parked, keep: int) -> int:

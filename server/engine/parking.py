@@ -4,8 +4,8 @@ Bringing the keys and values of a thousand tokens back takes milliseconds, compu
 again seconds.
 """
 
+from collections.abc import Iterator, Sized
 from collections.abc import Sequence as Tokens
-from collections.abc import Sized
 from dataclasses import dataclass
 
 from server.engine.prefix import common_prefix
@@ -13,10 +13,12 @@ from server.engine.prefix import common_prefix
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parked:
-    """The state of a sequence whose cells held `tokens`, in the backend's own form."""
+    """The state of a sequence whose cells held `tokens`, in the backend's own form; `holder`
+    as in `server.engine.slots`."""
 
     tokens: list[int]
     state: Sized
+    holder: str = ""
 
     def begins_with(self, tokens: Tokens[int]) -> bool:
         """Whether these tokens are the first of it."""
@@ -44,9 +46,9 @@ class Parking:
     def add(self, parked: Parked) -> bool:
         """Keep a state, and only the longest of those that go on from each other.
         False if it is not kept."""
-        if len(parked.state) > self._limit_bytes or self.holds(parked.tokens):
+        if len(parked.state) > self._limit_bytes or self.holds(parked.tokens, parked.holder):
             return False
-        for other in [p for p in self._parked if parked.begins_with(p.tokens)]:
+        for other in [p for p in self._of(parked.holder) if parked.begins_with(p.tokens)]:
             self.take(other)
         self._parked.append(parked)
         self.num_bytes += len(parked.state)
@@ -59,15 +61,20 @@ class Parking:
         self._parked.remove(parked)
         self.num_bytes -= len(parked.state)
 
-    def holds(self, tokens: Tokens[int]) -> bool:
-        """Whether a state goes on from just these tokens."""
-        return any(p.begins_with(tokens) for p in self._parked)
+    def holds(self, tokens: Tokens[int], holder: str = "") -> bool:
+        """Whether a state of this holder goes on from just these tokens."""
+        return any(p.begins_with(tokens) for p in self._of(holder))
 
-    def longest(self, tokens: Tokens[int], most: int) -> tuple[Parked | None, int]:
+    def longest(
+        self, tokens: Tokens[int], most: int, holder: str = ""
+    ) -> tuple[Parked | None, int]:
         """The state with the longest common prefix, at most `most` tokens, and its length.
         Among equals the shortest, which loses least when it is cut."""
-        found = ((p, common_prefix(p.tokens, tokens, most)) for p in self._parked)
+        found = ((p, common_prefix(p.tokens, tokens, most)) for p in self._of(holder))
         return max(found, key=lambda pair: (pair[1], -len(pair[0].tokens)), default=(None, 0))
+
+    def _of(self, holder: str) -> Iterator[Parked]:
+        return (p for p in self._parked if p.holder == holder)
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the books contradict each other."""

@@ -134,7 +134,7 @@ class Scheduler:
             if self._still_follows(sequence):
                 does_one_follow = True
                 continue
-            placement = self.slots.place(sequence.tokens)
+            placement = self.slots.place(sequence.tokens, self.slots.holder_of(sequence))
             if placement is None or not self._fits(sequence, placement):
                 return None
             if not self._follow(sequence, placement.keep):
@@ -242,7 +242,8 @@ class Scheduler:
     def _follow(self, sequence: Sequence, keep: int) -> bool:
         """Whether somebody reads a prompt that begins like this one, for much longer than the
         `keep` tokens that are there; then this one waits for that."""
-        leader, length = self.slots.coming_prefix(sequence.tokens)
+        holder = self.slots.holder_of(sequence)
+        leader, length = self.slots.coming_prefix(sequence.tokens, holder)
         if leader is None or length < keep + MIN_COMING_TOKENS:
             return False
         self._leaders[sequence.id] = (leader, length)

@@ -3,7 +3,9 @@
 A slot is one sequence id of the C context. Split memory gives each slot `context` cells of
 its own; in unified memory all slots share one pool, whose books `cells` keeps. When the
 request of a slot ends, its tokens stay as a cached prefix until the slot or the space is
-needed, and may be parked in host memory then.
+needed, and may be parked in host memory then. Only requests of the same key find it: how
+many tokens were there already, and how fast the first one comes, would tell anybody else
+what was said. `is_shared` lets all find it.
 
 With split memory llama.cpp computes the rows of a step in one piece only where the sequence
 ids have no gap, and reads all weights again for each further piece. So running sequences
@@ -28,11 +30,13 @@ MIN_SHARED_TOKENS = 8
 
 @dataclass(slots=True)
 class Slot:
-    """One sequence id. `cached` is what its cells hold while nobody owns it."""
+    """One sequence id. `cached` is what its cells hold while nobody owns it, `holder` the key
+    that it was computed for."""
 
     id: int
     cached: list[int] = field(default_factory=list)
     owner: Sequence | None = None
+    holder: str = ""
     last_used: int = 0
 
     @property
@@ -79,12 +83,14 @@ class Slots:
         cells: Cells | None = None,
         parking: Parking | None = None,
         can_branch: bool = True,
+        is_shared: bool = False,
     ) -> None:
         """`cells` for a unified memory, None for a split one. Without `can_branch` what is
         cached can only be gone on from where it ends, as in recurrent models."""
         self._slots = [Slot(i) for i in range(count)]
         self._clock = 0
         self._can_branch = can_branch
+        self._is_shared = is_shared
         self.cells = cells
         self.parking = Parking(0) if parking is None else parking
 
@@ -113,7 +119,11 @@ class Slots:
             for s in self._slots
         }
 
-    def place(self, tokens: Tokens[int]) -> Placement | None:
+    def holder_of(self, sequence: Sequence) -> str:
+        """Who may go on from what is computed for a sequence; empty if all may."""
+        return "" if self._is_shared else sequence.request.owner
+
+    def place(self, tokens: Tokens[int], holder: str = "") -> Placement | None:
         """The slot for a prompt, and the longest prefix it can start with.
 
         At least the last token is left to compute, because its logits are needed.
@@ -122,8 +132,8 @@ class Slots:
         idle = [s for s in self._slots if s.owner is None]
         if not idle:
             return None
-        best, keep = self._longest_prefix(tokens)
-        parked, length = self.parking.longest(tokens, len(tokens) - 1)
+        best, keep = self._longest_prefix(tokens, holder)
+        parked, length = self.parking.longest(tokens, len(tokens) - 1, holder)
         if parked is not None and not self._can_branch and length < len(parked.tokens):
             parked = None
         if parked is not None and length > keep + MAX_LOST_TOKENS:
@@ -133,7 +143,7 @@ class Slots:
         if keep and best.owner is None and (is_hardly_cut or not others):
             return Placement(best.id, best.id, keep)
         if keep < MIN_SHARED_TOKENS:
-            return self._start_anew(idle, tokens)
+            return self._start_anew(idle, tokens, holder)
         return Placement(self._beside_running(others).id, best.id, keep)
 
     def spare_for(self, slot: int, source: int | None = None) -> int | None:
@@ -149,7 +159,7 @@ class Slots:
     def move_cached(self, slot: int, spare: int) -> None:
         """What `slot` had cached is in `spare` now."""
         old, new = self._slots[slot], self._slots[spare]
-        new.cached, new.last_used = old.cached, old.last_used
+        new.cached, new.holder, new.last_used = old.cached, old.holder, old.last_used
         old.cached = []
 
     def next_move(self) -> tuple[int, int] | None:
@@ -172,32 +182,34 @@ class Slots:
         old, new = self._slots[slot], self._slots[target]
         if old.owner is None or new.owner is not None:
             raise AssertionError(f"nobody can move from slot {slot} to {target}")
-        new.owner, new.cached, old.owner = old.owner, [], None
+        new.owner, new.holder, new.cached, old.owner = old.owner, old.holder, [], None
         new.owner.slot = target
         return new.owner
 
-    def coming_prefix(self, tokens: Tokens[int]) -> tuple[Sequence | None, int]:
+    def coming_prefix(self, tokens: Tokens[int], holder: str = "") -> tuple[Sequence | None, int]:
         """Who is reading a prompt that begins like this one, and how far they are the same."""
-        return max(self._coming(tokens), key=lambda pair: pair[1], default=(None, 0))
+        return max(self._coming(tokens, holder), key=lambda pair: pair[1], default=(None, 0))
 
     def is_worth_parking(self, slot: int, keep: int) -> bool:
         """Whether much would be lost if only `keep` tokens of this idle slot stayed."""
-        cached = self._slots[slot].cached
+        cached, holder = self._slots[slot].cached, self._slots[slot].holder
         least = len(cached) - MAX_LOST_TOKENS
         is_kept = keep >= least if self._can_branch else keep == len(cached)
-        if not self.parking.is_open or least <= 0 or is_kept or self.parking.holds(cached):
+        if not self.parking.is_open or least <= 0 or is_kept:
+            return False
+        if self.parking.holds(cached, holder):
             return False
         return not any(
             common_prefix(s.tokens, cached, s.num_usable) >= least
             for s in self._slots
-            if s.id != slot and s.num_usable >= least
+            if s.id != slot and s.holder == holder and s.num_usable >= least
         )
 
     def take(self, placement: Placement, kept: int, sequence: Sequence) -> None:
         """Give a slot to a sequence. The loop has moved the cells, `kept` tokens are there."""
         slot = self._slots[placement.slot]
         self._book(placement, kept)
-        slot.owner, slot.cached = sequence, []
+        slot.owner, slot.holder, slot.cached = sequence, self.holder_of(sequence), []
         sequence.slot = slot.id
         sequence.num_computed = kept
 
@@ -256,25 +268,26 @@ class Slots:
         else:
             self.cells.extend(slot, kept)
 
-    def _longest_prefix(self, tokens: Tokens[int]) -> tuple[Slot, int]:
+    def _longest_prefix(self, tokens: Tokens[int], holder: str) -> tuple[Slot, int]:
         most = len(tokens) - 1
-        found = ((s, common_prefix(s.tokens, tokens, min(most, s.num_usable))) for s in self._slots)
+        usable = ((s, s.num_usable if s.holder == holder else 0) for s in self._slots)
+        found = ((s, common_prefix(s.tokens, tokens, min(most, n))) for s, n in usable)
         if not self._can_branch:
             found = ((s, n if n == s.num_usable else 0) for s, n in found)
         # Among equals an idle slot is better (no copy), then the shorter one (less lost).
         return max(found, key=lambda pair: (pair[1], pair[0].owner is None, -pair[0].num_usable))
 
-    def _coming(self, tokens: Tokens[int]) -> Iterator[tuple[Sequence, int]]:
+    def _coming(self, tokens: Tokens[int], holder: str) -> Iterator[tuple[Sequence, int]]:
         most = len(tokens) - 1
-        for slot in self._slots:
-            if slot.owner is not None and slot.num_coming and self._can_branch:
+        for slot in self._slots if self._can_branch else ():
+            if slot.owner is not None and slot.num_coming and slot.holder == holder:
                 length = common_prefix(slot.tokens, tokens, min(most, slot.num_coming))
                 yield slot.owner, length
 
-    def _start_anew(self, idle: list[Slot], tokens: Tokens[int]) -> Placement:
+    def _start_anew(self, idle: list[Slot], tokens: Tokens[int], holder: str) -> Placement:
         """A slot for a prompt that has next to nothing in common with any other."""
         target = self._beside_running(idle)
-        if not self._can_branch:
+        if not self._can_branch or target.holder != holder:
             return Placement(target.id)
         keep = common_prefix(target.cached, tokens, len(tokens) - 1)
         return Placement(target.id, target.id if keep else None, keep)

@@ -4,7 +4,7 @@ What Ollama makes of a Modelfile; see `recipe` for what differs.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol
@@ -167,13 +167,23 @@ class Creator:
     # -- sources
 
     def _sources(self, recipe: Recipe) -> _Sources:
-        """Look at everything the model is made of. Blocks."""
-        sources = self._of_base(recipe) if recipe.base else self._of_files(recipe)
+        """Look at everything the model is made of. Blocks.
+
+        Raises `ModelUnusable` for a base; for files that were sent to us, `InvalidRequest`.
+        """
+        base = self._of_base(recipe) if recipe.base else None
+        try:
+            sources = base or self._of_files(recipe)
+            sources.blobs.extend(self._adapters(recipe, sources.header.architecture))
+        except ModelUnusable as error:
+            raise InvalidRequest(error.message, hint=error.hint) from None
+        return sources
+
+    def _adapters(self, recipe: Recipe, architecture: str) -> Iterator[Layer]:
         for digest in recipe.adapters.values():
             layer, header = self._blob(digest, "adapter")
-            check_adapter(header, sources.header.architecture)
-            sources.blobs.append(layer)
-        return sources
+            check_adapter(header, architecture)
+            yield layer
 
     def _of_base(self, recipe: Recipe) -> _Sources:
         base = self._store.get(recipe.base)

@@ -73,7 +73,7 @@ def check_model(header: GGUFHeader, name: str, *, num_files: int = 1) -> None:
             hint=f"create the model from all {parts} files",
         )
     if not header.architecture or not header.tensor_count:
-        missing = "weights" if header.architecture else "an architecture"
+        missing = "weights" if header.architecture else "architecture"
         raise ModelUnusable(f"{name} has no {missing} in it", hint="choose another file")
 
 

@@ -149,6 +149,18 @@ def test_logprobs_of_what_is_said(client: openai.OpenAI, stream: bool) -> None:
     assert all(len(one.top_logprobs) == 1 for one in part.logprobs)
 
 
+def test_tools_that_only_openai_runs_are_left_out(client: openai.OpenAI) -> None:
+    """As coding agents declare them beside their own functions, in every request."""
+    others: Any = [
+        {"type": "web_search", "external_web_access": False},
+        {"type": "custom", "name": "apply_patch", "format": {"type": "grammar"}},
+        {"type": "namespace", "name": "mcp", "description": "", "tools": [WEATHER]},
+    ]
+    reply = ask(client, TWO_CALLS, stream=False, tools=[*others, WEATHER])
+    assert [tool.type for tool in reply.tools] == ["function"]
+    assert [item.type for item in reply.output].count("function_call") == 2
+
+
 def test_one_call_at_most(client: openai.OpenAI) -> None:
     reply = ask(client, TWO_CALLS, stream=False, tools=[WEATHER], parallel_tool_calls=False)
     assert [item.type for item in reply.output].count("function_call") == 1
@@ -168,7 +180,7 @@ def test_a_stream_that_is_cut_off(client: openai.OpenAI) -> None:
     [
         ({"model": "nope"}, openai.NotFoundError),
         ({"previous_response_id": "resp_1"}, openai.BadRequestError),
-        ({"tools": [{"type": "web_search"}]}, openai.BadRequestError),
+        ({"tools": [{"type": "function"}]}, openai.BadRequestError),
     ],
 )
 def test_errors(client: openai.OpenAI, body: Any, error: type[Exception]) -> None:

@@ -52,6 +52,18 @@ def test_open_paths(client: httpx2.Client, path: str, headers: dict[str, str]) -
     assert client.get(path, headers=headers).status_code == 200
 
 
+def test_the_usage_of_a_key_tells_nothing_of_what_others_said(client: httpx2.Client) -> None:
+    prompt = {"role": "user", "content": "What nobody else may guess. " * 20}
+
+    def num_cached(key: str) -> int:
+        body = {"model": "m", "messages": [prompt], "max_tokens": 1}
+        reply = client.post("/v1/chat/completions", json=body, headers=bearer(key)).json()
+        return int(reply["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+    assert [num_cached(ADMIN), num_cached(INFERENCE)] == [0, 0]
+    assert num_cached(ADMIN) > 500
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

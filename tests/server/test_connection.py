@@ -324,6 +324,17 @@ def test_http_1_0(serving: Serving) -> None:
     assert statuses(answer) == [200] and b'"version"' in answer
 
 
+def test_a_stream_to_http_1_0_ends_with_its_connection(serving: Serving) -> None:
+    """It knows no chunks. Its end is that of the connection, also if it asked to keep it."""
+    body = BODY.replace(b'"stream":false', b'"stream":true')
+    head = HEAD.replace(b"1.1", b"1.0") + b"connection: keep-alive\r\n"
+    answer = said(serving, head + b"content-length: %d\r\n\r\n" % len(body) + body)
+    headers, _, frames = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in headers and b"connection: close" in headers
+    parts = [json.loads(line) for line in frames.splitlines()]
+    assert "".join(part["response"] for part in parts) == "ok" and parts[-1]["done"]
+
+
 def test_an_upgrade_is_not_taken(serving: Serving) -> None:
     answer = said(serving, GET + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n")
     assert statuses(answer)[:1] == [200]

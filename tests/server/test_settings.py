@@ -40,6 +40,7 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "engine": ("llama-cpp", "llama-cpp"),
         "pool": ("100", "200"),
         "parking": ("1GiB", "2048"),
+        "share_prefixes": ("on", "off"),
         "speculate": ("on", "auto"),
         "threads": ("1", "2"),
         "batch_threads": ("1", "2"),

@@ -16,6 +16,7 @@ BODIES = [
     (b'{"model" "m"}', "invalid character '\"' after object key"),
     (b'{"model":NaN}', "invalid character 'N' looking for beginning of value"),
     (b"[" * 100_000, "exceeded max depth"),
+    (b"9" * 100_000, "json: cannot unmarshal number: it has too many digits"),
 ]
 PATHS = ["/api/generate", "/api/chat", "/api/embed", "/api/embeddings", "/api/show"]
 

@@ -105,6 +105,17 @@ def test_a_blob_that_is_not_there_is_told_on_the_way(teller: httpx2.Client) -> N
     assert DIGEST in last["error"] and "x:latest" not in names(teller)
 
 
+@pytest.mark.parametrize("more", [{"files": {}}, {"adapters": {}, "from": "m"}])
+def test_a_file_that_is_no_model_is_the_clients_mistake(
+    teller: httpx2.Client, more: dict[str, Any]
+) -> None:
+    digest = f"sha256:{hashlib.sha256(b'no GGUF').hexdigest()}"
+    teller.post(f"/api/blobs/{digest}", content=b"no GGUF")
+    named = {field: {"x.gguf": digest} if given == {} else given for field, given in more.items()}
+    response = teller.post("/api/create", json={"model": "x", "stream": False, **named})
+    assert response.status_code == 400 and "GGUF" in response.json()["error"]
+
+
 def test_a_server_without_models(tmp_path: Path, free_port: Callable[[], int]) -> None:
     """No list is ever null. (A store that is empty from the start gets the embedded model.)"""
     Store(tmp_path / "models").add_file("m", write_gguf(tmp_path / "m.gguf"))

@@ -134,7 +134,7 @@ def test_what_is_no_object(client: httpx2.Client, path: str, body: bytes, messag
         (TEXT, {"logprobs": 6}, "logprobs", "between 0 and 5"),
         (TEXT, {"best_of": 3}, "best_of", "best_of other than n"),
         (TEXT, {"prompt": [1], "suffix": "x"}, "suffix", "needs a prompt of text"),
-        (EMBED, {"dimensions": 0}, "dimensions", "between 1"),
+        (EMBED, {"dimensions": 0}, "dimensions", "between 1 and 1048576"),
         (EMBED, {"encoding_format": "hex"}, "encoding_format",
          "Invalid value for 'encoding_format' = hex. Supported values: ['float', 'base64']."),
         # what does not fit together, or is none of what may be

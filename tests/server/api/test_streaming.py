@@ -58,6 +58,21 @@ async def test_a_client_that_leaves_while_it_waits_for_one_reply_frees_its_slot(
         await until_running(client, 0)
 
 
+async def test_only_a_client_that_left_is_said_to_have_left(slow: Serving) -> None:
+    async with slow.async_client() as client:
+        body = {"model": "m", "prompt": "⟦ab⟧"}
+        stayed = [
+            await client.post("/api/generate", json=body | more)
+            for more in ({}, {"stream": False}, {"context": [10**6]})
+        ]
+        async with client.stream("POST", "/api/generate", json=ENDLESS) as left:
+            await anext(left.aiter_bytes())
+        await until_running(client, 0)
+    assert [response.status_code for response in stayed] == [200, 200, 400]
+    gone = [line["request_id"] for line in log(slow) if line["message"] == "the client went away"]
+    assert gone == [left.headers["x-request-id"]]
+
+
 async def test_two_clients_get_their_tokens_in_turns(slow: Serving) -> None:
     order: list[str] = []
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from server.engine.backend import RequestError
+from server.engine.grammar import compile_grammar
 from server.engine.types import Grammar, Sampling
 from server.models.name import ModelName
 from server.models.store import Store
@@ -82,3 +84,12 @@ def test_a_format_that_leads_nowhere_is_an_error(
     assert engine.failed[number].kind == "invalid_request"
     assert told in engine.failed[number].message
     assert "\n" not in engine.failed[number].message
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [("(?=a)b", "look-around, including look-ahead"), ("(", "unclosed group")],
+)
+def test_what_is_wrong_with_a_pattern_is_said(pattern: str, reason: str) -> None:
+    with pytest.raises(RequestError, match=f"regex parse error: {reason}"):
+        compile_grammar(schema({"type": "string", "pattern": pattern}))

@@ -357,6 +357,42 @@ def test_a_newcomer_of_another_key_gets_a_place_in_a_full_queue() -> None:
     assert set(engine.finished) == {1, 2, 4}
 
 
+WAYS_TO_REMEMBER: dict[str, dict[str, object]] = {
+    "a slot each": {"parallel": 3},
+    "one memory": {"parallel": 3, "pool": 1000},
+    "parked": {"parallel": 1, "parking_bytes": 1 << 20},
+    "parked, one memory": {"parallel": 3, "pool": 500, "parking_bytes": 1 << 20},
+}
+
+
+@pytest.mark.parametrize("config", WAYS_TO_REMEMBER.values(), ids=WAYS_TO_REMEMBER)
+def test_a_key_finds_nothing_that_was_computed_for_another(config: dict[str, object]) -> None:
+    secret, other = "s" * 300 + "⟦w⟧", "b" * 350
+    engine = Engine(None, context=400, **config)
+    asked = [("ann", secret), ("bob", other), ("bob", secret), ("ann", secret)]
+    for number, (owner, prompt) in enumerate(asked):
+        engine.submit(number, prompt, owner=owner, max_tokens=1)
+        engine.drain()
+    assert engine.finished[2].cached_tokens == 0
+    assert engine.finished[3].cached_tokens > 200
+
+
+def test_a_key_does_not_wait_for_what_is_being_computed_for_another() -> None:
+    engine = Engine(context=400, parallel=2, batch=32)
+    for number, owner in enumerate(("ann", "bob")):
+        engine.submit(number, "s" * 300 + "⟦w⟧", owner=owner)
+    engine.drain()
+    assert [engine.finished[number].cached_tokens for number in (0, 1)] == [0, 0]
+
+
+def test_keys_share_what_is_computed_if_that_is_wanted() -> None:
+    engine = Engine(context=400, share_prefixes=True)
+    for number, owner in enumerate(("ann", "bob")):
+        engine.submit(number, "s" * 300 + "⟦w⟧", owner=owner)
+        engine.drain()
+    assert engine.finished[1].cached_tokens > 200
+
+
 def test_a_memory_that_is_fuller_than_the_books_say_makes_room() -> None:
     engine = Engine(_BrokenOnce(4, Decoded.NO_SPACE), parallel=4)
     engine.submit(1, "⟦abc⟧")
