@@ -8,14 +8,14 @@ from collections.abc import Sequence as Tokens
 from collections.abc import Sized
 from dataclasses import dataclass
 
-from server.engine.prefix import common_prefix
+from server.engine.prefix import Known, common_prefix, longest_prefix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parked:
     """The state of a sequence whose cells held `tokens`, in the backend's own form."""
 
-    tokens: list[int]
+    tokens: Tokens[int]
     state: Sized
 
     def begins_with(self, tokens: Tokens[int]) -> bool:
@@ -63,11 +63,14 @@ class Parking:
         """Whether a state goes on from just these tokens."""
         return any(p.begins_with(tokens) for p in self._parked)
 
-    def longest(self, tokens: Tokens[int], most: int) -> tuple[Parked | None, int]:
+    def longest(
+        self, tokens: Tokens[int], most: int, *, whole: bool = False
+    ) -> tuple[Parked | None, int]:
         """The state with the longest common prefix, at most `most` tokens, and its length.
-        Among equals the shortest, which loses least when it is cut."""
-        found = ((p, common_prefix(p.tokens, tokens, most)) for p in self._parked)
-        return max(found, key=lambda pair: (pair[1], -len(pair[0].tokens)), default=(None, 0))
+        Among equals the shortest, which loses least when it is cut. `whole`: none is cut."""
+        shortest_first = sorted(self._parked, key=lambda p: len(p.tokens))
+        known = (Known(p, p.tokens, len(p.tokens)) for p in shortest_first)
+        return longest_prefix(tokens, most, known, whole=whole)
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the books contradict each other."""
