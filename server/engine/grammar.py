@@ -5,7 +5,8 @@ checked (2 µs); only when it is refused is the mask of all allowed tokens compu
 (30 µs) and the choice made again.
 """
 
-from functools import lru_cache
+from collections import deque
+from collections.abc import Callable
 
 import llguidance
 import numpy as np
@@ -30,17 +31,17 @@ _NAMES = {
 }
 
 
-# A request's grammar is needed when it comes and when it runs, and many requests have the same.
-@lru_cache(maxsize=32)
+# How many constraints wait between the check of a request and its turn. A large schema takes
+# 3 MB of memory; without its constraint a request makes it again.
+_MOST_WAITING = 16
+
+
 def compile_grammar(grammar: Grammar) -> str:
-    """The grammar in llguidance's own form. Raises `RequestError` with its complaint."""
+    """The grammar in llguidance's own form. Raises `RequestError` if it is not of its kind."""
     try:
-        compiled = _compile(grammar)
+        return _compile(grammar)
     except ValueError as error:
         raise RequestError(f"format is not a {_NAMES[grammar.kind]}: {error}") from None
-    if complaint := llguidance.LLMatcher.validate_grammar(compiled):
-        raise RequestError(f"format cannot be used: {_first_line(complaint)}")
-    return compiled
 
 
 def _compile(grammar: Grammar) -> str:
@@ -58,7 +59,12 @@ def _compile(grammar: Grammar) -> str:
 
 
 class Constraint:
-    """What one request may say next. Made anew for each request."""
+    """What one request may say next.
+
+    Made anew for each request, which takes 15 ms for a large schema. llguidance could copy one in
+    no time, but the copies share how much their lexer may grow: when others have used that up,
+    one that has said nothing yet fails.
+    """
 
     def __init__(self, tokenizer: llguidance.LLTokenizer, grammar: Grammar) -> None:
         if grammar.markers:
@@ -92,6 +98,27 @@ class Constraint:
         if complaint == _DEAD_END:
             raise RequestError("the format leaves no token to go on with")
         raise RequestError(f"format cannot be used: {complaint}")
+
+
+class Constraints:
+    """Makes the constraints of requests. What was made to check one waits for its turn."""
+
+    def __init__(self, tokenizer: Callable[[], llguidance.LLTokenizer]) -> None:
+        """`tokenizer` is asked for with the first grammar."""
+        self._tokenizer = tokenizer
+        self._waiting: deque[tuple[Grammar, Constraint]] = deque(maxlen=_MOST_WAITING)
+
+    def check(self, grammar: Grammar) -> None:
+        """Raise `RequestError` for a grammar that cannot be used."""
+        self._waiting.append((grammar, Constraint(self._tokenizer(), grammar)))
+
+    def take(self, grammar: Grammar) -> Constraint:
+        """One that nobody else has. Raises `RequestError`."""
+        for waiting in self._waiting:
+            if waiting[0] == grammar:
+                self._waiting.remove(waiting)
+                return waiting[1]
+        return Constraint(self._tokenizer(), grammar)
 
 
 def _first_line(text: str) -> str:
