@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
+from server.chat.begun import Begun
 from server.chat.family import Family
 from server.chat.forms import Block, Form
 from server.chat.harmony import HarmonyParser
@@ -23,6 +24,7 @@ _BITE = 1024
 
 
 class _Parser(Protocol):
+    def go_on(self, opened: str, given: str) -> Begun: ...
     def feed(self, text: str) -> list[Part]: ...
     def finish(self) -> list[Part]: ...
 
@@ -47,6 +49,11 @@ class ReplyParser:
                 Reasoning(tags, is_thinking=is_thinking), CallParser(family, tools)
             )
 
+    def go_on(self, opened: str, given: str) -> Begun:
+        """Begin behind what the prompt holds of the reply: what the template has `opened`, and
+        words of the assistant's that were `given`. They are not told again."""
+        return self._parser.go_on(opened, given)
+
     def feed(self, text: str) -> list[Part]:
         """What is certain with this text."""
         return joined(self._parser.feed(text)) if text else []
@@ -62,6 +69,12 @@ class _TaggedParser:
     def __init__(self, reasoning: Reasoning, calls: "CallParser") -> None:
         self._reasoning = reasoning
         self._calls = calls
+
+    def go_on(self, _opened: str, given: str) -> Begun:
+        begun = self._reasoning.go_on(given)
+        if begun.answer:
+            self._calls.go_on()
+        return begun
 
     def feed(self, text: str) -> list[Part]:
         return self._read(self._reasoning.feed(text))
@@ -94,6 +107,10 @@ class CallParser:
         self._is_fresh = True
         self._is_behind_call = False
         self._is_lax = False
+
+    def go_on(self) -> None:
+        """There is content already: a call that has no mark in front would be part of it."""
+        self._is_fresh = False
 
     def feed(self, text: str) -> list[Part]:
         """What is certain with this text."""

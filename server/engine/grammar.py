@@ -67,11 +67,16 @@ class Constraint:
     """
 
     def __init__(self, tokenizer: llguidance.LLTokenizer, grammar: Grammar) -> None:
+        given = grammar.given
         if grammar.markers:
             text = place_markers(grammar.text, grammar.markers, tokenizer)
             grammar = Grammar(grammar.kind, text)
         self._matcher = llguidance.LLMatcher(tokenizer, compile_grammar(grammar), log_level=0)
         self._raise_on_error()
+        # Just these characters, whatever the vocabulary puts in front of a text.
+        tokens = tokenizer.greedy_tokenize(given)
+        if self._matcher.try_consume_tokens(tokens) < len(tokens):
+            raise RequestError("the format does not allow what the reply begins with already")
 
     def allows(self, token: int) -> bool:
         """Whether `token` may come next."""

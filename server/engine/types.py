@@ -74,12 +74,14 @@ class Grammar(msgspec.Struct, frozen=True):
     expression, or a context-free grammar in Lark's or llama.cpp's (GBNF) notation.
 
     `markers` are texts that may be tokens of their own, which only the engine knows: a Lark
-    text names the first `marker_0`, and any text up to and including it `until_0`.
+    text names the first `marker_0`, and any text up to and including it `until_0`. It holds
+    for what is `given`, at the end of the prompt, and the output together.
     """
 
     kind: Literal["json", "schema", "regex", "lark", "gbnf"]
     text: str = ""
     markers: tuple[str, ...] = ()
+    given: str = ""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
