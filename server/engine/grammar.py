@@ -5,6 +5,7 @@ checked (2 µs); only when it is refused is the mask of all allowed tokens compu
 (30 µs) and the choice made again.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable
 
@@ -106,24 +107,50 @@ class Constraint:
 
 
 class Constraints:
-    """Makes the constraints of requests. What was made to check one waits for its turn."""
+    """Makes the constraints of requests. What was made to prepare or to check one waits for its
+    turn. Thread-safe."""
 
     def __init__(self, tokenizer: Callable[[], llguidance.LLTokenizer]) -> None:
         """`tokenizer` is asked for with the first grammar."""
         self._tokenizer = tokenizer
-        self._waiting: deque[tuple[Grammar, Constraint]] = deque(maxlen=_MOST_WAITING)
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Grammar, Constraint | RequestError]] = deque(
+            maxlen=_MOST_WAITING
+        )
+
+    def prepare(self, grammar: Grammar) -> None:
+        """Make the constraint for a `check` that follows; what is wrong is told there."""
+        self._keep(grammar, self._make(grammar))
 
     def check(self, grammar: Grammar) -> None:
         """Raise `RequestError` for a grammar that cannot be used."""
-        self._waiting.append((grammar, Constraint(self._tokenizer(), grammar)))
+        self._keep(grammar, self.take(grammar))
 
     def take(self, grammar: Grammar) -> Constraint:
         """One that nobody else has. Raises `RequestError`."""
-        for waiting in self._waiting:
-            if waiting[0] == grammar:
-                self._waiting.remove(waiting)
-                return waiting[1]
-        return Constraint(self._tokenizer(), grammar)
+        made = self._find(grammar) or self._make(grammar)
+        if isinstance(made, RequestError):
+            raise made
+        return made
+
+    def _make(self, grammar: Grammar) -> Constraint | RequestError:
+        try:
+            return Constraint(self._tokenizer(), grammar)
+        except RequestError as error:
+            return error
+
+    def _keep(self, grammar: Grammar, made: Constraint | RequestError) -> None:
+        with self._lock:
+            self._waiting.append((grammar, made))
+
+    def _find(self, grammar: Grammar) -> Constraint | RequestError | None:
+        """What waits for a request with this grammar; it waits no more."""
+        with self._lock:
+            for waiting in self._waiting:
+                if waiting[0] == grammar:
+                    self._waiting.remove(waiting)
+                    return waiting[1]
+        return None
 
 
 def _first_line(text: str) -> str:

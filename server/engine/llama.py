@@ -1,7 +1,7 @@
 """llama.cpp through its C API: what a loaded model can do.
 
 Everything here is called by one thread, but for `tokenize`, `detokenize`,
-`check_tokens` and `interrupt`, which may be called by another.
+`check_tokens`, `prepare` and `interrupt`, which may be called by another.
 """
 
 import ctypes
@@ -152,6 +152,10 @@ class LlamaBackend:
 
     def check_tokens(self, tokens: Sequence[int]) -> None:
         self._vocab.check(tokens)
+
+    def prepare(self, request: Request) -> None:
+        if request.grammar is not None and self._can_generate:
+            self._constraints.prepare(request.grammar)
 
     def check_request(self, request: Request) -> None:
         if not self._can_generate:

@@ -13,6 +13,7 @@ from tests.support.byte_tokens import byte_tokenizer
 ONE, OTHER = Grammar("regex", "a+b"), Grammar("regex", "[ab]+")
 # The lexer has another state for each of the last two dozen letters.
 GREEDY = Grammar("regex", "(?s:.*)a.{24}b(?s:.*)")
+WRONG = Grammar("regex", "(")
 A, B = b"ab"
 
 
@@ -45,6 +46,22 @@ def test_what_was_made_to_check_a_request_is_what_it_runs_with() -> None:
     assert [constraint.allows(B) for constraint in taken] == [True, False, False]
 
 
+def test_what_was_prepared_is_neither_made_to_check_nor_to_run() -> None:
+    counted = Counted()
+    counted.constraints.prepare(ONE)
+    counted.constraints.check(ONE)
+    assert counted.constraints.take(ONE).allows(A)
+    assert counted.num_made == 1
+
+
+def test_what_could_not_be_prepared_is_told_once_and_not_tried_again() -> None:
+    counted = Counted()
+    counted.constraints.prepare(WRONG)
+    with pytest.raises(RequestError, match="format"):
+        counted.constraints.check(WRONG)
+    assert counted.num_made == 1
+
+
 def test_requests_with_the_same_grammar_do_not_share_what_they_have_said() -> None:
     counted = Counted()
     counted.constraints.check(ONE)
@@ -66,9 +83,9 @@ def test_what_one_request_uses_up_another_one_still_has() -> None:
 
 def test_of_requests_that_never_run_few_are_kept() -> None:
     counted = Counted()
-    counted.constraints.check(ONE)
+    counted.constraints.prepare(ONE)
     for _ in range(100):
-        counted.constraints.check(OTHER)
+        counted.constraints.prepare(OTHER)
     assert counted.constraints.take(ONE).allows(A)
     assert counted.num_made == 102
 

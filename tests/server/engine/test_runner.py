@@ -9,18 +9,20 @@ from pathlib import Path
 import gguf
 import pytest
 
-from server.engine.config import EngineConfig
+from server.engine.config import EngineConfig, FakeCosts
 from server.engine.frames import Frames
 from server.engine.messages import (
     FromRunner,
     Load,
     Loaded,
     LoadRefused,
+    Step,
+    Submit,
     Tokenize,
     decode_from_runner,
     encode,
 )
-from server.engine.types import Segment
+from server.engine.types import Grammar, Request, Segment
 
 FAKE = EngineConfig(backend="fake")
 LIMIT_S = 60
@@ -59,6 +61,24 @@ def test_it_ends_with_the_other_side() -> None:
     runner = Started()
     runner.socket.sendall(encode(Load("", FAKE)))
     assert isinstance(runner.answer(), Loaded)
+    runner.socket.close()
+    assert runner.end() == (0, [])
+
+
+def test_a_format_that_takes_long_to_read_holds_nobody_up() -> None:
+    slow = EngineConfig(backend="fake", fake=FakeCosts(grammar_s=3600))
+    runner = Started()
+    runner.socket.sendall(encode(Load("", slow)))
+    assert isinstance(runner.answer(), Loaded)
+    for number, grammar in enumerate([Grammar("json"), None]):
+        request = Request(tokens=list(b"hello"), grammar=grammar)
+        runner.socket.sendall(encode(Submit(number, request)))
+    finished: list[int] = []
+    while not finished:
+        answer = runner.answer()
+        assert isinstance(answer, Step)
+        finished += [number for number, _ in answer.finished]
+    assert finished == [1]
     runner.socket.close()
     assert runner.end() == (0, [])
 
