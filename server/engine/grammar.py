@@ -38,11 +38,15 @@ _MOST_WAITING = 16
 
 
 def compile_grammar(grammar: Grammar) -> str:
-    """The grammar in llguidance's own form. Raises `RequestError` if it is not of its kind."""
+    """The grammar in llguidance's own form. Raises `RequestError` with its complaint: a matcher
+    has some of them only when it is used, which would be in the middle of a reply."""
     try:
-        return _compile(grammar)
+        compiled = _compile(grammar)
     except ValueError as error:
         raise RequestError(f"format is not a {_NAMES[grammar.kind]}: {error}") from None
+    if complaint := llguidance.LLMatcher.validate_grammar(compiled):
+        raise RequestError(f"format cannot be used: {_first_line(complaint)}")
+    return compiled
 
 
 def _compile(grammar: Grammar) -> str:
