@@ -42,13 +42,16 @@ class Started:
                 text=True,
             )
         self._frames = Frames()
+        self._bodies: list[bytes] = []
 
     def answer(self) -> FromRunner:
-        while data := self.socket.recv(1 << 16):
-            for body in self._frames.feed(data):
-                message: FromRunner = decode_from_runner(body)
-                return message
-        raise AssertionError("the runner said nothing")
+        """The next message; several may come at once."""
+        while not self._bodies:
+            data = self.socket.recv(1 << 16)
+            assert data, "the runner said nothing"
+            self._bodies += self._frames.feed(data)
+        message: FromRunner = decode_from_runner(self._bodies.pop(0))
+        return message
 
     def end(self) -> tuple[int, list[str]]:
         """Its exit code and the lines of its log, once it has ended by itself."""
