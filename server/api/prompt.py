@@ -24,7 +24,7 @@ TOO_LONG = (
 )
 
 
-TAIL_SEGMENTS, TAIL_CHARACTERS = 4, 256
+TAIL_CHARACTERS = 256
 # Where a rendered prompt has an image; what a user types is never special.
 _IMAGE = Segment(IMAGE_MARKER)
 Segments = list[Segment | ImageSegment]
@@ -45,13 +45,15 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """Tokens for the engine; `truncated` were cut; `num_bos` of them stand in front. `tail`
-    is the end of its text where a template wrote it."""
+    """Tokens for the engine; `truncated` were cut; `num_bos` of them stand in front. `given` is
+    what the reply begins with already, and `tail` the end of the text in front of that, where
+    a template wrote it."""
 
     tokens: list[int]
     truncated: int = 0
     num_bos: int = 0
     tail: str = ""
+    given: str = ""
 
 
 class Inputs(msgspec.Struct, frozen=True):
@@ -115,7 +117,8 @@ async def from_chat(
         kept = await drop_oldest(messages, room, tokens_of) or whole
     joined = [*kept[:num_bos], *before, *kept[num_bos:]]
     made = _cut(joined, window, num_bos, already=len(whole) - len(kept))
-    return msgspec.structs.replace(made, tail=_tail(segments))
+    given = conversation.beginning.content if conversation.beginning else ""
+    return msgspec.structs.replace(made, tail=_tail(segments, given), given=given)
 
 
 async def from_segments(
@@ -165,9 +168,14 @@ def text_of(segments: Sequence[Segment | ImageSegment]) -> str:
     return "".join(s.text if isinstance(s, Segment) else IMAGE_MARKER for s in segments)
 
 
-def _tail(segments: Sequence[Segment | ImageSegment]) -> str:
-    """The end of a text, long enough to show how the model was asked to begin."""
-    return text_of(segments[-TAIL_SEGMENTS:])[-TAIL_CHARACTERS:]
+def _tail(segments: Sequence[Segment | ImageSegment], given: str) -> str:
+    """The end of a text in front of what is given, long enough to show how the model was asked
+    to begin. Some templates strip what is given."""
+    text = text_of(segments)
+    for own in (given, given.rstrip(), given.strip()):
+        if own and text.endswith(own):
+            return text[: -len(own)][-TAIL_CHARACTERS:]
+    return text[-TAIL_CHARACTERS:]
 
 
 def gap_segments(info: ModelInfo, before: str, after: str) -> list[Segment]:

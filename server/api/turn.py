@@ -11,9 +11,10 @@ from typing import NamedTuple
 from server.api.prompt import Prompt
 from server.api.reader import Reader
 from server.api.requests import ChatRequest
+from server.chat.begun import Begun
 from server.chat.families import family_of
 from server.chat.family import Family
-from server.chat.grammars import after_thinking, forced_call
+from server.chat.grammars import for_answer, forced_call, go_on
 from server.chat.reply import ReplyParser
 from server.chat.template import ChatTemplate
 from server.engine.types import Grammar
@@ -54,20 +55,22 @@ def chat_turn(request: ChatRequest, template: ChatTemplate, made: Prompt) -> Tur
         template.tool_source or template.source, template.control_tokens
     )
     tool_use = request.tool_use
+    form = request.generation.format
     if not tool_use.shown and not has_thinking:
-        return Turn(made, Reader(), request.generation.format, images=request.images)
+        return Turn(made, Reader(), form and go_on(form, made.given), images=request.images)
     is_thinking = family.starts_thinking(made.tail)
     parser = ReplyParser(
         family, tools=tool_use.shown, is_thinking=is_thinking, expects_thinking=has_thinking
     )
+    begun = parser.go_on(family.opened(made.tail), made.given)
     reader = Reader(parser, most_calls=None if tool_use.is_parallel else 1)
-    may_think = is_thinking or (has_thinking and request.think is not False)
-    grammar = _grammar(request, family, is_thinking=is_thinking, may_think=may_think)
+    may_think = has_thinking and request.think is not False
+    grammar = _grammar(request, family, begun, may_think=may_think)
     return Turn(made, reader, grammar, family.markers, request.images)
 
 
 def _grammar(
-    request: ChatRequest, family: Family, *, is_thinking: bool, may_think: bool
+    request: ChatRequest, family: Family, begun: Begun, *, may_think: bool
 ) -> Grammar | None:
     tool_use, form = request.tool_use, request.generation.format
     if tool_use.choice == "required":
@@ -80,9 +83,7 @@ def _grammar(
             family,
             tool_use.forced,
             parallel=tool_use.is_parallel,
-            is_thinking=is_thinking,
+            begun=begun,
             may_think=may_think,
         )
-    if form is None or not may_think:
-        return form
-    return after_thinking(form, family, is_thinking=is_thinking)
+    return form and for_answer(form, family, begun, may_think=may_think)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from server.chat.forms import Form
+from server.chat.harmony import ASSISTANT_START
 from server.chat.reasoning import Tags
 from server.chat.spelling import Spelling
 
@@ -52,3 +53,8 @@ class Family:
         """Whether the prompt ends with an open thinking tag, so that the reply begins inside."""
         tail = rendered_prompt_tail.rstrip()
         return any(tail.endswith(opening.rstrip()) for opening, _ in self.thinking)
+
+    def opened(self, rendered_prompt_tail: str) -> str:
+        """What the prompt has written of the reply itself: in harmony, of its header."""
+        _, start, opened = rendered_prompt_tail.rpartition(ASSISTANT_START)
+        return opened if self.is_harmony and start else ""

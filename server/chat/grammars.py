@@ -10,8 +10,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from server.chat.begun import Begun
 from server.chat.family import Family
-from server.chat.harmony import CHANNEL, END, MESSAGE, START
+from server.chat.harmony import ASSISTANT_START, CHANNEL, END, MESSAGE
 from server.chat.reasoning import Tags
 from server.chat.scanning import one_of
 from server.chat.spelling import AS_OBJECTS, Maybe, OneOf, Pieces, Schema, TextUntil
@@ -25,12 +28,13 @@ _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
 def forced_call(
-    family: Family, tools: Sequence[Tool], *, parallel: bool, is_thinking: bool, may_think: bool
+    family: Family, tools: Sequence[Tool], *, parallel: bool, begun: Begun, may_think: bool
 ) -> Grammar:
     """Under this grammar a model can only call: one of `tools` (not none), or (`parallel`)
     several, in the family's own form and with arguments by each tool's schema.
 
     Thinking that the prompt has opened goes on first; where it has not, the model may think.
+    An answer that has begun ends there.
     """
     writer = _Writer(family.marks)
     spelling = family.spelling if all(map(family.spelling.fits, tools)) else AS_OBJECTS
@@ -43,19 +47,28 @@ def forced_call(
     if parallel and spelling.between is not None:
         several += f" ({writer.text(spelling.between)} {call})*"
     start = f"{writer.text(spelling.before)} {several} {writer.text(spelling.after)}"
-    thinking = _thinking(writer, family, is_thinking=is_thinking, may_think=may_think)
-    return writer.grammar(f"{thinking} {start}")
+    thinking = _thinking(writer, family, begun, may_think=may_think)
+    end = f"{END}{ASSISTANT_START}" if family.is_harmony and begun.answer is not None else ""
+    return writer.grammar(f"{writer.text(end)} {thinking} {start}")
 
 
-def after_thinking(grammar: Grammar, family: Family, *, is_thinking: bool) -> Grammar:
-    """The format for what follows thinking. Thinking that the prompt has not opened is
-    the model's choice."""
-    if not family.is_harmony and not family.thinking:
+def for_answer(grammar: Grammar, family: Family, begun: Begun, *, may_think: bool) -> Grammar:
+    """The format for an answer, which may have begun, as a whole; thinking in front of it is
+    free. Where the prompt has not opened any, it is the model's choice if it `may_think`."""
+    if begun.answer is not None:
+        return go_on(grammar, begun.answer)
+    is_plain = not family.thinking or not (may_think or begun.is_thinking)
+    if is_plain and not family.is_harmony:
         return grammar
     writer = _Writer(family.marks)
-    thinking = _thinking(writer, family, is_thinking=is_thinking, may_think=True)
+    thinking = _thinking(writer, family, begun, may_think=may_think)
     channel = writer.text(f"{CHANNEL}final{MESSAGE}") if family.is_harmony else ""
     return writer.grammar(f"{thinking} {channel} {_nested(grammar)}")
+
+
+def go_on(grammar: Grammar, given: str) -> Grammar:
+    """The format for a text that begins with what is given; space in front is no part of it."""
+    return msgspec.structs.replace(grammar, given=given.lstrip())
 
 
 class _Writer:
@@ -111,10 +124,12 @@ class _Writer:
         return f"marker_{self._markers.index(mark)}"
 
 
-def _thinking(writer: _Writer, family: Family, *, is_thinking: bool, may_think: bool) -> str:
+def _thinking(writer: _Writer, family: Family, begun: Begun, *, may_think: bool) -> str:
+    if begun.answer is not None:
+        return ""
     if family.is_harmony:
-        return _analysis(writer) if may_think else ""
-    if is_thinking:
+        return _analysis(writer, begun) if may_think or begun.is_thinking else ""
+    if begun.is_thinking:
         closings = dict.fromkeys(closing for _, closing in family.thinking)
         return f"({' | '.join(map(writer.until, closings))}) {_SPACE}"
     if not may_think or not family.thinking:
@@ -127,9 +142,11 @@ def _opened(writer: _Writer, tags: Tags) -> str:
     return f"{writer.text(opening)} {writer.until(closing)} {_SPACE}"
 
 
-def _analysis(writer: _Writer) -> str:
-    thought = f"{writer.text(f'{CHANNEL}analysis{MESSAGE}')} {writer.until(END)}"
-    return f"({thought} {writer.text(f'{START}assistant')})?"
+def _analysis(writer: _Writer, begun: Begun) -> str:
+    rest = f"{writer.until(END)} {writer.text(ASSISTANT_START)}"
+    if begun.is_thinking:
+        return rest
+    return f"({writer.text(f'{CHANNEL}analysis{MESSAGE}')} {rest})?"
 
 
 def _nested(grammar: Grammar) -> str:

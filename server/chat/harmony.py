@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from enum import Enum, auto
 
+from server.chat.begun import Begun
 from server.chat.parts import Content, Part, Thought
 from server.chat.scanning import Beginnings, one_of
 from server.chat.tools import Offered, Tool, ToolCall
@@ -17,6 +18,7 @@ from server.chat.values import NotReadable, read_json
 
 START, CHANNEL, MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
 CONSTRAIN, END, CALL, RETURN = "<|constrain|>", "<|end|>", "<|call|>", "<|return|>"
+ASSISTANT_START = f"{START}assistant"
 MARKS = (START, CHANNEL, MESSAGE, CONSTRAIN, END, CALL, RETURN)
 
 _MARK = re.compile(one_of(MARKS))
@@ -58,6 +60,18 @@ class HarmonyParser:
     def is_thinking(self) -> bool | None:
         """As in `ReplyParser`: a header says what it is the header of when it ends."""
         return None if self._in in (_In.OPENING, _In.HEADER) else self._in is _In.THOUGHT
+
+    def go_on(self, opened: str, given: str) -> Begun:
+        """Begin behind a header that a template wrote and these words of the message, which
+        are not told again. Marks in them are none."""
+        self.feed(opened)
+        if self._in in (_In.OPENING, _In.HEADER, _In.TEXT) and not given:
+            return Begun()
+        is_thinking = self._in is _In.THOUGHT
+        self._in = _In.THOUGHT if is_thinking else _In.CONTENT
+        self._take(given, [])
+        self._space.clear()
+        return Begun(is_thinking=True) if is_thinking else Begun(answer=given)
 
     def feed(self, text: str) -> list[Part]:
         """What is certain with this text."""

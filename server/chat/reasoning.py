@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from enum import Enum, auto
 
+from server.chat.begun import Begun
 from server.chat.parts import Content, Part, Thought
 from server.chat.scanning import Beginnings, one_of
 
@@ -37,6 +38,18 @@ class Reasoning:
         self._enter(tuple(closing for _, closing in tags))
         if is_thinking and tags:
             self._at = _At.BEGIN
+        # What of the text that is held is known to the reader already.
+        self._given = ""
+
+    def go_on(self, given: str) -> Begun:
+        """Begin behind these words of the reply, which are not told again."""
+        parts = [*self.feed(given), Content(self._held if self._at is _At.START else "")]
+        self._space.clear()
+        self._given = self._held
+        if self._at in (_At.BEGIN, _At.INSIDE):
+            return Begun(is_thinking=True)
+        answer = "".join(part.text for part in parts if isinstance(part, Content))
+        return Begun(answer=answer if answer.strip() or self._at is _At.BEHIND else None)
 
     @property
     def is_open(self) -> bool | None:
@@ -56,11 +69,10 @@ class Reasoning:
     def finish(self) -> list[Part]:
         """What was held back. Space behind thinking that nothing follows is dropped."""
         held, self._held = self._held, ""
-        if self._at is _At.START:
-            return [Content("".join(self._space) + held)]
+        text = "".join(self._space) + self._fresh(held)
         if self._at in (_At.BEGIN, _At.INSIDE):
-            return [Thought("".join(self._space) + held)] if held else []
-        return [Content(held)]
+            return [Thought(text)] if held else []
+        return [Content(text if self._at is _At.START else held)]
 
     def _step(self, text: str, parts: list[Part]) -> str:
         """Deal with the beginning of `text`; the rest, which the next state deals with."""
@@ -85,6 +97,7 @@ class Reasoning:
             self._space.append(text[: len(text) - len(bare)])
         if opening := self._opener.match(bare):
             self._space.clear()
+            self._given = ""
             self._enter((self._closers[opening[0]],))
             self._at = _At.INSIDE
             return self._skip_space(bare[opening.end() :])
@@ -96,7 +109,7 @@ class Reasoning:
         self._space.clear()
         self._at = _At.CONTENT if is_start else _At.INSIDE
         self._is_first = False
-        return bare
+        return self._fresh(bare)
 
     def _think(self, text: str, parts: list[Part]) -> str:
         if self._is_first:
@@ -104,6 +117,8 @@ class Reasoning:
         closing = self._closer.search(text)
         keep = 0 if closing else self._closings.held(text)
         thought = text[: closing.start() if closing else len(text) - keep]
+        if thought:
+            thought = self._fresh(thought)
         bare = thought.rstrip()
         if bare:
             parts.append(Thought("".join(self._space) + bare))
@@ -113,6 +128,7 @@ class Reasoning:
             self._held = text[len(text) - keep :]
             return ""
         self._space.clear()
+        self._given = ""
         self._at = _At.BEHIND
         return text[closing.end() :]
 
@@ -120,6 +136,11 @@ class Reasoning:
         self._closer = re.compile(one_of(closers))
         self._closings = Beginnings(closers)
         self._is_first = True
+
+    def _fresh(self, text: str) -> str:
+        """Text that was held, as far as the reader does not know it."""
+        num_given, self._given = len(self._given), self._given[len(text) :]
+        return text[num_given:]
 
     def _skip_space(self, text: str) -> str:
         text = text.lstrip()

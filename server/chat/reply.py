@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
+from server.chat.begun import Begun
 from server.chat.family import Family
 from server.chat.forms import Block, Form
 from server.chat.harmony import HarmonyParser
@@ -25,6 +26,7 @@ _BITE = 1024
 class _Parser(Protocol):
     @property
     def is_thinking(self) -> bool | None: ...
+    def go_on(self, opened: str, given: str) -> Begun: ...
     def feed(self, text: str) -> list[Part]: ...
     def finish(self) -> list[Part]: ...
 
@@ -55,6 +57,11 @@ class ReplyParser:
         tag or a header is whole."""
         return self._parser.is_thinking
 
+    def go_on(self, opened: str, given: str) -> Begun:
+        """Begin behind what the prompt holds of the reply: what the template has `opened`, and
+        words of the assistant's that were `given`. They are not told again."""
+        return self._parser.go_on(opened, given)
+
     def feed(self, text: str) -> list[Part]:
         """What is certain with this text."""
         return joined(self._parser.feed(text)) if text else []
@@ -74,6 +81,12 @@ class _TaggedParser:
     @property
     def is_thinking(self) -> bool | None:
         return self._reasoning.is_open
+
+    def go_on(self, _opened: str, given: str) -> Begun:
+        begun = self._reasoning.go_on(given)
+        if begun.answer:
+            self._calls.go_on()
+        return begun
 
     def feed(self, text: str) -> list[Part]:
         return self._read(self._reasoning.feed(text))
@@ -106,6 +119,10 @@ class CallParser:
         self._is_fresh = True
         self._is_behind_call = False
         self._is_lax = False
+
+    def go_on(self) -> None:
+        """There is content already: a call that has no mark in front would be part of it."""
+        self._is_fresh = False
 
     def feed(self, text: str) -> list[Part]:
         """What is certain with this text."""

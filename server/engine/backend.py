@@ -1,6 +1,6 @@
 """The seam between pure scheduling and a model: what a backend can do.
 
-One thread owns a backend. Only `interrupt` may be called from another one.
+One thread owns a backend. Only `interrupt` and `prepare` may be called from another one.
 """
 
 from collections.abc import Sequence, Sized
@@ -137,6 +137,10 @@ class Backend(Protocol):
     def encode(self, tokens: Sequence[int], images: Sequence[bytes]) -> None:
         """Look at the image of these tokens, which is in one of these files. Blocks for as long
         as it takes, and cannot be interrupted. Raises `RequestError`."""
+
+    def prepare(self, request: Request) -> None:
+        """Do now what takes long in the `check_request` that follows, which tells what is wrong.
+        Thread-safe."""
 
     def check_request(self, request: Request) -> None:
         """Raise `RequestError` for what would fail however long it waits: ids that are not in

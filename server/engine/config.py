@@ -16,13 +16,14 @@ WeightType = Literal["q8_0", "q4_0"]
 
 
 class FakeCosts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step of the fake backend takes: seconds per step and per row in it; what an image
-    takes and what loading it takes, and the memory that it says it takes (0: a byte a cell).
+    """What a step of the fake backend takes: seconds per step and per row in it; what an image,
+    a grammar and loading it take, and the memory that it says it takes (0: a byte a cell).
     And its chat template, unless it is its own."""
 
     step_s: float = 0.0
     row_s: float = 0.0
     image_s: float = 0.0
+    grammar_s: float = 0.0
     load_s: float = 0.0
     memory_bytes: int = 0
     chat_template: str = ""

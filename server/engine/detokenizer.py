@@ -1,6 +1,7 @@
 """From token bytes to text: whole characters only, and stop strings cut out."""
 
 import codecs
+from bisect import bisect_left
 from dataclasses import dataclass
 
 
@@ -22,6 +23,7 @@ class Detokenizer:
     def __init__(self, stop: tuple[str, ...] = ()) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop = tuple(s for s in stop if s)
+        self._ordered = sorted(self._stop)
         self._longest = max((len(s) for s in self._stop), default=0)
         self._held = ""
 
@@ -54,6 +56,9 @@ class Detokenizer:
     def _possible_start(self, text: str) -> int:
         """Length of the longest end of `text` that begins a stop string."""
         for length in range(min(self._longest - 1, len(text)), 0, -1):
-            if any(s.startswith(text[-length:]) for s in self._stop):
+            # In their order, the stop strings that begin like this follow on it.
+            end = text[-length:]
+            at = bisect_left(self._ordered, end)
+            if at < len(self._ordered) and self._ordered[at].startswith(end):
                 return length
         return 0

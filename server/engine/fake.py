@@ -126,6 +126,10 @@ class FakeBackend:
             if not 0 <= token < VOCAB_SIZE:
                 raise RequestError(f"token {token} is not in the vocabulary of {VOCAB_SIZE}")
 
+    def prepare(self, request: Request) -> None:
+        if request.grammar is not None:
+            time.sleep(self._costs.grammar_s)
+
     def check_request(self, request: Request) -> None:
         self.check_tokens(text_tokens(request.tokens))
         if request.grammar is not None:

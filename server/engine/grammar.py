@@ -5,7 +5,9 @@ checked (2 µs); only when it is refused is the mask of all allowed tokens compu
 (30 µs) and the choice made again.
 """
 
-from functools import lru_cache
+import threading
+from collections import deque
+from collections.abc import Callable
 
 import llguidance
 import numpy as np
@@ -30,10 +32,14 @@ _NAMES = {
 }
 
 
-# A request's grammar is needed when it comes and when it runs, and many requests have the same.
-@lru_cache(maxsize=32)
+# How many constraints wait between the check of a request and its turn. A large schema takes
+# 3 MB of memory; without its constraint a request makes it again.
+_MOST_WAITING = 16
+
+
 def compile_grammar(grammar: Grammar) -> str:
-    """The grammar in llguidance's own form. Raises `RequestError` with its complaint."""
+    """The grammar in llguidance's own form. Raises `RequestError` with its complaint: a matcher
+    has some of them only when it is used, which would be in the middle of a reply."""
     try:
         compiled = _compile(grammar)
     except ValueError as error:
@@ -58,14 +64,24 @@ def _compile(grammar: Grammar) -> str:
 
 
 class Constraint:
-    """What one request may say next. Made anew for each request."""
+    """What one request may say next.
+
+    Made anew for each request, which takes 15 ms for a large schema. llguidance could copy one in
+    no time, but the copies share how much their lexer may grow: when others have used that up,
+    one that has said nothing yet fails.
+    """
 
     def __init__(self, tokenizer: llguidance.LLTokenizer, grammar: Grammar) -> None:
+        given = grammar.given
         if grammar.markers:
             text = place_markers(grammar.text, grammar.markers, tokenizer)
             grammar = Grammar(grammar.kind, text)
         self._matcher = llguidance.LLMatcher(tokenizer, compile_grammar(grammar), log_level=0)
         self._raise_on_error()
+        # Just these characters, whatever the vocabulary puts in front of a text.
+        tokens = tokenizer.greedy_tokenize(given)
+        if self._matcher.try_consume_tokens(tokens) < len(tokens):
+            raise RequestError("the format does not allow what the reply begins with already")
 
     def allows(self, token: int) -> bool:
         """Whether `token` may come next."""
@@ -92,6 +108,53 @@ class Constraint:
         if complaint == _DEAD_END:
             raise RequestError("the format leaves no token to go on with")
         raise RequestError(f"format cannot be used: {complaint}")
+
+
+class Constraints:
+    """Makes the constraints of requests. What was made to prepare or to check one waits for its
+    turn. Thread-safe."""
+
+    def __init__(self, tokenizer: Callable[[], llguidance.LLTokenizer]) -> None:
+        """`tokenizer` is asked for with the first grammar."""
+        self._tokenizer = tokenizer
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Grammar, Constraint | RequestError]] = deque(
+            maxlen=_MOST_WAITING
+        )
+
+    def prepare(self, grammar: Grammar) -> None:
+        """Make the constraint for a `check` that follows; what is wrong is told there."""
+        self._keep(grammar, self._make(grammar))
+
+    def check(self, grammar: Grammar) -> None:
+        """Raise `RequestError` for a grammar that cannot be used."""
+        self._keep(grammar, self.take(grammar))
+
+    def take(self, grammar: Grammar) -> Constraint:
+        """One that nobody else has. Raises `RequestError`."""
+        made = self._find(grammar) or self._make(grammar)
+        if isinstance(made, RequestError):
+            raise made
+        return made
+
+    def _make(self, grammar: Grammar) -> Constraint | RequestError:
+        try:
+            return Constraint(self._tokenizer(), grammar)
+        except RequestError as error:
+            return error
+
+    def _keep(self, grammar: Grammar, made: Constraint | RequestError) -> None:
+        with self._lock:
+            self._waiting.append((grammar, made))
+
+    def _find(self, grammar: Grammar) -> Constraint | RequestError | None:
+        """What waits for a request with this grammar; it waits no more."""
+        with self._lock:
+            for waiting in self._waiting:
+                if waiting[0] == grammar:
+                    self._waiting.remove(waiting)
+                    return waiting[1]
+        return None
 
 
 def _in_one_line(text: str) -> str:

@@ -1,7 +1,7 @@
 """llama.cpp through its C API: what a loaded model can do.
 
 Everything here is called by one thread, but for `tokenize`, `detokenize`,
-`check_tokens` and `interrupt`, which may be called by another.
+`check_tokens`, `prepare` and `interrupt`, which may be called by another.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ from server.engine.backend import (
     Row,
 )
 from server.engine.config import EngineConfig, Placement
-from server.engine.grammar import Constraint
+from server.engine.grammar import Constraints
 from server.engine.image_tokens import text_tokens
 from server.engine.llama_batch import LlamaBatch
 from server.engine.llama_embed import MAX_LANES, LlamaEmbedding
@@ -95,6 +95,7 @@ class LlamaBackend:
         llama_cpp.llama_backend_init()
         self._model = self._load(path, config.placement, report)
         self._vocab = LlamaVocab(self._model)
+        self._constraints = Constraints(lambda: self._vocab.for_grammars)
         trained = llama_cpp.llama_model_n_ctx_train(self._model)
         context = min(config.context, trained) if trained > 0 else config.context
         self._flag = ctypes.create_string_buffer(2)
@@ -152,13 +153,17 @@ class LlamaBackend:
     def check_tokens(self, tokens: Sequence[int]) -> None:
         self._vocab.check(tokens)
 
+    def prepare(self, request: Request) -> None:
+        if request.grammar is not None and self._can_generate:
+            self._constraints.prepare(request.grammar)
+
     def check_request(self, request: Request) -> None:
         if not self._can_generate:
             raise RequestError("this model gives embeddings and generates no text")
         self._vocab.check(text_tokens(request.tokens))
         self._vocab.check([token for token, _ in request.sampling.logit_bias])
         if request.grammar is not None:
-            Constraint(self._vocab.for_grammars, request.grammar)
+            self._constraints.check(request.grammar)
 
     def has_encoded(self, tokens: Sequence[int]) -> bool:
         return self._images is not None and self._images.looking.has_seen(tokens)
@@ -169,16 +174,14 @@ class LlamaBackend:
         self._images.looking.look(tokens, images)
 
     def sampler(self, request: Request) -> LlamaSampler:
-        constraint = None
-        if request.grammar is not None:
-            constraint = Constraint(self._vocab.for_grammars, request.grammar)
+        grammar = request.grammar
         return LlamaSampler(
             request,
             self._vocab,
             context_pointer=self._context,
             context=self.info.context,
             logits=self._logits,
-            constraint=constraint,
+            constraint=None if grammar is None else self._constraints.take(grammar),
         )
 
     def decode(self, rows: Sequence[Row]) -> Decoded:

@@ -29,7 +29,7 @@ from server.engine.scheduler import Chunk, Scheduler, shift_for
 from server.engine.sequence import Sequence
 from server.engine.slots import Slots
 from server.engine.speculation import Speculation
-from server.engine.types import EngineStats, FinishReason, Request, Segment
+from server.engine.types import EngineCounts, EngineStats, FinishReason, Request, Segment
 from server.engine.waiting import QueueFull
 
 _log = logging.getLogger("akash_llm.engine")
@@ -45,19 +45,6 @@ class _Writer:
     sampler: Sampler
     detokenizer: Detokenizer
     markers: dict[int, bytes]
-
-
-class _Counts(msgspec.Struct):
-    """What has been done since the start: the last fields of `EngineStats`, in its order."""
-
-    num_steps: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    shifted_tokens: int = 0
-    num_preempted: int = 0
-    drafted_tokens: int = 0
-    accepted_tokens: int = 0
 
 
 class Loop:
@@ -82,7 +69,8 @@ class Loop:
         self._interrupts = interrupts
         self._scheduler = scheduler
         self._slots = scheduler.slots
-        self._mover = Mover(backend, scheduler.slots)
+        self._counts = EngineCounts()
+        self._mover = Mover(backend, scheduler.slots, self._counts)
         self._outbox = Outbox(publish)
         self._clock_ns = clock_ns
         self._was_interrupted = False
@@ -90,7 +78,6 @@ class Loop:
         self._speculation = Speculation(speculate if backend.can_rewind else "off", self._pace)
         self._writers: dict[int, _Writer] = {}
         self._markers: dict[str, int] = {}
-        self._counts = _Counts()
         self._num_cells = backend.num_cells or len(self._slots) * backend.info.context
 
     @property
@@ -446,14 +433,12 @@ class Loop:
 
     def _stats(self) -> EngineStats:
         return EngineStats(
-            self._scheduler.num_running,
-            self._scheduler.num_waiting,
-            self._slots.num_cells_used,
-            self._num_cells,
-            self._slots.parking.num_bytes,
-            self._mover.num_parked,
-            self._mover.num_restored,
-            *msgspec.structs.astuple(self._counts),
+            **msgspec.structs.asdict(self._counts),
+            num_running=self._scheduler.num_running,
+            num_waiting=self._scheduler.num_waiting,
+            num_cells_used=self._slots.num_cells_used,
+            num_cells=self._num_cells,
+            parked_bytes=self._slots.parking.num_bytes,
         )
 
 

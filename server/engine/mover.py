@@ -4,16 +4,16 @@ from server.engine.backend import Backend
 from server.engine.image_tokens import whole_before
 from server.engine.parking import Parked
 from server.engine.slots import MAX_LOST_TOKENS, Placement, Slots
+from server.engine.types import EngineCounts
 
 
 class Mover:
     """Moves cells between slots, and between slots and host memory. Blocks while it copies."""
 
-    def __init__(self, backend: Backend, slots: Slots) -> None:
+    def __init__(self, backend: Backend, slots: Slots, counts: EngineCounts) -> None:
         self._backend = backend
         self._slots = slots
-        self.num_parked = 0
-        self.num_restored = 0
+        self._counts = counts
         # Split memory copies in the next decode: until then nothing can be restored safely.
         self.has_copied = False
 
@@ -87,7 +87,7 @@ class Mover:
             return
         state, held = self._backend.save(slot), self._slots[slot]
         if state is not None and self._slots.parking.add(Parked(held.cached, state, held.holder)):
-            self.num_parked += 1
+            self._counts.num_parked += 1
 
     def _unpark(self, slot: int, parked: Parked, keep: int) -> int:
         """Bring a state back; how many tokens of it the slot holds then. It stays parked if
@@ -96,7 +96,7 @@ class Mover:
         parking.take(parked)
         self._park_if_worth(slot, 0)
         is_back = self._has_room_for(slot, length) and self._backend.restore(slot, parked.state)
-        self.num_restored += is_back
+        self._counts.num_restored += is_back
         if not is_back or keep < length - MAX_LOST_TOKENS:
             parking.add(parked)
         return keep if self._backend.trim(slot, keep if is_back else 0) and is_back else 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sized
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
 
-from server.engine.prefix import common_prefix
+from server.engine.prefix import Known, common_prefix, longest_prefix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,7 +16,7 @@ class Parked:
     """The state of a sequence whose cells held `tokens`, in the backend's own form; `holder`
     as in `server.engine.slots`."""
 
-    tokens: list[int]
+    tokens: Tokens[int]
     state: Sized
     holder: str = ""
 
@@ -66,12 +66,13 @@ class Parking:
         return any(p.begins_with(tokens) for p in self._of(holder))
 
     def longest(
-        self, tokens: Tokens[int], most: int, holder: str = ""
+        self, tokens: Tokens[int], most: int, holder: str = "", *, whole: bool = False
     ) -> tuple[Parked | None, int]:
         """The state with the longest common prefix, at most `most` tokens, and its length.
-        Among equals the shortest, which loses least when it is cut."""
-        found = ((p, common_prefix(p.tokens, tokens, most)) for p in self._of(holder))
-        return max(found, key=lambda pair: (pair[1], -len(pair[0].tokens)), default=(None, 0))
+        Among equals the shortest, which loses least when it is cut. `whole`: none is cut."""
+        shortest_first = sorted(self._of(holder), key=lambda p: len(p.tokens))
+        known = (Known(p, p.tokens, len(p.tokens)) for p in shortest_first)
+        return longest_prefix(tokens, most, known, whole=whole)
 
     def _of(self, holder: str) -> Iterator[Parked]:
         return (p for p in self._parked if p.holder == holder)

@@ -4,7 +4,8 @@ llama.cpp can abort the process, and it takes the interpreter lock's attention; 
 belong here and not in the HTTP process. The main thread makes every call that computes
 (a second thread would leave a second OpenMP pool behind); the receiving thread
 interrupts a prompt that nobody waits for any more, and ends the process when the other
-side is gone; a third one tokenizes, so that a long text delays no other message.
+side is gone; a third one tokenizes, so that a long text delays no other message, and a
+fourth one reads formats.
 Unloading a model is ending this process.
 """
 
@@ -48,6 +49,7 @@ from server.engine.messages import (
     decode_to_runner,
     encode,
 )
+from server.engine.preparing import Preparer
 from server.engine.progress import Progress, Reporter
 
 _RECEIVE_BYTES = 1 << 16
@@ -108,12 +110,14 @@ class _Receiver:
         channel: _Channel,
         interrupts: Interrupts,
         inbox: "SimpleQueue[_Arrived]",
+        preparer: Preparer,
         questions: "SimpleQueue[Tokenize | Detokenize]",
         stopwatch: _Stopwatch,
     ) -> None:
         self._channel = channel
         self._interrupts = interrupts
         self._inbox = inbox
+        self._preparer = preparer
         self._questions = questions
         self._stopwatch = stopwatch
         self._process = psutil.Process()
@@ -127,9 +131,12 @@ class _Receiver:
 
     def _handle(self, message: ToRunner) -> None:
         match message:
-            case Submit() | Embed():
+            case Submit():
+                self._preparer.submit(time.monotonic_ns(), message)
+            case Embed():
                 self._inbox.put((time.monotonic_ns(), message))
             case Abort():
+                self._preparer.abort(message.id)
                 self._interrupts.abort(message.id)
                 self._inbox.put((time.monotonic_ns(), message))
             case Tokenize() | Detokenize():
@@ -265,7 +272,9 @@ def main(fd: int) -> int:
     questions: SimpleQueue[Tokenize | Detokenize] = SimpleQueue()
     _start("answerer", _Answerer(channel, backend, questions).run)
     stopwatch = _Stopwatch()
-    receiver = _Receiver(channel, interrupts, inbox, questions, stopwatch)
+    preparer = Preparer(backend, lambda arrived_ns, message: inbox.put((arrived_ns, message)))
+    _start("preparer", preparer.run)
+    receiver = _Receiver(channel, interrupts, inbox, preparer, questions, stopwatch)
     _start("receiver", receiver.run)
     _serve(loop, embedder, interrupts, inbox, stopwatch)
     return 0

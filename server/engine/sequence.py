@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from server.engine.prefix import TokenArray, token_array
 from server.engine.types import Finish, FinishReason, Request
 
 # Ollama ends a request that sets no limit after ten contexts (facts of its runner);
@@ -23,7 +24,7 @@ class Sequence:
     request: Request
     limit: int
     submitted_ns: int
-    tokens: list[int] = field(default_factory=list)
+    tokens: TokenArray = field(init=False)
     slot: int = -1
     num_computed: int = 0
     num_cached: int = 0
@@ -33,7 +34,7 @@ class Sequence:
     first_ns: int = 0
 
     def __post_init__(self) -> None:
-        self.tokens = list(self.request.tokens)
+        self.tokens = token_array(self.request.tokens)
 
     @property
     def num_prompt(self) -> int:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from server.engine.cells import Cells
 from server.engine.parking import Parked, Parking
-from server.engine.prefix import common_prefix
+from server.engine.prefix import Known, TokenArray, common_prefix, longest_prefix, token_array
 from server.engine.sequence import Sequence
 
 # So many tokens are computed about as fast as a long slot is copied, so they may be lost.
@@ -34,13 +34,13 @@ class Slot:
     that it was computed for."""
 
     id: int
-    cached: list[int] = field(default_factory=list)
+    cached: TokenArray = field(default_factory=token_array)
     owner: Sequence | None = None
     holder: str = ""
     last_used: int = 0
 
     @property
-    def tokens(self) -> list[int]:
+    def tokens(self) -> TokenArray:
         """What others may find here: tokens, of which the first `num_usable` are computed."""
         return self.cached if self.owner is None else self.owner.tokens
 
@@ -115,7 +115,7 @@ class Slots:
     def computed(self) -> dict[int, list[int]]:
         """The tokens whose cells each slot holds."""
         return {
-            s.id: s.owner.tokens[: s.owner.num_computed] if s.owner else s.cached
+            s.id: list(s.owner.tokens[: s.owner.num_computed] if s.owner else s.cached)
             for s in self._slots
         }
 
@@ -133,9 +133,8 @@ class Slots:
         if not idle:
             return None
         best, keep = self._longest_prefix(tokens, holder)
-        parked, length = self.parking.longest(tokens, len(tokens) - 1, holder)
-        if parked is not None and not self._can_branch and length < len(parked.tokens):
-            parked = None
+        most, whole = len(tokens) - 1, not self._can_branch
+        parked, length = self.parking.longest(tokens, most, holder, whole=whole)
         if parked is not None and length > keep + MAX_LOST_TOKENS:
             return Placement(_least_used(idle).id, keep=length, parked=parked)
         others = [s for s in idle if s is not best]
@@ -160,7 +159,7 @@ class Slots:
         """What `slot` had cached is in `spare` now."""
         old, new = self._slots[slot], self._slots[spare]
         new.cached, new.holder, new.last_used = old.cached, old.holder, old.last_used
-        old.cached = []
+        old.cached = token_array()
 
     def next_move(self) -> tuple[int, int] | None:
         """Split memory: a running sequence's slot and the idle one it should go to, so that the
@@ -182,13 +181,14 @@ class Slots:
         old, new = self._slots[slot], self._slots[target]
         if old.owner is None or new.owner is not None:
             raise AssertionError(f"nobody can move from slot {slot} to {target}")
-        new.owner, new.holder, new.cached, old.owner = old.owner, old.holder, [], None
+        new.owner, new.holder, old.owner = old.owner, old.holder, None
+        new.cached = token_array()
         new.owner.slot = target
         return new.owner
 
     def coming_prefix(self, tokens: Tokens[int], holder: str = "") -> tuple[Sequence | None, int]:
         """Who is reading a prompt that begins like this one, and how far they are the same."""
-        return max(self._coming(tokens, holder), key=lambda pair: pair[1], default=(None, 0))
+        return longest_prefix(tokens, len(tokens) - 1, self._coming(holder))
 
     def is_worth_parking(self, slot: int, keep: int) -> bool:
         """Whether much would be lost if only `keep` tokens of this idle slot stayed."""
@@ -209,7 +209,7 @@ class Slots:
         """Give a slot to a sequence. The loop has moved the cells, `kept` tokens are there."""
         slot = self._slots[placement.slot]
         self._book(placement, kept)
-        slot.owner, slot.holder, slot.cached = sequence, self.holder_of(sequence), []
+        slot.owner, slot.holder, slot.cached = sequence, self.holder_of(sequence), token_array()
         sequence.slot = slot.id
         sequence.num_computed = kept
 
@@ -270,19 +270,16 @@ class Slots:
 
     def _longest_prefix(self, tokens: Tokens[int], holder: str) -> tuple[Slot, int]:
         most = len(tokens) - 1
-        usable = ((s, s.num_usable if s.holder == holder else 0) for s in self._slots)
-        found = ((s, common_prefix(s.tokens, tokens, min(most, n))) for s, n in usable)
-        if not self._can_branch:
-            found = ((s, n if n == s.num_usable else 0) for s, n in found)
         # Among equals an idle slot is better (no copy), then the shorter one (less lost).
-        return max(found, key=lambda pair: (pair[1], pair[0].owner is None, -pair[0].num_usable))
+        best_first = sorted(self._slots, key=lambda s: (s.owner is not None, s.num_usable))
+        known = [Known(s, s.tokens, s.num_usable) for s in best_first if s.holder == holder]
+        found = longest_prefix(tokens, most, known, whole=not self._can_branch)
+        return found[0] or best_first[0], found[1]
 
-    def _coming(self, tokens: Tokens[int], holder: str) -> Iterator[tuple[Sequence, int]]:
-        most = len(tokens) - 1
+    def _coming(self, holder: str) -> Iterator[Known[Sequence]]:
         for slot in self._slots if self._can_branch else ():
             if slot.owner is not None and slot.num_coming and slot.holder == holder:
-                length = common_prefix(slot.tokens, tokens, min(most, slot.num_coming))
-                yield slot.owner, length
+                yield Known(slot.owner, slot.tokens, slot.num_coming)
 
     def _start_anew(self, idle: list[Slot], tokens: Tokens[int], holder: str) -> Placement:
         """A slot for a prompt that has next to nothing in common with any other."""

@@ -5,11 +5,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from server.engine.engine import Runner
-from server.engine.types import EngineStats
+from server.engine.types import EngineCounts, EngineStats
 from server.models.model_files import ModelFiles
-
-# The fields of `EngineStats` that say how it is now; all others only grow.
-GAUGES = frozenset({"num_running", "num_waiting", "num_cells_used", "num_cells", "parked_bytes"})
 
 
 class ModelCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,5 +77,4 @@ class Tally:
 
 
 def _counters(stats: EngineStats) -> dict[str, int]:
-    fields = EngineStats.__struct_fields__
-    return {name: getattr(stats, name) for name in fields if name not in GAUGES}
+    return {name: getattr(stats, name) for name in EngineCounts.__struct_fields__}

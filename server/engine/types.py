@@ -74,12 +74,14 @@ class Grammar(msgspec.Struct, frozen=True):
     expression, or a context-free grammar in Lark's or llama.cpp's (GBNF) notation.
 
     `markers` are texts that may be tokens of their own, which only the engine knows: a Lark
-    text names the first `marker_0`, and any text up to and including it `until_0`.
+    text names the first `marker_0`, and any text up to and including it `until_0`. It holds
+    for what is `given`, at the end of the prompt, and the output together.
     """
 
     kind: Literal["json", "schema", "regex", "lark", "gbnf"]
     text: str = ""
     markers: tuple[str, ...] = ()
+    given: str = ""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,18 +180,13 @@ class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
     queue_ns: int
 
 
-class EngineStats(msgspec.Struct, frozen=True, array_like=True):
-    """The load of an engine now, and what it has done since the model was loaded.
+class EngineCounts(msgspec.Struct, array_like=True):
+    """What an engine has done since the model was loaded; these only grow.
 
-    A cell holds the keys and values of one token. `drafted_tokens` were guessed by
-    speculation, `accepted_tokens` are those of them that the model chose itself.
+    `drafted_tokens` were guessed by speculation, `accepted_tokens` are those of them that the
+    model chose itself.
     """
 
-    num_running: int = 0
-    num_waiting: int = 0
-    num_cells_used: int = 0
-    num_cells: int = 0
-    parked_bytes: int = 0
     num_parked: int = 0
     num_restored: int = 0
     num_steps: int = 0
@@ -200,6 +197,18 @@ class EngineStats(msgspec.Struct, frozen=True, array_like=True):
     num_preempted: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+
+
+# msgspec freezes what it inherits, too; dataclasses, by whose rules mypy goes, could not.
+class EngineStats(EngineCounts, frozen=True, array_like=True):  # type: ignore[misc]
+    """The load of an engine now, beside what it has done. A cell holds the keys and values of
+    one token."""
+
+    num_running: int = 0
+    num_waiting: int = 0
+    num_cells_used: int = 0
+    num_cells: int = 0
+    parked_bytes: int = 0
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

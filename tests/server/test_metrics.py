@@ -12,8 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.body_memory import BodyMemory
-from server.engine.tally import GAUGES, ModelCounts, Tally
-from server.engine.types import EngineStats
+from server.engine.tally import ModelCounts, Tally
+from server.engine.types import EngineCounts, EngineStats
 from server.keys import digest
 from server.metrics import METRICS, Metrics
 from server.models.model_files import ModelFiles
@@ -157,4 +157,5 @@ def test_every_counter_of_the_engine_is_told() -> None:
     for field in EngineStats.__struct_fields__:
         counts = msgspec.structs.replace(plain, stats=EngineStats(**{field: 7}))
         moved = [metric for metric in METRICS if metric.read(counts) != metric.read(plain)]
-        assert [metric.kind for metric in moved] == ["gauge" if field in GAUGES else "counter"]
+        kind = "counter" if field in EngineCounts.__struct_fields__ else "gauge"
+        assert [metric.kind for metric in moved] == [kind]

@@ -31,14 +31,18 @@ class _Bytes:
         return found
 
 
+def byte_tokenizer() -> llguidance.LLTokenizer:
+    """One token for each byte, and one that ends the text."""
+    return _tokenizer(_Bytes(()))
+
+
 class ByteGrammar:
     """A grammar over bytes, in a vocabulary that has the `control` tokens."""
 
     def __init__(self, grammar: Grammar, control: Sequence[str] = ()) -> None:
         self._raw = _Bytes(control)
-        wrapper = llguidance.TokenizerWrapper(self._raw)
         self.size = len(self._raw.tokens)
-        self._tokenizer = llguidance.LLTokenizer(wrapper, n_vocab=self.size)
+        self._tokenizer = _tokenizer(self._raw)
         self._grammar = grammar
 
     def accepts(self, text: str) -> bool:
@@ -83,3 +87,7 @@ class ByteGrammar:
                 return False
             constraint.accept(token)
         return True
+
+
+def _tokenizer(raw: _Bytes) -> llguidance.LLTokenizer:
+    return llguidance.LLTokenizer(llguidance.TokenizerWrapper(raw), n_vocab=len(raw.tokens))

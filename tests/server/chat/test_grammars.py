@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from server.chat.begun import Begun
 from server.chat.family import Family
-from server.chat.grammars import after_thinking, forced_call
+from server.chat.grammars import for_answer, forced_call
 from server.chat.parts import Content, Thought
 from server.chat.tools import Tool, ToolCall
 from server.engine.types import Grammar
@@ -42,9 +43,8 @@ def forced(
     tools: Sequence[Tool] = TOOLS,
     control: Sequence[str] = (),
 ) -> ByteGrammar:
-    grammar = forced_call(
-        family, tools, parallel=parallel, is_thinking=is_thinking, may_think=may_think
-    )
+    begun = Begun(is_thinking=is_thinking)
+    grammar = forced_call(family, tools, parallel=parallel, begun=begun, may_think=may_think)
     return ByteGrammar(grammar, control)
 
 
@@ -187,7 +187,7 @@ FORMATS = [
 @pytest.mark.parametrize(("grammar", "good", "bad"), FORMATS, ids=[g.kind for g, _, _ in FORMATS])
 class TestFormatBehindThinking:
     def test_begun(self, grammar: Grammar, good: str, bad: str, control: Sequence[str]) -> None:
-        made = after_thinking(grammar, FAMILIES["hermes"], is_thinking=True)
+        made = for_answer(grammar, FAMILIES["hermes"], Begun(is_thinking=True), may_think=True)
         one = ByteGrammar(made, control)
         assert one.accepts(f"\nhm {bad}{good}\n</think>\n\n{good}")
         assert one.accepts(f"</think>{good}")
@@ -195,7 +195,7 @@ class TestFormatBehindThinking:
         assert not one.accepts(good)
 
     def test_not_begun(self, grammar: Grammar, good: str, bad: str, control: Sequence[str]) -> None:
-        made = after_thinking(grammar, FAMILIES["hermes"], is_thinking=False)
+        made = for_answer(grammar, FAMILIES["hermes"], Begun(), may_think=True)
         one = ByteGrammar(made, control)
         assert one.accepts(f"<think>{bad}</think>{good}")
         assert one.accepts(good)
@@ -204,7 +204,7 @@ class TestFormatBehindThinking:
 
 def test_a_format_behind_the_channels_of_harmony() -> None:
     family = FAMILIES["harmony"]
-    made = after_thinking(Grammar("json"), family, is_thinking=False)
+    made = for_answer(Grammar("json"), family, Begun(), may_think=True)
     one = ByteGrammar(made, family.marks)
     final = '<|channel|>final<|message|>{"a": 1}'
     thought = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant"
@@ -218,4 +218,9 @@ def test_a_format_behind_the_channels_of_harmony() -> None:
 
 def test_a_broken_gbnf_is_the_callers_mistake() -> None:
     with pytest.raises(InvalidRequest, match="GBNF"):
-        after_thinking(Grammar("gbnf", "root ::= ("), FAMILIES["hermes"], is_thinking=True)
+        for_answer(
+            Grammar("gbnf", "root ::= ("),
+            FAMILIES["hermes"],
+            Begun(is_thinking=True),
+            may_think=True,
+        )

@@ -50,6 +50,16 @@ def test_any_cut_stops_where_an_uncut_text_would(
         assert all(s not in shown for s in stop)
 
 
+@given(st.text(alphabet="ab<|é"), stops)
+def test_only_the_longest_beginning_of_a_stop_string_is_held_back(
+    text: str, stop: list[str]
+) -> None:
+    said = Detokenizer(tuple(stop)).feed(text.encode())
+    if said.stop is None:
+        starts = [n for s in stop for n in range(1, len(s)) if text.endswith(s[:n])]
+        assert said.text == text[: len(text) - max(starts, default=0)]
+
+
 @given(st.binary(), st.lists(st.integers(0, 1000)))
 def test_bytes_that_are_no_text_become_replacement_characters(
     raw: bytes, borders: list[int]

@@ -83,6 +83,8 @@ def test_a_format_that_leads_nowhere_is_an_error(
     number = beside_a_neighbour(engine, grammar)
     assert engine.failed[number].kind == "invalid_request"
     assert told in engine.failed[number].message
+    # Only a dead end is not seen before the text has come to it.
+    assert (not engine.said[number]) is (told != "leaves no token")
     assert "\n" not in engine.failed[number].message
 
 

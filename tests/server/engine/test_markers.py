@@ -1,12 +1,15 @@
 """Marks in a grammar: tokens of their own, or text, as the vocabulary has it."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from server.chat.begun import Begun
 from server.chat.families import family_of
-from server.chat.grammars import after_thinking, forced_call
+from server.chat.grammars import for_answer, forced_call
 from server.chat.tools import Tool, ToolCall
 from server.engine.markers import place_markers
 from server.engine.types import Grammar, Sampling, Segment
@@ -48,7 +51,7 @@ def test_only_a_token_of_the_vocabulary_is_one(engine: RealEngine) -> None:
 
 def test_a_model_that_must_call_does(engine: RealEngine) -> None:
     family = family_of("<tool_call>", engine.backend.info.control_tokens)
-    grammar = forced_call(family, [WEATHER], parallel=False, is_thinking=False, may_think=False)
+    grammar = forced_call(family, [WEATHER], parallel=False, begun=Begun(), may_think=False)
     [reply] = engine.say(QUESTION, grammar=grammar, sampling=Sampling(temperature=0), max_tokens=80)
     [call] = read(family, [reply], tools=[WEATHER])
     assert isinstance(call, ToolCall)
@@ -57,11 +60,30 @@ def test_a_model_that_must_call_does(engine: RealEngine) -> None:
 
 def test_a_format_waits_for_the_end_of_thinking(engine: RealEngine) -> None:
     family = replace(family_of("<think>", ()), thinking=(("<think>", " is"),))
-    grammar = after_thinking(Grammar("schema", '{"enum": ["yes"]}'), family, is_thinking=True)
+    form = Grammar("schema", '{"enum": ["yes"]}')
+    grammar = for_answer(form, family, Begun(is_thinking=True), may_think=True)
     [reply] = engine.say(QUESTION, grammar=grammar, sampling=Sampling(temperature=0), max_tokens=80)
     thought, _, format = reply.partition(" is")
     assert thought
     assert format.strip() == '"yes"'
+
+
+def test_a_format_holds_for_what_is_given_and_what_is_said_together(engine: RealEngine) -> None:
+    given = '{"capital": "Par'
+    schema = {
+        "type": "object",
+        "properties": {"capital": {"enum": ["Paris", "Rome"]}},
+        "required": ["capital"],
+        "additionalProperties": False,
+    }
+    grammar = Grammar("schema", json.dumps(schema), given=given)
+    greedy = Sampling(temperature=0)
+    [said] = engine.say(QUESTION + given, grammar=grammar, sampling=greedy, max_tokens=20)
+    assert json.loads(given + said)["capital"] == "Paris"
+    number = engine.submit(QUESTION, grammar=structs.replace(grammar, given='{"capital": "Ber'))
+    engine.drain()
+    assert engine.failed[number].kind == "invalid_request"
+    assert "what the reply begins with" in engine.failed[number].message
 
 
 @pytest.mark.parametrize("mark", ["\n</x/y>\n", "[a.b*]", "<｜tool▁sep｜>", "a\\b", "ä"])

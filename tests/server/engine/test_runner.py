@@ -9,18 +9,20 @@ from pathlib import Path
 import gguf
 import pytest
 
-from server.engine.config import EngineConfig
+from server.engine.config import EngineConfig, FakeCosts
 from server.engine.frames import Frames
 from server.engine.messages import (
     FromRunner,
     Load,
     Loaded,
     LoadRefused,
+    Step,
+    Submit,
     Tokenize,
     decode_from_runner,
     encode,
 )
-from server.engine.types import Segment
+from server.engine.types import Grammar, Request, Segment
 
 FAKE = EngineConfig(backend="fake")
 LIMIT_S = 60
@@ -40,13 +42,16 @@ class Started:
                 text=True,
             )
         self._frames = Frames()
+        self._bodies: list[bytes] = []
 
     def answer(self) -> FromRunner:
-        while data := self.socket.recv(1 << 16):
-            for body in self._frames.feed(data):
-                message: FromRunner = decode_from_runner(body)
-                return message
-        raise AssertionError("the runner said nothing")
+        """The next message; several may come at once."""
+        while not self._bodies:
+            data = self.socket.recv(1 << 16)
+            assert data, "the runner said nothing"
+            self._bodies += self._frames.feed(data)
+        message: FromRunner = decode_from_runner(self._bodies.pop(0))
+        return message
 
     def end(self) -> tuple[int, list[str]]:
         """Its exit code and the lines of its log, once it has ended by itself."""
@@ -59,6 +64,24 @@ def test_it_ends_with_the_other_side() -> None:
     runner = Started()
     runner.socket.sendall(encode(Load("", FAKE)))
     assert isinstance(runner.answer(), Loaded)
+    runner.socket.close()
+    assert runner.end() == (0, [])
+
+
+def test_a_format_that_takes_long_to_read_holds_nobody_up() -> None:
+    slow = EngineConfig(backend="fake", fake=FakeCosts(grammar_s=3600))
+    runner = Started()
+    runner.socket.sendall(encode(Load("", slow)))
+    assert isinstance(runner.answer(), Loaded)
+    for number, grammar in enumerate([Grammar("json"), None]):
+        request = Request(tokens=list(b"hello"), grammar=grammar)
+        runner.socket.sendall(encode(Submit(number, request)))
+    finished: list[int] = []
+    while not finished:
+        answer = runner.answer()
+        assert isinstance(answer, Step)
+        finished += [number for number, _ in answer.finished]
+    assert finished == [1]
     runner.socket.close()
     assert runner.end() == (0, [])
 

@@ -322,7 +322,7 @@ def test_the_youngest_is_preempted_and_comes_back_before_the_others() -> None:
 def test_cells_that_a_step_lacks_are_counted() -> None:
     scheduler = make(slots=1, cells=100)
     sequence = submit_and_admit(scheduler, 1, [*range(40)])
-    sequence.tokens += range(80)
+    sequence.tokens.extend(range(80))
     assert scheduler.num_missing_cells(scheduler.schedule(500)) == 0, "the batch bounds a step"
     scheduler.commit(sequence, 64)
     assert scheduler.num_missing_cells(scheduler.schedule(500)) == 20

@@ -1,12 +1,16 @@
 """Where prompts go and which prefixes they start with."""
 
+from collections.abc import Sequence as Tokens
+from itertools import chain, takewhile
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.engine.cells import Cells
+from server.engine.image_tokens import image_tokens, whole_before
 from server.engine.parking import Parked, Parking
-from server.engine.prefix import common_prefix
+from server.engine.prefix import Known, TokenArray, common_prefix, longest_prefix, token_array
 from server.engine.sequence import Sequence
 from server.engine.slots import MAX_LOST_TOKENS, MIN_SHARED_TOKENS, Placement, Slots
 from server.engine.types import Request
@@ -36,22 +40,45 @@ def compute(slots: Slots, owner: Sequence, length: int) -> None:
     owner.num_computed = length
 
 
+def plainly_common(a: Tokens[int], b: Tokens[int], most: int) -> int:
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))
+    return whole_before(a, min(len(list(same)), most))
+
+
 @given(
     st.lists(st.integers(0, 3)),
     st.lists(st.integers(0, 3)),
-    st.integers(0, 400),
-    st.integers(0, 500),
+    st.integers(0, 3000),
+    st.integers(0, 3200),
 )
 def test_common_prefix_is_what_a_plain_loop_counts(
     a: list[int], b: list[int], same: int, most: int
 ) -> None:
     a, b = [1] * same + a, [1] * same + b
-    plain = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        plain += 1
-    assert common_prefix(a, b, most) == min(plain, most)
+    assert common_prefix(a, b, most) == plainly_common(a, b, most)
+    assert common_prefix(token_array(a), token_array(b), most) == plainly_common(a, b, most)
+
+
+PICTURES = [image_tokens(bytes([number]), 3, 3) for number in range(2)]
+PROMPTS = st.lists(
+    st.one_of(st.integers(0, 1).map(lambda token: [token]), st.sampled_from(PICTURES)), max_size=8
+).map(lambda parts: token_array(chain.from_iterable(parts)))
+
+
+@given(PROMPTS, st.lists(st.tuples(PROMPTS, st.integers(0, 24))), st.integers(0, 24), st.booleans())
+def test_the_longest_prefix_is_that_of_a_plain_search(
+    prompt: TokenArray, others: list[tuple[TokenArray, int]], most: int, whole: bool
+) -> None:
+    known = [
+        Known(number, own, whole_before(own, min(cut, len(own))))
+        for number, (own, cut) in enumerate(others)
+    ]
+    lengths = [plainly_common(own, prompt, min(most, usable)) for _, own, usable in known]
+    if whole:
+        lengths = [n if n == k.num_usable else 0 for n, k in zip(lengths, known, strict=True)]
+    longest = max(lengths, default=0)
+    owner = lengths.index(longest) if longest else None
+    assert longest_prefix(prompt, most, known, whole=whole) == (owner, longest)
 
 
 def test_unrelated_prompts_take_the_lowest_slots_in_turn() -> None:
@@ -138,7 +165,7 @@ def test_after_a_shift_nothing_of_a_sequence_is_shared() -> None:
     owner.num_computed -= 1
     assert slots.place([1, 2, 3, 4, 5]) == Placement(slot=1)
     slots.release(owner)
-    assert slots[0].cached == []
+    assert not slots[0].cached
 
 
 def test_integrity_names_the_slot_that_is_wrong() -> None:
@@ -212,7 +239,8 @@ def test_parking_keeps_to_its_limit_and_drops_the_oldest() -> None:
     parking = Parking(250)
     states = [parked([number] * 100) for number in range(3)]
     assert all(parking.add(state) for state in states)
-    assert parking.longest([0] * 100, 99) == (states[1], 0)
+    assert parking.longest([0] * 100, 99) == (None, 0)
+    assert parking.longest([1] * 100, 99) == (states[1], 99)
     assert parking.longest([2] * 100, 99) == (states[2], 99)
     assert parking.num_bytes == 200
     assert not parking.add(parked([9] * 251))
@@ -250,7 +278,7 @@ def test_who_comes_goes_beside_who_runs() -> None:
     assert slots.spare_for(1) == 0
     assert slots.spare_for(1, source=0) is None
     slots.move_cached(1, 0)
-    assert (slots[0].cached, slots[1].cached) == ([1] * 100, [])
+    assert (list(slots[0].cached), list(slots[1].cached)) == ([1] * 100, [])
     assert slots.spare_for(3) == 1
 
 
