@@ -1,7 +1,8 @@
 """What a model really takes: `python -m tests.support.filled PATH CONFIG` prints it.
 
 Loads the model as a runner does, gives each request a prompt that nearly fills its window, or
-reads a text that fills the window of a model that only embeds. Prints the resident bytes.
+reads a text that fills the window of a model that only embeds. Prints the bytes that are
+resident, and those of them that are no file's.
 """
 
 import sys
@@ -33,7 +34,10 @@ def main(path: str, text: str) -> None:
         _generate(backend, config, tokens[: -2 * _SAID])
     else:
         _embed(backend, tokens)
-    print(psutil.Process().memory_info().rss)
+    process = psutil.Process()
+    # What is no copy of a file: the pages of files can be given back.
+    anonymous = sum(one.anonymous for one in process.memory_maps())
+    print(process.memory_info().rss, anonymous)
 
 
 def _generate(backend: LlamaBackend, config: EngineConfig, tokens: list[int]) -> None:

@@ -1,0 +1,276 @@
+"""Models as Hugging Face keeps them: `config.json`, and weights in safetensors files.
+
+The config is what vLLM reads as well. The bytes of the weights are in the index that comes
+with several files; of a single file its header is read, which says it tensor by tensor.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from server.errors import NotFound
+from server.models.beginnings import read_range
+from server.models.hub import SCHEME, Hub
+from server.models.patience import Patience, persist
+from server.models.shape import Layer, Shape
+from server.models.sources import HUGGING_FACE
+from server.models.web import Web
+from toolkit.errors import ConfigError, UsageError
+from toolkit.sizing.subject import Subject, translated
+
+CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
+_MAX_JSON = 32 << 20
+_LENGTH_BYTES = 8
+_PATIENCE = Patience(tries=3)
+_HALF_BYTES = 2
+
+
+class _Weights(NamedTuple):
+    size: int
+    parameters: int  # 0 if it is not said
+
+
+class _Index(msgspec.Struct):
+    metadata: dict[str, Any] = {}
+
+
+class _Entry(msgspec.Struct):
+    shape: tuple[int, ...] = ()
+    data_offsets: tuple[int, int] = (0, 0)
+
+
+def is_folder(text: str) -> bool:
+    """Whether this is a folder that holds such a model."""
+    return (Path(text).expanduser() / CONFIG).is_file()
+
+
+async def find_transformers(text: str) -> Subject:
+    """The model of a folder or of `hf://user/repo[@revision]`; of one that is not on this machine
+    only config, index and headers are fetched.
+
+    Raises `UsageError` for what is none, `ConfigError` for one that cannot be read.
+    """
+    with translated():
+        if is_folder(text):
+            return await asyncio.to_thread(_from_folder, text)
+        return await _from_hub(_without_host(text), text)
+
+
+def _without_host(text: str) -> str:
+    for start in (SCHEME, *(f"{host}/" for host in HUGGING_FACE)):
+        text = text.removeprefix(start)
+    return text
+
+
+def _from_folder(name: str) -> Subject:
+    folder = Path(name).expanduser()
+    config = _decoded((folder / CONFIG).read_bytes())
+    if (folder / INDEX).is_file():
+        return from_config(name, config, _of_index((folder / INDEX).read_bytes()))
+    if not (folder / SINGLE).is_file():
+        raise UsageError(
+            f"{name} has no {SINGLE}", hint="convert other weights to safetensors first"
+        )
+    with (folder / SINGLE).open("rb") as file:
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        return from_config(name, config, _of_header(file.read(min(length, _MAX_JSON))))
+
+
+async def _from_hub(text: str, name: str) -> Subject:
+    repo, _, revision = text.partition("@")
+    if repo.count("/") != 1 or not all(repo.split("/")) or ".." in text:
+        raise UsageError(
+            f"{name!r} names no model on Hugging Face", hint="it looks like hf://user/repo"
+        )
+    hub = Hub(_PATIENCE)
+    async with hub.web() as web:
+
+        def url(path: str) -> str:
+            return hub.url(repo, path, revision or "main")
+
+        config = _decoded(await _read(web, url(CONFIG)))
+        try:
+            weights = _of_index(await _read(web, url(INDEX)))
+        except NotFound:
+            weights = await _of_single(web, url(SINGLE))
+    return from_config(name, config, weights)
+
+
+async def _read(web: Web, url: str) -> bytes:
+    return await persist(lambda: web.read(url, _MAX_JSON), _PATIENCE)
+
+
+async def _of_single(web: Web, url: str) -> _Weights:
+    data = bytearray()
+    end = _LENGTH_BYTES
+    await persist(lambda: read_range(web.get, url, data, end), _PATIENCE)
+    end += min(int.from_bytes(data, "little"), _MAX_JSON)
+    await persist(lambda: read_range(web.get, url, data, end), _PATIENCE)
+    return _of_header(bytes(data[_LENGTH_BYTES:]))
+
+
+def _of_index(data: bytes) -> _Weights:
+    size = _convert(data, _Index).metadata.get("total_size", 0)
+    if not isinstance(size, int | float) or size <= 0:
+        raise ConfigError(f"{INDEX} does not say how large the weights are")
+    return _Weights(int(size), 0)
+
+
+def _of_header(data: bytes) -> _Weights:
+    raw = _convert(data, dict[str, msgspec.Raw])
+    entries = [_convert(value, _Entry) for key, value in raw.items() if key != "__metadata__"]
+    parameters = 0
+    for entry in entries:
+        product = 1
+        for length in entry.shape:
+            product *= length
+        parameters += product
+    return _Weights(max((entry.data_offsets[1] for entry in entries), default=0), parameters)
+
+
+def _convert(data: bytes | msgspec.Raw, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ConfigError(f"a description of the weights cannot be read: {error}") from error
+
+
+def _decoded(data: bytes) -> "_Config":
+    try:
+        fields = msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{CONFIG} cannot be read: {error}") from error
+    return _Config(fields)
+
+
+class _Config:
+    """A `config.json`; of a model that sees, what it says of its text."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        inner = fields.get("text_config")
+        self._outer = fields
+        self._fields = fields | inner if isinstance(inner, dict) else fields
+
+    def number(self, *keys: str) -> int:
+        """The first of these fields that is a number; 0 if none is."""
+        found = (self._fields.get(key) for key in keys)
+        numbers = (one for one in found if isinstance(one, int) and not isinstance(one, bool))
+        return max(0, next(numbers, 0))
+
+    def text(self, key: str) -> str:
+        """A field that should be text; empty if it is not."""
+        value = self._fields.get(key)
+        return value if isinstance(value, str) else ""
+
+    def has(self, key: str) -> bool:
+        """Whether a field is true."""
+        return self._fields.get(key) is True
+
+    def texts(self, key: str) -> list[str]:
+        """A field that should be a list of texts."""
+        value = self._fields.get(key)
+        return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+    @property
+    def architecture(self) -> str:
+        """Such as "LlamaForCausalLM"; the kind of model where it is not said."""
+        return next(iter(self.texts("architectures")), "") or self.text("model_type")
+
+    @property
+    def precision(self) -> str:
+        """Such as "bfloat16", "fp8", "awq 4 bits"."""
+        quantized = self._outer.get("quantization_config") or self._fields.get(
+            "quantization_config"
+        )
+        if isinstance(quantized, dict):
+            bits = quantized.get("bits")
+            method = str(quantized.get("quant_method", "quantized"))
+            return f"{method} {bits} bits" if isinstance(bits, int) else method
+        return self.text("dtype") or self.text("torch_dtype") or "unknown"
+
+
+def from_config(name: str, config: _Config, weights: _Weights) -> Subject:
+    """The model of a config."""
+    shape = _shape(config)
+    experts = 3 * shape.experts * shape.width * shape.expert_feed_forward
+    in_experts = experts * sum(bool(layer.keys or layer.state) for layer in shape.layers)
+    parameters = weights.parameters or weights.size // _HALF_BYTES
+    share = min(in_experts / parameters, 0.98) if parameters else 0
+    table = shape.vocab * shape.width
+    remarks = () if any(layer.keys for layer in shape.layers) else (_UNKNOWN,)
+    return Subject(
+        name=_without_host(name),
+        shape=shape,
+        weights_bytes=weights.size,
+        file_bytes=weights.size,
+        parameters=parameters,
+        precision=config.precision,
+        is_gguf=False,
+        expert_bytes=int(share * weights.size),
+        lookup_bytes=0
+        if config.has("tie_word_embeddings")
+        else min(table * _HALF_BYTES, weights.size // 2),
+        remarks=remarks,
+    )
+
+
+_UNKNOWN = "its config does not describe attention: the cache is not counted"
+
+
+def _shape(config: _Config) -> Shape:
+    heads = config.number("num_attention_heads", "n_head")
+    width = config.number("hidden_size", "n_embd", "d_model")
+    head = config.number("head_dim") or (width // heads if heads else 0)
+    forward = config.number("intermediate_size", "ffn_hidden_size", "n_inner") or 4 * width
+    experts = config.number("num_local_experts", "num_experts", "n_routed_experts")
+    return Shape(
+        architecture=config.architecture,
+        layers=_layers(config, heads, head),
+        width=width,
+        heads=heads,
+        queries=2 * heads * head,
+        feed_forward=forward,
+        vocab=config.number("vocab_size"),
+        context=config.number("max_position_embeddings", "n_positions", "seq_length"),
+        window=_window(config),
+        experts=experts,
+        experts_used=config.number("num_experts_per_tok", "moe_topk"),
+        expert_feed_forward=(config.number("moe_intermediate_size") or forward) if experts else 0,
+    )
+
+
+def _window(config: _Config) -> int:
+    is_off = config._fields.get("use_sliding_window") is False
+    return 0 if is_off else config.number("sliding_window")
+
+
+def _layers(config: _Config, heads: int, head: int) -> tuple[Layer, ...]:
+    count = min(config.number("num_hidden_layers", "n_layer", "num_layers"), 1 << 12)
+    kinds = config.texts("layer_types")
+    kv_heads = config.number("num_key_value_heads") or (1 if config.has("multi_query") else heads)
+    if rank := config.number("kv_lora_rank"):
+        latent = Layer(kv_heads=1, key_length=rank + config.number("qk_rope_head_dim"))
+        return (latent,) * count
+    full = Layer(kv_heads=kv_heads, key_length=head, value_length=head)
+    windowed = msgspec.structs.replace(full, is_windowed=True)
+    recurrent = Layer(state=_state(config))
+    of_kind = {"sliding_attention": windowed, "chunked_attention": windowed}
+    of_kind |= {"linear_attention": recurrent, "mamba": recurrent, "conv": recurrent}
+    if len(kinds) == count:
+        return tuple(of_kind.get(kind, full) for kind in kinds)
+    period = config.number("sliding_window_pattern", "_sliding_window_pattern")
+    if not _window(config):
+        return (full,) * count
+    if not period:
+        return (windowed,) * count
+    return tuple(full if (index + 1) % period == 0 else windowed for index in range(count))
+
+
+def _state(config: _Config) -> int:
+    """Numbers that a recurrent layer keeps: of delta networks, or of Mamba."""
+    values = config.number("linear_num_value_heads") * config.number("linear_value_head_dim")
+    keys = config.number("linear_key_head_dim")
+    inner = config.number("mamba_expand") * config.number("hidden_size")
+    return values * keys or inner * (config.number("mamba_d_state") or 1)
