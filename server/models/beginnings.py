@@ -23,12 +23,14 @@ from server.models.splits import merged, ordered
 FIRST_BYTES = 64 << 10
 MAX_BYTES = 128 << 20
 MAX_PARTS = 256
+_BESIDE = ("adapter", "projector")
 
 
 async def header_in_registry(
     name: ModelName, registries: Registries, patience: Patience
-) -> GGUFHeader:
-    """The header of a model in a registry, with its tensors; `file_size` counts all parts.
+) -> tuple[GGUFHeader, int]:
+    """The header of a model in a registry, with its tensors; `file_size` counts all parts. And
+    the bytes of what belongs to it, adapters and what shows it images.
 
     Raises `NotFound`, `Forbidden`, `PullFailed`, or `ModelUnusable` for a model without weights
     in GGUF files.
@@ -44,8 +46,9 @@ async def header_in_registry(
             f"{name.display()} has no weights in the registry", hint="name another model"
         )
     remotes = [registry.remote(layer) for layer in layers]
+    beside = sum(one.size for kind in _BESIDE for one in manifest.of_kind(kind))
     async with registry.web() as web:
-        return await _header(web.get, remotes, name.display(), patience)
+        return await _header(web.get, remotes, name.display(), patience), beside
 
 
 async def header_on_hub(file: HubFile, patience: Patience) -> GGUFHeader:

@@ -221,7 +221,11 @@ def logits_bytes(shape: Shape, use: Use) -> int:
 
 
 def _sequences(shape: Shape, use: Use) -> int:
-    return _LANES if shape.only_embeds else use.sequences
+    """Of a model that embeds as many as it reads together; where each has a state, no more than
+    are served."""
+    if not shape.only_embeds:
+        return use.sequences
+    return min(use.parallel, _LANES) if shape.has_state else _LANES
 
 
 def _states(shape: Shape, use: Use) -> int:

@@ -1,5 +1,6 @@
 """`akash-llm size`: what a model needs, as a table with reasons."""
 
+import textwrap
 from collections.abc import Iterator
 
 import click
@@ -15,6 +16,7 @@ from toolkit.sizing.sizing import REQUANTIZED
 from toolkit.sizing.sizing import size as find_size
 
 _SHOWN_GPUS = 8
+_REASON_WIDTH = 72
 
 
 @click.command()
@@ -98,32 +100,35 @@ def table(sizing: Sizing) -> Iterator[str]:
 
 
 def _rows(sizing: Sizing) -> Iterator[str]:
-    quantities = {
-        "weights": sizing.weights,
-        "cache": sizing.cache,
-        "  a token": sizing.cache_per_token,
-        "buffers": sizing.compute,
-        "overhead": sizing.overhead,
-    }
-    for name, quantity in quantities.items():
-        shown = f"{quantity.bytes / 1024:.0f} KiB" if name.startswith(" ") else quantity.text
-        yield _row(name, shown, quantity.reason)
+    yield from _row("weights", sizing.weights.text, sizing.weights.reason)
+    yield from _row("cache", sizing.cache.text, sizing.cache.reason)
+    per_token = sizing.cache_per_token
+    yield from _row("  a token", f"{per_token.bytes / 1024:.0f} KiB", per_token.reason)
+    yield from _row("buffers", sizing.compute.text, sizing.compute.reason)
+    yield from _row("overhead", sizing.overhead.text, sizing.overhead.reason)
     yield ""
-    yield _row("memory", sizing.memory.text, sizing.memory.reason)
+    yield from _row("memory", sizing.memory.text, sizing.memory.reason)
     if sizing.shm.bytes:
-        yield _row("/dev/shm", sizing.shm.text, sizing.shm.reason)  # noqa: S108 (its name)
-    yield _row("storage", sizing.storage.text, sizing.storage.reason)
-    yield _row("cores", str(sizing.cpu), sizing.cpu_reason)
-    yield _row("GPU", _gpu_name(sizing.gpu) if sizing.gpu else "none", sizing.gpu_reason)
+        yield from _row("/dev/shm", sizing.shm.text, sizing.shm.reason)  # noqa: S108 (its name)
+    yield from _row("storage", sizing.storage.text, sizing.storage.reason)
+    yield from _row("cores", str(sizing.cpu), sizing.cpu_reason)
+    yield from _row("GPU", _gpu_name(sizing.gpu) if sizing.gpu else "none", sizing.gpu_reason)
+    yield from _speed_rows(sizing)
+
+
+def _speed_rows(sizing: Sizing) -> Iterator[str]:
     if sizing.speed.one:
         together = f"one request; ~{sizing.speed.all:g} for {sizing.parallel} together"
-        yield _row("speed", f"~{sizing.speed.one:g} tok/s", together)
-    yield _row("" if sizing.speed.one else "speed", "", sizing.speed.reason)
-    yield _row("prompts", "", sizing.prompt_speed)
+        yield from _row("speed", f"~{sizing.speed.one:g} tok/s", together)
+    yield from _row("" if sizing.speed.one else "speed", "", sizing.speed.reason)
+    yield from _row("prompts", "", sizing.prompt_speed)
 
 
-def _row(name: str, value: str, reason: str) -> str:
-    return f"{name:<10} {value:>14}  {reason}"
+def _row(name: str, value: str, reason: str) -> Iterator[str]:
+    """A name, a number, and the reason in as many lines as it takes."""
+    for number, line in enumerate(textwrap.wrap(reason, _REASON_WIDTH)):
+        head = f"{name:<10} {value:>14}" if number == 0 else " " * 25
+        yield f"{head}  {line}"
 
 
 def _gpu_name(fit: GPUFit) -> str:
@@ -134,11 +139,11 @@ def _gpu_rows(sizing: Sizing) -> Iterator[str]:
     """The first of the cards that have room, each with its estimate."""
     if not sizing.gpus:
         return
-    yield f"{'GPUs WITH ROOM':<22} {'NEEDED EACH':>12} {'TOK/S ONE':>10} {'ALL':>8}  SPREAD"
+    yield f"{'GPUs WITH ROOM':<24} {'NEEDED EACH':>12} {'TOK/S ONE':>10} {'ALL':>8}  SPREAD"
     for fit in _different(sizing.gpus):
         spread = f"tensor {fit.tensor_parallel} × pipeline {fit.pipeline_parallel}"
         yield (
-            f"{_gpu_name(fit) + ' ' + fit.ram:<22} {fit.needed.text:>12} "
+            f"{_gpu_name(fit) + ' ' + fit.ram:<24} {fit.needed.text:>12} "
             f"{'~' + format(fit.speed.one, 'g'):>10} {'~' + format(fit.speed.all, 'g'):>8}  "
             f"{spread if fit.count > 1 else ''}"
         ).rstrip()

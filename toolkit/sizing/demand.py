@@ -148,7 +148,7 @@ def _vllm_parts(subject: Subject, ask: Ask, spread: Spread) -> Parts:
     weights = math.ceil(subject.weights_bytes / spread.count)
     per_token = math.ceil(sum(_vllm_token(layer, ask, spread) for layer in shape.layers))
     return Parts(
-        Quantity(weights, f"{subject.precision}" + _shared(spread)),
+        Quantity(weights, f"{subject.precision}, as the files are{_shared(spread)}"),
         Quantity(_vllm_cache(shape, ask, spread), _vllm_reason(shape, ask, spread)),
         Quantity(per_token // spread.pipeline, "keys and values of one token in all layers"),
         Quantity(

@@ -241,7 +241,7 @@ def _memory(
     if ask.engine == "vllm":
         needed = (4 + 3 * gpu.count) * GIB + shm.bytes
         reason = (
-            f"4 GiB and 3 GiB for each of {gpu.count} GPUs while weights are read (estimate), "
+            f"4 GiB and 3 GiB for each GPU ({gpu.count}) while weights are read (estimate), "
             "and /dev/shm, which counts as memory"
         )
         return Quantity(_whole(needed, GIB), reason)

@@ -1,6 +1,7 @@
 """What is sized: the shape of a model and the bytes of its weights, wherever the model lies."""
 
 import asyncio
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,11 +67,17 @@ async def _in_registry(text: str, registries: Registries) -> Subject:
     name = ModelName.parse(text)
     if name.same_as(ModelName.parse(EMBEDDED)):
         raise UsageError(f"{text} is not on this machine", hint=f"akash-llm models pull {EMBEDDED}")
-    return from_header(text, await header_in_registry(name, registries, _PATIENCE))
+    header, beside_bytes = await header_in_registry(name, registries, _PATIENCE)
+    return from_header(text, header, beside_bytes=beside_bytes)
+
+
+def local_path(text: str) -> Path:
+    """A path as people write it, whether there is something or not."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 (that one fails for ~nobody)
 
 
 def _on_this_machine(text: str) -> Subject | None:
-    path = Path(text).expanduser()
+    path = local_path(text)
     if path.is_file():
         return from_header(text, whole_header(path, read_tensors))
     try:

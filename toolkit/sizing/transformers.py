@@ -5,7 +5,6 @@ with several files; of a single file its header is read, which says it tensor by
 """
 
 import asyncio
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,16 +17,17 @@ from server.models.shape import Layer, Shape
 from server.models.sources import HUGGING_FACE
 from server.models.web import Web
 from toolkit.errors import ConfigError, UsageError
-from toolkit.sizing.subject import Subject, translated
+from toolkit.sizing.subject import Subject, local_path, translated
 
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 _MAX_JSON = 32 << 20
 _LENGTH_BYTES = 8
 _PATIENCE = Patience(tries=3)
 _HALF_BYTES = 2
+_MOST = 1 << 40  # of what a config says; more is nonsense
 
 
-class _Weights(NamedTuple):
+class Weights(NamedTuple):
     size: int
     parameters: int  # 0 if it is not said
 
@@ -43,7 +43,7 @@ class _Entry(msgspec.Struct):
 
 def is_folder(text: str) -> bool:
     """Whether this is a folder that holds such a model."""
-    return (Path(text).expanduser() / CONFIG).is_file()
+    return (local_path(text) / CONFIG).is_file()
 
 
 async def find_transformers(text: str) -> Subject:
@@ -65,7 +65,7 @@ def _without_host(text: str) -> str:
 
 
 def _from_folder(name: str) -> Subject:
-    folder = Path(name).expanduser()
+    folder = local_path(name)
     config = _decoded((folder / CONFIG).read_bytes())
     if (folder / INDEX).is_file():
         return from_config(name, config, _of_index((folder / INDEX).read_bytes()))
@@ -102,7 +102,7 @@ async def _read(web: Web, url: str) -> bytes:
     return await persist(lambda: web.read(url, _MAX_JSON), _PATIENCE)
 
 
-async def _of_single(web: Web, url: str) -> _Weights:
+async def _of_single(web: Web, url: str) -> Weights:
     data = bytearray()
     end = _LENGTH_BYTES
     await persist(lambda: read_range(web.get, url, data, end), _PATIENCE)
@@ -111,14 +111,14 @@ async def _of_single(web: Web, url: str) -> _Weights:
     return _of_header(bytes(data[_LENGTH_BYTES:]))
 
 
-def _of_index(data: bytes) -> _Weights:
+def _of_index(data: bytes) -> Weights:
     size = _convert(data, _Index).metadata.get("total_size", 0)
-    if not isinstance(size, int | float) or size <= 0:
+    if not isinstance(size, int | float) or not 0 < size < _MOST * _MOST:
         raise ConfigError(f"{INDEX} does not say how large the weights are")
-    return _Weights(int(size), 0)
+    return Weights(int(size), 0)
 
 
-def _of_header(data: bytes) -> _Weights:
+def _of_header(data: bytes) -> Weights:
     raw = _convert(data, dict[str, msgspec.Raw])
     entries = [_convert(value, _Entry) for key, value in raw.items() if key != "__metadata__"]
     parameters = 0
@@ -127,7 +127,7 @@ def _of_header(data: bytes) -> _Weights:
         for length in entry.shape:
             product *= length
         parameters += product
-    return _Weights(max((entry.data_offsets[1] for entry in entries), default=0), parameters)
+    return Weights(max((entry.data_offsets[1] for entry in entries), default=0), parameters)
 
 
 def _convert(data: bytes | msgspec.Raw, kind: type[Any]) -> Any:
@@ -137,15 +137,15 @@ def _convert(data: bytes | msgspec.Raw, kind: type[Any]) -> Any:
         raise ConfigError(f"a description of the weights cannot be read: {error}") from error
 
 
-def _decoded(data: bytes) -> "_Config":
+def _decoded(data: bytes) -> "Config":
     try:
         fields = msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(f"{CONFIG} cannot be read: {error}") from error
-    return _Config(fields)
+    return Config(fields)
 
 
-class _Config:
+class Config:
     """A `config.json`; of a model that sees, what it says of its text."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ class _Config:
         """The first of these fields that is a number; 0 if none is."""
         found = (self._fields.get(key) for key in keys)
         numbers = (one for one in found if isinstance(one, int) and not isinstance(one, bool))
-        return max(0, next(numbers, 0))
+        return min(max(0, next(numbers, 0)), _MOST)
 
     def text(self, key: str) -> str:
         """A field that should be text; empty if it is not."""
@@ -191,7 +191,7 @@ class _Config:
         return self.text("dtype") or self.text("torch_dtype") or "unknown"
 
 
-def from_config(name: str, config: _Config, weights: _Weights) -> Subject:
+def from_config(name: str, config: Config, weights: Weights) -> Subject:
     """The model of a config."""
     shape = _shape(config)
     experts = 3 * shape.experts * shape.width * shape.expert_feed_forward
@@ -219,7 +219,7 @@ def from_config(name: str, config: _Config, weights: _Weights) -> Subject:
 _UNKNOWN = "its config does not describe attention: the cache is not counted"
 
 
-def _shape(config: _Config) -> Shape:
+def _shape(config: Config) -> Shape:
     heads = config.number("num_attention_heads", "n_head")
     width = config.number("hidden_size", "n_embd", "d_model")
     head = config.number("head_dim") or (width // heads if heads else 0)
@@ -241,12 +241,12 @@ def _shape(config: _Config) -> Shape:
     )
 
 
-def _window(config: _Config) -> int:
+def _window(config: Config) -> int:
     is_off = config._fields.get("use_sliding_window") is False
     return 0 if is_off else config.number("sliding_window")
 
 
-def _layers(config: _Config, heads: int, head: int) -> tuple[Layer, ...]:
+def _layers(config: Config, heads: int, head: int) -> tuple[Layer, ...]:
     count = min(config.number("num_hidden_layers", "n_layer", "num_layers"), 1 << 12)
     kinds = config.texts("layer_types")
     kv_heads = config.number("num_key_value_heads") or (1 if config.has("multi_query") else heads)
@@ -268,7 +268,7 @@ def _layers(config: _Config, heads: int, head: int) -> tuple[Layer, ...]:
     return tuple(full if (index + 1) % period == 0 else windowed for index in range(count))
 
 
-def _state(config: _Config) -> int:
+def _state(config: Config) -> int:
     """Numbers that a recurrent layer keeps: of delta networks, or of Mamba."""
     values = config.number("linear_num_value_heads") * config.number("linear_value_head_dim")
     keys = config.number("linear_key_head_dim")

@@ -48,13 +48,13 @@ async def test_only_the_header_is_fetched(
 ) -> None:
     registry.push("library/sized:1", [("model", model.read_bytes()), ("params", b"{}")])
     proxy.script = counting = Counting()
-    header = await header_in_registry(
+    header, beside = await header_in_registry(
         named(proxy, "library/sized:1"), Registries.parse([proxy.url]), SWIFT
     )
     whole = read_header(model, whole=True)
     assert header.tensors == whole.tensors
     assert header.file_size == model.stat().st_size > 8 * MIB
-    assert header.vocab_size == 20000
+    assert header.vocab_size == 20000 and beside == 0
     header_bytes = header.file_size - sum(tensor.size_bytes for tensor in whole.tensors)
     assert beginnings.FIRST_BYTES < header_bytes < counting.count < 2 * header_bytes + MIB // 8
     # What was there is never asked for again.
@@ -68,10 +68,13 @@ async def test_parts_of_a_model_are_one(
     registry: ImageRegistry, proxy: RoughProxy, tmp_path: Path
 ) -> None:
     parts = [path.read_bytes() for path in write_tiny_split(tmp_path)]
-    registry.push("library/split:1", [("model", part) for part in reversed(parts)])
+    others = [("adapter", bytes(500)), ("projector", bytes(1500)), ("license", b"MIT")]
+    weights = [("model", part) for part in reversed(parts)]
+    registry.push("library/split:1", [*weights, *others])
     name = named(proxy, "library/split:1")
-    header = await header_in_registry(name, Registries.parse([proxy.url]), SWIFT)
+    header, beside = await header_in_registry(name, Registries.parse([proxy.url]), SWIFT)
     assert header.file_size == sum(map(len, parts))
+    assert beside == 2000
     assert header.tensor_count == len(header.tensors) > len(parts)
 
 
@@ -86,7 +89,7 @@ async def test_a_connection_that_breaks_is_read_on(
 
     proxy.script = cut
     name = named(proxy, "library/cut:1")
-    header = await header_in_registry(name, Registries.parse([proxy.url]), SWIFT)
+    header, _ = await header_in_registry(name, Registries.parse([proxy.url]), SWIFT)
     assert header.tensors == read_header(model, whole=True).tensors
     assert proxy.blobs[1].headers["range"].startswith("bytes=1000-")
 
@@ -144,5 +147,5 @@ async def test_a_server_without_ranges_is_left_early(
 
     proxy.script = whole
     name = named(proxy, "library/whole:1")
-    header = await header_in_registry(name, Registries.parse([proxy.url]), SWIFT)
+    header, _ = await header_in_registry(name, Registries.parse([proxy.url]), SWIFT)
     assert header.tensors == read_header(model, whole=True).tensors

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from server.models.sources import Registries
 from server.models.store import Store
@@ -20,8 +22,11 @@ from tests.support.shaped_models import Dims
 from tests.support.tiny_llama import write_tiny_llama
 from tests.support.tiny_split import write_tiny_split
 from toolkit.errors import ConfigError, UsageError
+from toolkit.gpus import GPUS
+from toolkit.sizing import fitting
+from toolkit.sizing.demand import Ask
 from toolkit.sizing.subject import find_gguf
-from toolkit.sizing.transformers import find_transformers
+from toolkit.sizing.transformers import Config, Weights, find_transformers, from_config
 
 NOWHERE = Registries.parse([])
 LLAMA: dict[str, Any] = {
@@ -100,6 +105,7 @@ async def test_an_unknown_architecture_is_told_from_its_tensors(tmp_path: Path) 
         ("not a name", UsageError, "a name looks like"),
         ("elsewhere.example/a/b:c", ConfigError, "--registries"),
         ("hf://nothing", UsageError, "it looks like hf://"),
+        ("~nobody/model.gguf", UsageError, "a name looks like"),
     ],
 )
 async def test_what_is_no_model(
@@ -186,6 +192,21 @@ async def test_a_hostile_config(tmp_path: Path, text: str) -> None:
     except ConfigError:
         return
     assert found.remarks
+
+
+NUMBERS = st.none() | st.booleans() | st.integers() | st.integers(0, 1 << 20) | st.text(max_size=3)
+KEYS = [*LLAMA, "head_dim", "num_experts", "num_experts_per_tok", "moe_intermediate_size"]
+KEYS += ["sliding_window", "sliding_window_pattern", "kv_lora_rank", "layer_types", "text_config"]
+
+
+@hypothesis.given(st.dictionaries(st.sampled_from(KEYS), NUMBERS | st.lists(NUMBERS, max_size=3)))
+@hypothesis.settings(max_examples=60)
+def test_any_config_is_sized_or_refused(said: dict[str, Any]) -> None:
+    weights = Weights(10**9, 0)
+    found = from_config("m", Config(LLAMA | said), weights)
+    ask = Ask(engine="vllm")
+    fits = fitting.fitting(found, ask, GPUS)
+    assert all(fit.needed.bytes <= fit.usable for fit in fits)
 
 
 def sized(stand_in: HubStandIn, home: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
