@@ -1,17 +1,16 @@
 """What the size of a model's memory depends on: its layers, read from the header of its file.
 
 The rules are llama.cpp's (`llama_hparams`, `load_arch_hparams` of each architecture, and
-`llama_model::create_memory`), so an architecture that it gives no sliding window has none
-here, whatever its file says. One that is not known is taken for plain attention in every
-layer, which needs the most.
+`llama_model::create_memory`). An architecture that is not known is taken for plain attention
+in every layer, which needs the most.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from server.models.gguf import GGUFHeader
+from server.models.windows import window_of, windowed_layers
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,44 +76,6 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         return any(layer.state for layer in self.layers)
 
 
-class _Windows(NamedTuple):
-    """Which layers of an architecture have a window: all but one of `period`, the last or
-    (`is_first`) the first; `window` where the file says none, `forced` whatever it says."""
-
-    period: int
-    is_first: bool = False
-    window: int = 0
-    forced: int = 0
-
-
-# Where the file lists the layers (`sliding_window_pattern`), the list is what counts.
-_WINDOWED = {
-    "afmoe": _Windows(4),
-    "cohere2": _Windows(4),
-    "cohere2moe": _Windows(4, is_first=True),
-    "exaone-moe": _Windows(4, window=128),
-    "gemma2": _Windows(2, window=4096),
-    "gemma3": _Windows(6),
-    "gemma3n": _Windows(5),
-    "gemma4": _Windows(0),
-    "gpt-oss": _Windows(2),
-    "granite_swa": _Windows(0),
-    "laguna": _Windows(4, is_first=True),
-    "lfm2": _Windows(0),
-    "lfm2moe": _Windows(0),
-    "llama4": _Windows(4, forced=8192),
-    "maple": _Windows(0),
-    "mellum": _Windows(4),
-    "mimo2": _Windows(0),
-    "muse-glimmer": _Windows(4),
-    "olmo2": _Windows(4),
-    "plamo3": _Windows(8),
-    "smallthinker": _Windows(4, is_first=True, forced=4096),
-    "spark2_5": _Windows(0),
-    "step35": _Windows(0),
-}
-_EXAONE4_WINDOWED = 64  # so many layers has the one that has windows
-
 _RECURRENT = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
 # Recurrent are the layers without KV heads, …
 _HYBRID_BY_HEADS = frozenset(
@@ -160,8 +121,7 @@ class _Reader:
 
     def read(self) -> Shape:
         header = self._header
-        window = self._window()
-        flags = self._windowed() if window else [False] * self._count
+        window, flags = window_of(header), windowed_layers(header, self._count)
         layers = tuple(self._layer(index, flags[index]) for index in range(self._count))
         return Shape(
             architecture=self._kind,
@@ -278,34 +238,6 @@ class _Reader:
         if self._kind in _HYBRID_BY_INTERVAL and self._is_between(index):
             return False
         return self._kv_heads[index] > 0
-
-    # -- windows
-
-    def _window(self) -> int:
-        """Tokens that a layer with a window looks back; 0 if llama.cpp uses none."""
-        said = self._number("attention.sliding_window")
-        if self._kind == "exaone4":
-            return (said or 4096) if self._count == _EXAONE4_WINDOWED else 0
-        rule = _WINDOWED.get(self._kind)
-        if rule is None:
-            return 0
-        is_off = said == 0 and self._header.of_architecture("attention.sliding_window") is not None
-        return 0 if is_off else (rule.forced or said or rule.window)
-
-    def _windowed(self) -> list[bool]:
-        """Of each layer, whether it has a window."""
-        if self._kind in ("lfm2", "lfm2moe"):
-            return [True] * self._count
-        rule = _WINDOWED.get(self._kind, _Windows(4))
-        key = f"{self._kind}.attention.sliding_window_pattern"
-        said = self._header.metadata.get(key)
-        if isinstance(said, list):
-            return [*map(bool, said), *[False] * self._count][: self._count]
-        period = self._number("attention.sliding_window_pattern") or rule.period
-        if not period:
-            return [False] * self._count
-        full = 0 if rule.is_first else period - 1
-        return [index % period != full for index in range(self._count)]
 
     # -- states
 

@@ -24,9 +24,10 @@ from tests.support.tiny_split import write_tiny_split
 from toolkit.errors import ConfigError, UsageError
 from toolkit.gpus import GPUS
 from toolkit.sizing import fitting
+from toolkit.sizing.config import Config
 from toolkit.sizing.demand import Ask
 from toolkit.sizing.subject import find_gguf
-from toolkit.sizing.transformers import Config, Weights, find_transformers, from_config
+from toolkit.sizing.transformers import Weights, find_transformers, from_config
 
 NOWHERE = Registries.parse([])
 LLAMA: dict[str, Any] = {
