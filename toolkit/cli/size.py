@@ -144,10 +144,14 @@ def _gpu_rows(sizing: Sizing) -> Iterator[str]:
         spread = f"tensor {fit.tensor_parallel} × pipeline {fit.pipeline_parallel}"
         yield (
             f"{_gpu_name(fit) + ' ' + fit.ram:<24} {fit.needed.text:>12} "
-            f"{'~' + format(fit.speed.one, 'g'):>10} {'~' + format(fit.speed.all, 'g'):>8}  "
+            f"{_rate(fit.speed.one):>10} {_rate(fit.speed.all):>8}  "
             f"{spread if fit.count > 1 else ''}"
         ).rstrip()
     yield ""
+
+
+def _rate(tokens_per_s: float) -> str:
+    return f"~{tokens_per_s:g}" if tokens_per_s else "-"
 
 
 def _different(fits: tuple[GPUFit, ...]) -> list[GPUFit]:

@@ -23,6 +23,7 @@ from toolkit import paths
 from toolkit.errors import ConfigError, UsageError
 
 _PATIENCE = Patience(tries=3)
+ON_DISK = "it lies on this machine: deploy it by a name that a server elsewhere can pull"
 _LOOKED_UP = ("token_embd.weight", "per_layer_token_embd.weight")
 
 
@@ -79,7 +80,8 @@ def local_path(text: str) -> Path:
 def _on_this_machine(text: str) -> Subject | None:
     path = local_path(text)
     if path.is_file():
-        return from_header(text, whole_header(path, read_tensors))
+        found = from_header(text, whole_header(path, read_tensors))
+        return msgspec.structs.replace(found, remarks=(*found.remarks, ON_DISK))
     try:
         files = Store(paths.models()).get(text).files()
     except ModelNotFound:

@@ -17,7 +17,7 @@ from server.models.sources import HUGGING_FACE
 from server.models.web import Web
 from toolkit.errors import ConfigError, UsageError
 from toolkit.sizing.config import Config, shape_of
-from toolkit.sizing.subject import Subject, local_path, translated
+from toolkit.sizing.subject import ON_DISK, Subject, local_path, translated
 
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 _MAX_JSON = 32 << 20
@@ -54,7 +54,8 @@ async def find_transformers(text: str) -> Subject:
     """
     with translated():
         if is_folder(text):
-            return await asyncio.to_thread(_from_folder, text)
+            found = await asyncio.to_thread(_from_folder, text)
+            return msgspec.structs.replace(found, remarks=(*found.remarks, ON_DISK))
         return await _from_hub(_without_host(text), text)
 
 

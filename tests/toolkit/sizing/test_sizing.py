@@ -254,6 +254,13 @@ async def test_the_speed_is_the_bandwidth_over_what_is_read(eight: Path) -> None
     assert sizing.speed.all == pytest.approx(4 * rate / (sizing.weights.bytes + 4 * kept), rel=0.01)
 
 
+async def test_a_model_that_only_embeds_has_no_speed(tmp_path: Path) -> None:
+    path = shaped.write_shaped(tmp_path / "m.gguf", shaped.both_ways())
+    sizing = await toolkit.size(str(path))
+    assert sizing.gpu is None and sizing.cache.bytes == 0
+    assert sizing.speed.one == sizing.speed.all == 0 and "vectors" in sizing.speed.reason
+
+
 # -- the command
 
 

@@ -92,7 +92,7 @@ async def test_an_unknown_architecture_is_told_from_its_tensors(tmp_path: Path) 
     odd = known._replace(architecture="mystery", fields=fields)
     found = await find_gguf(str(shaped.write_shaped(tmp_path / "m.gguf", odd)), NOWHERE)
     assert [(layer.keys, layer.values) for layer in found.shape.layers] == [(256, 256)] * 3
-    assert "mystery" in found.remarks[0]
+    assert "mystery" in found.remarks[0] and "on this machine" in found.remarks[1]
     bare = await find_gguf(
         str(write_model(tmp_path / "bare.gguf", architecture="mystery")), NOWHERE
     )
