@@ -17,6 +17,7 @@ _HOMES = {
     "logs": "toolkit.deploy.lifecycle",
     "plan": "toolkit.deploy.lifecycle",
     "render": "toolkit.sdl.render",
+    "size": "toolkit.sizing.sizing",
     "status": "toolkit.deploy.lifecycle",
     "validate": "toolkit.sdl.validate",
 }

@@ -49,17 +49,23 @@ def needed(
         images = _for_images(files.projector) if files.projector else 0
     except (ModelUnusable, OSError):
         return 0
-    estimated = footprint.estimate(
-        header,
+    estimated = footprint.estimate(header, use_of(config), weights_bytes=size)
+    return estimated.total_bytes + config.parking_bytes + images
+
+
+def use_of(config: EngineConfig) -> footprint.Use:
+    """How a model is loaded with this configuration."""
+    return footprint.Use(
         context=config.context,
         parallel=config.parallel,
         pool=config.num_cells,
+        slots=config.num_slots,
         rows=min(config.micro_batch, config.batch),
         keys=config.attention.keys,
         values=config.attention.values,
-        weights_bytes=size,
+        flash=config.attention.flash != "off",
+        swa_full=config.attention.swa_full,
     )
-    return estimated.total_bytes + config.parking_bytes + images
 
 
 def _for_images(projector: Path) -> int:

@@ -11,16 +11,26 @@ LENGTH = struct.Struct("<Q")  # what stands in front of a text
 IMPOSSIBLE = 1 << 63
 
 
+class Beyond(Exception):
+    """Only the beginning of a file is here, and it would have to reach to `needed`."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(needed)
+        self.needed = needed
+
+
 class Cursor:
     """Walks once through a file. Every method either advances or raises `ModelUnusable`.
 
     `name` is what the file is called in messages. What is read ahead is one chunk, or
-    as much as is asked for at once.
+    as much as is asked for at once. With a `size`, `file` is the beginning of a file of that
+    size; where it ends `Beyond` is raised.
     """
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO, name: str, size: int | None = None) -> None:
         self.name = name
-        self.size = os.fstat(file.fileno()).st_size
+        self._is_beginning = size is not None
+        self.size = os.fstat(file.fileno()).st_size if size is None else size
         self._file = file
         self._buffer = b""
         self._base = 0  # offset of the buffer in the file
@@ -102,5 +112,7 @@ class Cursor:
         self._base, self._at = self._base + self._at, 0
         self._file.seek(self._base + len(self._buffer))
         self._buffer += self._file.read(max(count, CHUNK_BYTES) - len(self._buffer))
+        if len(self._buffer) < count and self._is_beginning:
+            raise Beyond(self._base + count)
         if len(self._buffer) < count:  # it shrank while it was read
             raise self.cut_short(self._base + count)

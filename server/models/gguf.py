@@ -6,6 +6,7 @@ and shapes. Vocabularies are stepped over, not built, unless asked for. Whatever
 wrong with a file, `ModelUnusable` is all that comes out.
 """
 
+import io
 import stat
 import struct
 from pathlib import Path
@@ -94,7 +95,7 @@ class GGUFHeader(msgspec.Struct, frozen=True, kw_only=True):
 
     `metadata` has every field; an array of more than `KEPT_ARRAY` items is None there
     unless the header was read whole, and its length stands in `array_lengths`.
-    `tensors` is empty unless the header was read whole.
+    `tensors` is empty unless the header was read whole or with them.
     """
 
     version: int
@@ -194,7 +195,7 @@ def read_header(path: Path, *, whole: bool = False, label: str = "") -> GGUFHead
         if not stat.S_ISREG(path.stat().st_mode):
             raise ModelUnusable(f"{name} is not a file", hint="name a GGUF file")
         with path.open("rb") as file:
-            return _Reader(Cursor(file, name), whole).read()
+            return _Reader(Cursor(file, name), whole, whole).read()
     except FileNotFoundError as error:
         raise ModelUnusable(
             f"{name} does not exist", hint="check the path, or get the model again"
@@ -204,12 +205,30 @@ def read_header(path: Path, *, whole: bool = False, label: str = "") -> GGUFHead
         raise ModelUnusable(f"{name} cannot be read: {reason}") from error
 
 
+def parse_beginning(data: bytes, size: int, name: str) -> GGUFHeader:
+    """The header, with its tensors but without long arrays, in the first bytes of a file of
+    `size` bytes. Raises `ModelUnusable`, and `Beyond` if the header is longer than `data`."""
+    return _Reader(Cursor(io.BytesIO(data), name, size), whole=False, tensors=True).read()
+
+
+def read_tensors(path: Path) -> GGUFHeader:
+    """The header of a file with its tensors but without long arrays. Blocks, raises like
+    `read_header`."""
+    name = path.name
+    try:
+        with path.open("rb") as file:
+            return _Reader(Cursor(file, name), whole=False, tensors=True).read()
+    except OSError as error:
+        raise ModelUnusable(f"{name} cannot be read: {error.strerror}") from error
+
+
 class _Reader:
     """Walks once through a header. Every method either advances or raises."""
 
-    def __init__(self, cursor: Cursor, whole: bool) -> None:
+    def __init__(self, cursor: Cursor, whole: bool, tensors: bool) -> None:
         self._cursor = cursor
         self._whole = whole
+        self._tensors = tensors
         self._strings_left = MAX_STRINGS
         self._text_left = MAX_TEXT_BYTES
         self._lengths: dict[str, int] = {}
@@ -233,7 +252,7 @@ class _Reader:
             parameter_count=sum(tensor.elements for tensor in tensors),
             file_size=self._cursor.size,
             has_fim=self._has_fim(metadata),
-            tensors=tuple(tensors) if self._whole else (),
+            tensors=tuple(tensors) if self._tensors else (),
         )
 
     # -- the parts of a header, in order

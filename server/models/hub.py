@@ -86,6 +86,10 @@ class Hub:
         endpoint = httpx2.URL(self._library.constants.ENDPOINT)
         return Web(str(endpoint.copy_with(path="/")), patience=self._patience, headers=headers)
 
+    def url(self, repo: str, path: str, revision: str = "main") -> str:
+        """Where a file of a repository is, whether there is one or not."""
+        return str(self._library.hf_hub_url(repo, path, revision=revision))
+
     async def remotes(self, file: HubFile) -> list[Remote]:
         """Where the files are, in order. Raises `NotFound`, `PullFailed`, `InvalidRequest`."""
         try:
