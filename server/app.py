@@ -30,7 +30,7 @@ from server.metrics import Metrics
 from server.models import garbage
 from server.models.library import Library, make_library
 from server.models.store import Store
-from server.models.wheel import ensure_embedded
+from server.models.wheel import embedded
 from server.preload import Preloader, Readiness
 from server.settings import Settings
 
@@ -60,7 +60,7 @@ def create_app(
     preloader = Preloader(
         core,
         settings.preload,
-        stock=partial(ensure_embedded, store) if is_empty else None,
+        stock=partial(embedded, store) if is_empty else None,
         puller=library.puller if settings.pull else None,
         keep_alive_s=settings.preload_keep_alive,
     )
@@ -103,7 +103,7 @@ def route_handlers(
 ) -> Sequence[HTTPRouteHandler]:
     """Every route of a server."""
     routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
-    routes += ollama_models.handlers(core, library)
+    routes += ollama_models.handlers(core, library, drain)
     routes += health.handlers(preloader, Metrics(core, drain.traffic), drain)
     routes += admin.handlers(accounts)
     return [*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))]

@@ -7,8 +7,9 @@ any size. Here:
 
     head      complete within `header_s` of its first byte, or of the connection; at most
               `MAX_HEAD_BYTES`; else 408 or 431, or nothing where nothing has come
-    body      `--body-timeout`, in `server.api.body`; what comes after an early reply is
-              thrown away for `header_s`, and up to 16 MiB of it
+    body      `--body-timeout`, in `server.api.body`; for all of it, or of an upload for each
+              silence in it; what comes after an early reply is thrown away for `header_s`,
+              and up to 16 MiB of it
     reply     a client that takes nothing for `write_s` while replies wait for it is cut
               off: its request sees a disconnect and ends
     idle      `idle_s` between two requests

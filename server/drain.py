@@ -5,10 +5,21 @@ Told once, it drains; told again, it goes at once.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import TypeVar
 
+from server.errors import Overloaded
 from server.traffic import Traffic
+
+T = TypeVar("T")
+
+_RETRY_AFTER_S = 5
+
+
+def ending(next_step: str = "") -> Overloaded:
+    """What is said to whoever comes too late, or is not done in time."""
+    return Overloaded("the server is shutting down", hint=next_step, retry_after_s=_RETRY_AFTER_S)
 
 
 class Drain:
@@ -20,6 +31,8 @@ class Drain:
         self._limit_s = limit_s
         self._begun = asyncio.Event()
         self._may_end = asyncio.Event()
+        self._end_s: float | None = None  # on the clock of the loop, once it has begun
+        self._limits: set[asyncio.Timeout] = set()
 
     @property
     def is_on(self) -> bool:
@@ -28,13 +41,16 @@ class Drain:
 
     def begin(self) -> None:
         """Take nothing new from now on."""
-        self.traffic.is_draining = True
-        self._begun.set()
+        if not self.is_on:
+            self.traffic.is_draining = True
+            self._end_within(self._limit_s)
+            self._begun.set()
         self._look()
 
     def cut_short(self) -> None:
         """Wait for nobody any more."""
         self.begin()
+        self._end_within(0)
         self._may_end.set()
 
     @contextmanager
@@ -47,14 +63,49 @@ class Drain:
             self.traffic.num_in_flight -= 1
             self._look()
 
+    @asynccontextmanager
+    async def limit(self, next_step: str) -> AsyncIterator[None]:
+        """While this lasts, something is done that no engine ends: cancel it when the time is
+        up. Raises `Overloaded` then, with what its client can do."""
+        try:
+            async with asyncio.timeout_at(self._end_s) as limit:
+                self._limits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._limits.discard(limit)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise ending(next_step) from None
+
+    async def limited(
+        self, steps: AsyncGenerator[T, None], next_step: str
+    ) -> AsyncGenerator[T, None]:
+        """The same for work in steps, which is closed at its end, whatever that is."""
+        async with aclosing(steps):
+            while True:
+                async with self.limit(next_step):
+                    try:
+                        step = await anext(steps)
+                    except StopAsyncIteration:
+                        return
+                yield step
+
     async def over(self) -> None:
         """Returns once it has begun, and all requests have ended or their time is up."""
         await self._begun.wait()
         try:
-            async with asyncio.timeout(self._limit_s):
+            async with asyncio.timeout_at(self._end_s):
                 await self._may_end.wait()
         except TimeoutError:
             return
+
+    def _end_within(self, limit_s: float) -> None:
+        self._end_s = asyncio.get_running_loop().time() + limit_s
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(self._end_s)
 
     def _look(self) -> None:
         if self.is_on and not self.traffic.num_in_flight:

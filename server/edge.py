@@ -20,7 +20,7 @@ from server.api.stream import error_headers
 from server.attempts import ALLOWED, Attempts
 from server.body_memory import Reservation
 from server.connection import SURPLUS
-from server.drain import Drain
+from server.drain import Drain, ending
 from server.errors import Overloaded, RateLimited, ServerError, Unauthorized
 from server.exchange import Exchange
 from server.keychain import Keychain
@@ -68,7 +68,7 @@ class Edge:
             except asyncio.CancelledError:  # uvicorn waits no longer for it
                 if reply.status or not self._drain.is_on:
                     raise
-                await self._refuse(scope, reply, _ending())
+                await self._refuse(scope, reply, ending())
             finally:
                 served.body.release()
                 self._ended(scope, reply, served)
@@ -127,7 +127,7 @@ class Edge:
         if scope["path"] in ALWAYS_ANSWERED:
             return
         if self._drain.is_on:
-            reason, error = "draining", _ending()
+            reason, error = "draining", ending()
         elif scope["state"].get(SURPLUS):
             text = "server busy: too many connections"
             reason, error = "connections", Overloaded(text, retry_after_s=_RETRY_AFTER_S)
@@ -161,10 +161,6 @@ class Edge:
             f"too many requests without a key that is known: {error.message}",
             retry_after_s=math.ceil(wait_s),
         )
-
-
-def _ending() -> Overloaded:
-    return Overloaded("the server is shutting down", retry_after_s=_RETRY_AFTER_S)
 
 
 class _Reply:

@@ -18,7 +18,7 @@ _current: "contextvars.ContextVar[Exchange | None]" = contextvars.ContextVar(
 @dataclass(slots=True)
 class Exchange:
     """`begun_s` is the monotonic clock; `heartbeat_s` how long a stream may be silent,
-    `body_timeout_s` how long a body may take.
+    `body_timeout_s` how long a body may take, or an upload may be silent.
 
     The inside fills in the rest: `model` as it is stored, the tokens of all its
     completions, `ttft_s` to the first token of the first, and `end`: why it ended

@@ -21,11 +21,12 @@ from server.state import State
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be changed in the terms of a key; what is UNSET stays.
+    """What is to be changed in the scope and the terms of a key; what is UNSET stays.
 
     `limits` are changed one by one: a number sets one, null takes it away.
     """
 
+    scope: Scope | UnsetType = UNSET
     models: tuple[str, ...] | UnsetType | None = UNSET
     expires_at: datetime | UnsetType | None = UNSET
     limits: dict[str, int | None] | UnsetType = UNSET
@@ -33,7 +34,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def applied(self, terms: Terms) -> Terms:
         """The terms after it. Raises `InvalidRequest` for what cannot be meant."""
         old = msgspec.to_builtins(terms, builtin_types=(datetime,))
-        new = msgspec.to_builtins(self, builtin_types=(datetime,))
+        of_terms = msgspec.structs.replace(self, scope=UNSET)
+        new = msgspec.to_builtins(of_terms, builtin_types=(datetime,))
         limits = old["limits"] | new.get("limits", {})
         try:
             return msgspec.convert(old | new | {"limits": limits}, Terms)
@@ -72,10 +74,12 @@ class KeyStore:
         return key
 
     def change(self, name: str, change: Change) -> Grant:
-        """Change the terms of a key. Raises `NotFound`, `InvalidRequest`."""
+        """Change what a key may do. Raises `NotFound`, `InvalidRequest`."""
         with self._state.writing() as db:
-            terms = change.applied(_valid(db, name).terms)
-            db.execute("UPDATE keys SET terms = ? WHERE name = ?", (_json(terms), name))
+            before = _valid(db, name)
+            scope = change.scope or before.key.scope
+            row = (scope, _json(change.applied(before.terms)), name)
+            db.execute("UPDATE keys SET scope = ?, terms = ? WHERE name = ?", row)
             return _valid(db, name)
 
     def revoke(self, name: str) -> None:

@@ -7,7 +7,7 @@ All of it runs beside the HTTP server, so that liveness answers at once.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 
 import msgspec
@@ -56,12 +56,12 @@ class Preloader:
         core: Core,
         names: Sequence[str],
         *,
-        stock: Callable[[], object] | None,
+        stock: Callable[[], Awaitable[object]] | None,
         puller: Puller | None,
         keep_alive_s: float,
     ) -> None:
-        """`stock` puts the embedded model into the store and blocks; None if the store has
-        models. `puller` gets what is not there; None leaves that as a failure.
+        """`stock` puts the embedded model into the store; None if the store has models.
+        `puller` gets what is not there; None leaves that as a failure.
         `keep_alive_s` is how long a preloaded model stays when it is idle."""
         self._core = core
         self._names = tuple(names)
@@ -93,10 +93,10 @@ class Preloader:
         percent = {name: self._percent(name) for name in coming}
         return Readiness(status, models, percent, reason)
 
-    async def _fill(self, stock: Callable[[], object]) -> None:
+    async def _fill(self, stock: Callable[[], Awaitable[object]]) -> None:
         _log.info("the store is empty: taking the embedded model")
         try:
-            await asyncio.to_thread(stock)
+            await stock()
         except ServerError as error:
             _log.warning("no embedded model: %s (%s)", error.message, error.hint)
 

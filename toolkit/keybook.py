@@ -15,7 +15,7 @@ import msgspec
 from server.errors import InvalidRequest, NotFound, ServerError
 from server.grants import KeyInfo, Terms
 from server.keys import Scope
-from server.keystore import KeyStore
+from server.keystore import Change, KeyStore
 from server.state import State
 from server.usage import Query, UsageFile, UsageRow, rows
 from toolkit.errors import ConfigError, EndpointError, RequestRefused, ToolkitError, UsageError
@@ -33,6 +33,9 @@ class Keybook(Protocol):
 
     async def create(self, name: str, scope: Scope, terms: Terms) -> str:
         """A new key: it is told here and nowhere else."""
+
+    async def change(self, name: str, change: Change) -> KeyInfo:
+        """Change what a key may do, and tell what that is then."""
 
     async def revoke(self, name: str) -> None:
         """End a key, for good."""
@@ -58,6 +61,10 @@ class FolderKeys:
     async def create(self, name: str, scope: Scope, terms: Terms) -> str:
         with translated():
             return self._store.create(name, scope, terms)
+
+    async def change(self, name: str, change: Change) -> KeyInfo:
+        with translated():
+            return KeyInfo.of(self._store.change(name, change))
 
     async def revoke(self, name: str) -> None:
         with translated():
@@ -85,8 +92,11 @@ class EndpointKeys:
         made = await self._ask("POST", "/admin/keys", dict[str, str], body)
         return made["key"]
 
+    async def change(self, name: str, change: Change) -> KeyInfo:
+        return await self._ask("PATCH", _path(name), KeyInfo, msgspec.to_builtins(change))
+
     async def revoke(self, name: str) -> None:
-        await self._ask("DELETE", f"/admin/keys/{quote(name, safe='')}", dict[str, Any])
+        await self._ask("DELETE", _path(name), dict[str, Any])
 
     async def usage(self, query: Query) -> Sequence[UsageRow]:
         wanted = {"key": query.key, "model": query.model, "since": query.since}
@@ -106,6 +116,10 @@ class EndpointKeys:
             raise
         except msgspec.DecodeError as error:
             raise EndpointError(f"The endpoint answered in another form: {error}") from None
+
+
+def _path(name: str) -> str:
+    return f"/admin/keys/{quote(name, safe='')}"
 
 
 @contextmanager

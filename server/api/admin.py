@@ -8,18 +8,20 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from litestar import Request, delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
+from msgspec import Meta
 
 from server import usage
 from server.accounts import Accounts
 from server.api import gojson
 from server.api.body import read_json
 from server.api.described import Described, route_opt
+from server.api.query import read_query
 from server.api.stream import reply
 from server.auth import caller_of
 from server.caller import EVERYBODY
@@ -58,6 +60,29 @@ class Used(msgspec.Struct):
     """What was used, per key, model and day."""
 
     usage: list[UsageRow]
+
+
+class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which counts are wanted; what is empty is any."""
+
+    model: Annotated[str, Meta(description="Only of this model.")] = ""
+    since: Annotated[
+        str,
+        Meta(
+            description="From this day (UTC) on, such as 2026-01-31.",
+            extra_json_schema={"format": "date"},
+        ),
+    ] = ""
+
+    def of(self, key: str | None) -> Query:
+        """The same for the counts. Raises `InvalidRequest`."""
+        return Query.of(key=key, model=self.model or None, since=self.since or None)
+
+
+class AllUsageQuery(UsageQuery, frozen=True, kw_only=True):
+    """The same for who may see the counts of all keys."""
+
+    key: Annotated[str, Meta(description="Only of this key.")] = ""
 
 
 class NewKey(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -138,32 +163,25 @@ def _usage_handlers(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
 
     @get(
         "/admin/usage",
-        opt=_managed(
-            Described("What all keys used; ?key= ?model= ?since=DAY narrow it", reply=Used)
-        ),
+        opt=_managed(Described("What all keys used", query=AllUsageQuery, reply=Used)),
     )
     async def all_usage(request: Request[Any, Any, Any]) -> ASGIApp:
-        return await answer(_query(request, key=request.query_params.get("key")))
+        query = read_query(request, AllUsageQuery)
+        return await answer(query.of(query.key or None))
 
     @get(
         "/usage",
-        opt=route_opt(
-            Scope.READ, Described("What this key used; ?model= ?since=DAY narrow it", reply=Used)
-        ),
+        opt=route_opt(Scope.READ, Described("What this key used", query=UsageQuery, reply=Used)),
     )
     async def own_usage(request: Request[Any, Any, Any]) -> ASGIApp:
-        return await answer(_query(request, key=caller_of(request.scope).name))
+        query = read_query(request, UsageQuery)
+        return await answer(query.of(caller_of(request.scope).name))
 
     return [all_usage, own_usage]
 
 
 def _managed(what: Described) -> dict[str, Any]:
     return route_opt(Scope.ADMIN, what, management=True)
-
-
-def _query(request: Request[Any, Any, Any], *, key: str | None) -> Query:
-    given = request.query_params
-    return Query.of(key=key, model=given.get("model"), since=given.get("since"))
 
 
 def _store(accounts: Accounts) -> KeyStore:

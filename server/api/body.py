@@ -8,7 +8,7 @@ and is refused beforehand.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 from litestar import Request
@@ -58,6 +58,30 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
     encoding = request.headers.get("content-encoding", "")
     most_bytes = request.route_handler.resolve_request_max_body_size() or 0
     return await unpacked(body, encoding, most_bytes, grow_to)
+
+
+async def stream_body(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
+    """The body as it comes, however large it is and however long all of it takes.
+
+    Raises `InvalidRequest` if nothing comes for as long as another body may take in all,
+    and `ClientGone` if it stops half way.
+    """
+    served = exchange.current()
+    timeout_s = served.body_timeout_s if served else None
+    parts = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(timeout_s):
+                part = await anext(parts)
+        except StopAsyncIteration:
+            return
+        except InternalServerException:  # what Litestar makes of a disconnect
+            raise ClientGone("request canceled") from None
+        except TimeoutError:
+            raise InvalidRequest(
+                f"nothing of the body arrived for {timeout_s:g} s", hint="send it again"
+            ) from None
+        yield part
 
 
 async def check_values(body: bytes) -> None:

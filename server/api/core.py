@@ -17,7 +17,7 @@ from server.api import prompt
 from server.api.abilities import check_images
 from server.api.conversation import conversation_of
 from server.api.events import Done, Embedded, Events, Started
-from server.api.prompt import Prompt, Window
+from server.api.prompt import Window
 from server.api.reader import Reader
 from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest, Generation
 from server.api.resolving import engine_request, options_of, window_of
@@ -286,7 +286,7 @@ class Core:
                         ticket.computed((piece.prompt_ns + piece.output_ns) / 1e9)
                         for event in turn.reader.finish():
                             yield event
-                        yield _done(piece, turn.prompt, output, lease.load_ns, begun_ns)
+                        yield _done(piece, turn, output, lease.load_ns, begun_ns)
                         return
                     output += piece.tokens
                     ticket.settle(len(turn.prompt.tokens), len(output))
@@ -340,13 +340,15 @@ def _characters(text: str | tuple[int, ...]) -> int:
     return len(text) * (1 if isinstance(text, str) else quota.CHARACTERS_PER_TOKEN)
 
 
-def _done(finish: Finish, made: Prompt, output: list[int], load_ns: int, begun_ns: int) -> Done:
+def _done(finish: Finish, turn: Turn, output: list[int], load_ns: int, begun_ns: int) -> Done:
+    made = turn.prompt
     return Done(
         reason=finish.reason,
         stop_string=finish.stop_string,
         prompt_tokens=finish.prompt_tokens,
         cached_tokens=finish.cached_tokens,
         output_tokens=finish.output_tokens,
+        thinking_tokens=turn.reader.thinking_tokens,
         truncated_tokens=made.truncated,
         shifted_tokens=finish.shifted_tokens,
         total_ns=max(1, time.monotonic_ns() - begun_ns),

@@ -1,8 +1,10 @@
-"""What a route says about itself: its bodies, for the OpenAPI document."""
+"""What a route says about itself: its query and its bodies, for the OpenAPI document."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from server.keys import Scope
 
@@ -13,9 +15,10 @@ BYTES_TYPE = "application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """The bodies of a route, as types that msgspec reads and writes.
+    """The query and the bodies of a route, as types that msgspec reads and writes.
 
-    `request` bytes is any body; `reply` None an empty one, `str` with another type a text.
+    `request` bytes is any body, `query` a struct of what may stand behind the `?`, all of which
+    may be left out; `reply` None an empty one, `str` with another type a text.
     `stream` are the kinds of objects in a stream, `stream_type` how they are framed.
     `statuses` are further ones that are no error, with their meaning.
     """
@@ -23,6 +26,7 @@ class Described:
     summary: str
     request: Any = None
     request_type: str = JSON_TYPE
+    query: type[msgspec.Struct] | None = None
     reply: Any = None
     reply_type: str = JSON_TYPE
     stream: tuple[Any, ...] = ()

@@ -33,6 +33,9 @@ table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0; vertical-a
 <h2 id="{{ operation.operationId }}">{{ method | upper }} {{ path }}</h2>
 <p>{{ operation.summary }}{% if operation.get("x-scope") %} (scope {{ operation["x-scope"] }})
 {%- else %} (open){% endif %}.</p>
+{% for parameter in operation.get("parameters", ()) if parameter.in == "query" %}
+<p><code>?{{ parameter.name }}=</code> {{ parameter.description }}</p>
+{% endfor %}
 {% for name, schema in bodies(operation) %}
 <details><summary>{{ name }}</summary><pre>{{ schema }}</pre></details>
 {% endfor %}

@@ -46,13 +46,15 @@ class Called(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """The last event. `tokens` are those of prompt and output, without BOS."""
+    """The last event. `tokens` are those of prompt and output, without BOS; of the output
+    `thinking_tokens` are those of thoughts, with their tags."""
 
     reason: FinishReason
     stop_string: str | None
     prompt_tokens: int
     cached_tokens: int
     output_tokens: int
+    thinking_tokens: int = 0
     truncated_tokens: int
     shifted_tokens: int
     total_ns: int

@@ -4,7 +4,7 @@ All need the scope admin. What is stored, and how, is decided in `server.models`
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from litestar.types import ASGIApp
 
 from server.api import gojson
 from server.api import ollama_types as wire
-from server.api.body import read_json
+from server.api.body import read_json, stream_body
 from server.api.core import Core
 from server.api.described import BYTES_TYPE, NDJSON_TYPE, Described, route_opt
 from server.api.events import Event
@@ -24,8 +24,8 @@ from server.api.ollama_replies import encode_error
 from server.api.stream import reply, reply_with_events
 from server.auth import caller_of
 from server.caller import Caller
+from server.drain import Drain
 from server.errors import (
-    ClientGone,
     Forbidden,
     InvalidRequest,
     ModelNotFound,
@@ -42,17 +42,21 @@ from server.models.recipe import Recipe
 from server.models.store import Store
 
 _EMPTY = b""
+# What is left to do if the server ends before the work does.
+_PULL_AGAIN = "pull again to go on from what is there"
+_CREATE_AGAIN = "create it again"
+_SEND_AGAIN = "send the blob again"
 
 
-def handlers(core: Core, library: Library) -> Sequence[HTTPRouteHandler]:
-    """The routes."""
+def handlers(core: Core, library: Library, drain: Drain) -> Sequence[HTTPRouteHandler]:
+    """The routes. What they do ends with `drain`."""
     store, puller, creator = library
 
     @post("/api/pull", opt=_opt("Gets a model", wire.PullRequest, wire.Progress), status_code=200)
     async def pull(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_json(request, partial(gojson.decode, struct=wire.PullRequest))
         _check_names(request, _name(body), name_of=puller.name_of)
-        steps = puller.pull(_name(body), insecure=body.insecure)
+        steps = drain.limited(puller.pull(_name(body), insecure=body.insecure), _PULL_AGAIN)
         return reply_with_events(steps, _ProgressEncoder(), stream=body.stream)
 
     @post(
@@ -63,7 +67,7 @@ def handlers(core: Core, library: Library) -> Sequence[HTTPRouteHandler]:
     async def create(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_json(request, partial(gojson.decode, struct=wire.CreateRequest))
         _check_names(request, _name(body), *([body.from_] if body.from_ else []))
-        steps = creator.create(_recipe(body))
+        steps = drain.limited(creator.create(_recipe(body)), _CREATE_AGAIN)
         return reply_with_events(steps, _ProgressEncoder(), stream=body.stream)
 
     @post("/api/copy", opt=_opt("Gives a model another name", wire.CopyRequest), status_code=200)
@@ -85,7 +89,7 @@ def handlers(core: Core, library: Library) -> Sequence[HTTPRouteHandler]:
         opt=route_opt(Scope.ADMIN, Described("Whether a blob is there"), management=True),
     )
     async def has_blob(digest: str) -> ASGIApp:
-        if not await asyncio.to_thread(uploads.has_blob, store, digest):
+        if not await uploads.keep_blob(store, digest):
             raise NotFound(f"blob {digest} not found")
         return reply(_EMPTY)
 
@@ -105,7 +109,8 @@ def handlers(core: Core, library: Library) -> Sequence[HTTPRouteHandler]:
     )
     async def take_blob(request: Request[Any, Any, Any], digest: str) -> ASGIApp:
         size = int(request.headers.get("content-length", 0))
-        is_new = await uploads.upload(store, digest, _chunks(request), size=size)
+        async with drain.limit(_SEND_AGAIN):
+            is_new = await uploads.upload(store, digest, stream_body(request), size=size)
         return reply(_EMPTY, status=201 if is_new else 200)
 
     return [pull, create, copy, remove, has_blob, take_blob]
@@ -166,14 +171,6 @@ async def _remove(core: Core, store: Store, name: str, caller: Caller) -> None:
     await asyncio.to_thread(store.remove, model.name)
     if model.problem is None:
         await core.unload(model, caller)
-
-
-async def _chunks(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in request.stream():
-            yield chunk
-    except RuntimeError:  # what Litestar makes of a disconnect
-        raise ClientGone("request canceled") from None
 
 
 class _ProgressEncoder:

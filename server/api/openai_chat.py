@@ -13,7 +13,7 @@ from server.api.openai_errors import InvalidField
 from server.api.openai_formats import output_format
 from server.api.openai_messages import conversation, image_characters
 from server.api.openai_replies import Head
-from server.api.openai_tools import is_legacy, tool_use
+from server.api.openai_tools import custom_names, is_legacy, tool_use
 from server.api.openai_types import ChatBody
 from server.api.requests import ChatRequest
 from server.api.stream import reply_with_events
@@ -48,6 +48,7 @@ async def chat(core: Core, body: ChatBody, caller: Caller) -> ASGIApp:
         num_choices=count,
         with_usage=bool(body.stream_options and body.stream_options.include_usage),
         is_legacy=is_legacy(body),
+        custom=custom_names(body),
     )
     events = run_choices(core, [_choice(asked, at) for at in range(count)])
     return reply_with_events(events, encoder, stream=bool(body.stream))

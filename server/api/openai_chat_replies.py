@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from server.api import gojson
+from server.api import custom_tools, gojson, openai_logprobs
 from server.api import openai_objects as wire
 from server.api.described import SSE_TYPE
 from server.api.events import Called, Delta, Done, Event, OfChoice, Thinking
@@ -15,12 +15,12 @@ from server.api.openai_replies import (
     Head,
     Tally,
     finish_reason,
-    finite,
     left_out,
     sse,
     sse_error,
 )
-from server.engine.types import Logprob, TokenLogprob
+from server.chat.tools import ToolCall
+from server.engine.types import Logprob
 from server.errors import ServerError
 
 
@@ -32,7 +32,7 @@ class _Said:
     def __init__(self) -> None:
         self.text: list[str] = []
         self.thinking: list[str] = []
-        self.calls: list[wire.ToolCall] = []
+        self.calls: list[ToolCall] = []
         self.logprobs: list[wire.ContentLogprob] = []
 
     def add(self, event: Event) -> None:
@@ -42,26 +42,34 @@ class _Said:
             case Thinking():
                 self.thinking.append(event.text)
             case Called():
-                self.calls.append(_call(event))
+                self.calls.append(event.call)
             case Done():
                 self.done = event
                 return
             case _:
                 return
-        self.logprobs += [_logprob(one) for one in event.logprobs]
+        self.logprobs += map(openai_logprobs.told, event.logprobs)
 
 
 class ChatEncoder:
-    """Writes one reply. `is_legacy`: a call is said as `function_call`."""
+    """Writes one reply. `is_legacy`: a call is said as `function_call`. `custom` are the names
+    of the tools that get a text."""
 
     stream_type = SSE_TYPE
 
     def __init__(
-        self, head: Head, *, num_choices: int, with_usage: bool, is_legacy: bool = False
+        self,
+        head: Head,
+        *,
+        num_choices: int,
+        with_usage: bool,
+        is_legacy: bool = False,
+        custom: frozenset[str] = frozenset(),
     ) -> None:
         self._head = head
         self._num_choices = num_choices
         self._with_usage = with_usage
+        self._custom = custom
         self._called: wire.FinishReason = "function_call" if is_legacy else "tool_calls"
         self._tally = Tally(num_choices)
         self._begun: set[int] = set()
@@ -136,18 +144,26 @@ class ChatEncoder:
         if said.thinking:
             message.reasoning = "".join(said.thinking)
         if calls and self._called == "function_call":
-            message.function_call = calls[0].function
+            message.function_call = _function(calls[0])
         elif calls:
-            message.tool_calls = calls
+            message.tool_calls = [self._call(call) for call in calls]
         return message
 
     def _said(self, event: Called) -> dict[str, Any]:
         """A call as fields of a delta."""
-        call = _call(event)
         if self._called == "function_call":
-            return {"function_call": call.function}
+            return {"function_call": _function(event.call)}
+        call = self._call(event.call)
         call.index = event.index
         return {"tool_calls": [call]}
+
+    def _call(self, call: ToolCall) -> wire.AnyToolCall:
+        if call.name in self._custom:
+            text = custom_tools.text_of(call.arguments)
+            return wire.CustomToolCall(
+                id=call.id, custom=wire.CalledCustom(name=call.name, input=text)
+            )
+        return wire.FunctionToolCall(id=call.id, function=_function(call))
 
     def _delta(self, index: int, **fields: Any) -> wire.Delta:
         """What is new; the first of a choice says the role, too."""
@@ -161,7 +177,7 @@ class ChatEncoder:
         self, index: int, delta: wire.Delta, logprobs: tuple[Logprob, ...] = (), **fields: Any
     ) -> bytes:
         choice = wire.ChunkChoice(
-            index=index, delta=delta, logprobs=_logprobs([_logprob(one) for one in logprobs])
+            index=index, delta=delta, logprobs=_logprobs([*map(openai_logprobs.told, logprobs)])
         )
         return self._event([choice], **fields)
 
@@ -187,24 +203,10 @@ class ChatEncoder:
         return sse(wire.ChatChunk(**self._head.fields(), choices=choices, **fields))
 
 
-def _call(event: Called) -> wire.ToolCall:
-    arguments = msgspec.json.encode(event.call.arguments).decode()
-    function = wire.CalledFunction(name=event.call.name, arguments=arguments)
-    return wire.ToolCall(id=event.call.id, function=function)
+def _function(call: ToolCall) -> wire.CalledFunction:
+    arguments = msgspec.json.encode(call.arguments).decode()
+    return wire.CalledFunction(name=call.name, arguments=arguments)
 
 
 def _logprobs(found: list[wire.ContentLogprob]) -> wire.ChatLogprobs | None:
     return wire.ChatLogprobs(content=found) if found else None
-
-
-def _logprob(one: Logprob) -> wire.ContentLogprob:
-    return wire.ContentLogprob(
-        token=one.chosen.text,
-        logprob=finite(one.chosen.logprob),
-        bytes=list(one.chosen.raw),
-        top_logprobs=[_token(token) for token in one.top],
-    )
-
-
-def _token(token: TokenLogprob) -> wire.TokenLogprob:
-    return wire.TokenLogprob(token=token.text, logprob=finite(token.logprob), bytes=list(token.raw))

@@ -16,13 +16,13 @@ from server.api.events import Delta, Done, Event, OfChoice
 from server.api.openai_errors import InvalidField, encode_error
 from server.api.openai_formats import output_format
 from server.api.openai_inputs import Input, inputs
+from server.api.openai_logprobs import finite
 from server.api.openai_replies import (
     LAST,
     PING,
     Head,
     Tally,
     finish_reason,
-    finite,
     left_out,
     sse,
     sse_error,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from server import limits
-from server.api import ollama_fields
+from server.api import ollama_fields, openai_efforts
 from server.api.openai_errors import InvalidField
 from server.api.openai_types import ChatBody, GenerationBody
 from server.api.options import HOSTED_DEFAULTS, Options
@@ -23,17 +23,6 @@ CHAT_DEFAULTS = HOSTED_DEFAULTS
 COMPLETION_DEFAULTS = msgspec.structs.replace(HOSTED_DEFAULTS, num_predict=16)
 MAX_TOP_LOGPROBS = 20
 _LARGEST_BIAS = 100.0
-
-_THINKING: dict[str, Think] = {
-    "none": False,
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "max",
-    "ultra": "max",
-    "max": "max",
-}
 
 
 class Range(NamedTuple):
@@ -133,12 +122,7 @@ def think(body: ChatBody) -> Think:
     """Whether, and how much, the model was asked to think."""
     effort = body.reasoning_effort or (body.reasoning and body.reasoning.effort)
     if effort:
-        if effort not in _THINKING:
-            known = ", ".join(_THINKING)
-            raise InvalidField(
-                "reasoning_effort", f"invalid reasoning value: {effort[:64]!r} (must be {known})"
-            )
-        return _THINKING[effort]
+        return openai_efforts.think("reasoning_effort", effort)
     flags = body.chat_template_kwargs
     if flags is None:
         return None

@@ -1,17 +1,17 @@
 """OpenAI's messages as those of the core."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from server import limits
-from server.api import base64_text
+from server.api import custom_tools
 from server.api.openai_errors import InvalidField
-from server.api.openai_types import ChatMessage, ImageURL, Part, PastFunction
+from server.api.openai_images import image
+from server.api.openai_types import ChatMessage, Part, PastCall, PastFunction
 from server.chat import messages as chat
-from server.errors import InvalidRequest, Unsupported
+from server.errors import Unsupported
 
 # Roles of the wire -> roles that chat templates know.
 _ROLES = {
@@ -22,8 +22,6 @@ _ROLES = {
     "tool": "tool",
     "function": "tool",
 }
-# What Ollama takes; a picture without a type is told by its bytes.
-_IMAGE = re.compile(r"data:(image/(jpeg|jpg|png|webp))?;base64,", re.IGNORECASE)
 
 
 def conversation(messages: Sequence[ChatMessage] | None) -> tuple[chat.Message, ...]:
@@ -80,8 +78,8 @@ def _content(message: ChatMessage, where: str) -> tuple[str, tuple[bytes, ...]]:
         match _part(part, f"{where}[{at}]"):
             case str(text):
                 texts.append(text)
-            case image:
-                images.append(image)
+            case bytes(data):
+                images.append(data)
     return "\n".join(texts), tuple(images)
 
 
@@ -95,7 +93,8 @@ def _part(part: Part, where: str) -> str | bytes:
         case "image_url":
             if part.image_url is None:
                 raise InvalidField(where, f"{where}.image_url is required")
-            return _image(part.image_url, f"{where}.image_url")
+            url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
+            return image(url, f"{where}.image_url")
         case "input_audio":
             raise Unsupported("audio input is not supported")
         case "file":
@@ -104,36 +103,26 @@ def _part(part: Part, where: str) -> str | bytes:
             raise InvalidField(f"{where}.type", f"{where}.type {other[:64]!r} is not supported")
 
 
-def _image(image: ImageURL | str, where: str) -> bytes:
-    """The bytes of a data URL. Nothing is ever fetched from elsewhere."""
-    url = image if isinstance(image, str) else image.url
-    if url[:8].lower().startswith(("http://", "https://")):
-        raise InvalidField(
-            where,
-            "image URLs are not currently supported, please use base64 encoded data instead",
-        )
-    head = _IMAGE.match(url)
-    if head is None:
-        raise InvalidField(
-            where, "invalid image input: a data URL of a jpeg, png or webp is needed"
-        )
-    try:
-        return base64_text.decode(url[head.end() :])
-    except InvalidRequest:
-        raise InvalidField(where, "invalid image input: it is not base64") from None
-
-
 def _calls(message: ChatMessage, where: str, names: dict[str, str]) -> tuple[dict[str, Any], ...]:
     """The calls of an assistant's message as chat templates expect them."""
     found = []
     for at, call in enumerate(message.tool_calls or ()):
-        function = _function(call.function, f"{where}.tool_calls[{at}].function")
-        names[call.id] = call.function.name
+        function = _called(call, f"{where}.tool_calls[{at}]")
+        names[call.id] = function["name"]
         found.append({"id": call.id, "type": "function", "function": function})
     if message.function_call is not None:
         function = _function(message.function_call, f"{where}.function_call")
         found.append({"type": "function", "function": function})
     return tuple(found)
+
+
+def _called(call: PastCall, where: str) -> dict[str, Any]:
+    if call.custom is not None:
+        arguments = custom_tools.arguments_of(call.custom.input)
+        return {"name": call.custom.name, "arguments": arguments}
+    if call.function is None:
+        raise InvalidField(f"{where}.function", f"{where}.function is required")
+    return _function(call.function, f"{where}.function")
 
 
 def _function(function: PastFunction, where: str) -> dict[str, Any]:

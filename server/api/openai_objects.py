@@ -40,13 +40,33 @@ class CalledFunction(msgspec.Struct, kw_only=True):
     arguments: str
 
 
+class CalledCustom(msgspec.Struct, kw_only=True):
+    """A custom tool's name and the text it gets."""
+
+    name: str
+    input: str
+
+
 class ToolCall(msgspec.Struct, kw_only=True):
     """A call. `index` is there in chunks only."""
 
     index: int | UnsetType = UNSET
     id: str
-    type: Literal["function"] = "function"
+
+
+class FunctionToolCall(ToolCall, kw_only=True, tag_field="type", tag="function"):
+    """The call of a function."""
+
     function: CalledFunction
+
+
+class CustomToolCall(ToolCall, kw_only=True, tag_field="type", tag="custom"):
+    """The call of a custom tool."""
+
+    custom: CalledCustom
+
+
+AnyToolCall = FunctionToolCall | CustomToolCall
 
 
 class ReplyMessage(msgspec.Struct, kw_only=True):
@@ -56,7 +76,7 @@ class ReplyMessage(msgspec.Struct, kw_only=True):
     content: str | None
     refusal: None = None
     reasoning: str | UnsetType = UNSET
-    tool_calls: list[ToolCall] | UnsetType = UNSET
+    tool_calls: list[AnyToolCall] | UnsetType = UNSET
     function_call: CalledFunction | UnsetType = UNSET
 
 
@@ -75,6 +95,12 @@ class PromptTokensDetails(msgspec.Struct, kw_only=True):
     cached_tokens: int
 
 
+class CompletionTokensDetails(msgspec.Struct, kw_only=True):
+    """Of the tokens of the replies, those of thoughts, with their tags."""
+
+    reasoning_tokens: int
+
+
 class Usage(msgspec.Struct, kw_only=True):
     """The tokens of a reply. A prompt counts once, however many replies it has."""
 
@@ -82,6 +108,7 @@ class Usage(msgspec.Struct, kw_only=True):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
 
 
 class ChatCompletion(msgspec.Struct, kw_only=True):
@@ -104,7 +131,7 @@ class Delta(msgspec.Struct, kw_only=True):
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
-    tool_calls: list[ToolCall] | UnsetType = UNSET
+    tool_calls: list[AnyToolCall] | UnsetType = UNSET
     function_call: CalledFunction | UnsetType = UNSET
 
 

@@ -11,7 +11,12 @@ from msgspec import UNSET
 from server.api import gojson
 from server.api.events import Done
 from server.api.openai_errors import encode_error
-from server.api.openai_objects import FinishReason, PromptTokensDetails, Usage
+from server.api.openai_objects import (
+    CompletionTokensDetails,
+    FinishReason,
+    PromptTokensDetails,
+    Usage,
+)
 from server.engine.types import FinishReason as EngineReason
 from server.errors import ServerError
 from server.models.stored import StoredModel
@@ -19,7 +24,6 @@ from server.models.stored import StoredModel
 LAST = b"data: [DONE]\n\n"
 # A comment: clients pass over it, and proxies see that the stream lives.
 PING = b": ping\n\n"
-_NEVER = -9999.0
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -65,11 +69,6 @@ def finish_reason(done: Done, *, called: FinishReason | None = None) -> FinishRe
     return called or "stop"
 
 
-def finite(logprob: float) -> float:
-    """A logprob that JSON can say: OpenAI's number for a token that could not come."""
-    return max(logprob, _NEVER)
-
-
 def left_out(done: Done) -> dict[str, Any]:
     """`truncated` and `shifted`, where something was left out."""
     return {
@@ -85,6 +84,7 @@ class Tally:
         self._per_prompt = per_prompt
         self._prompts: dict[int, Done] = {}
         self._output = 0
+        self._thinking = 0
         self._truncated = 0
         self._shifted = 0
 
@@ -92,6 +92,7 @@ class Tally:
         """Count one of the choices. Of the choices to one prompt, the one that found the least
         of it computed says what was cached before."""
         self._output += done.output_tokens
+        self._thinking += done.thinking_tokens
         self._shifted += done.shifted_tokens
         prompt = index // self._per_prompt
         before = self._prompts.get(prompt)
@@ -113,4 +114,5 @@ class Tally:
             completion_tokens=self._output,
             total_tokens=prompt + self._output,
             prompt_tokens_details=PromptTokensDetails(cached_tokens=cached),
+            completion_tokens_details=CompletionTokensDetails(reasoning_tokens=self._thinking),
         )

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from server.api.functions import Function, ToolDefinition
+from server.api.custom_tools import InputFormat
+from server.api.functions import Function
 
 Token = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 
@@ -36,10 +37,18 @@ class PastFunction(msgspec.Struct, kw_only=True):
     arguments: str | dict[str, Any] | None = None
 
 
-class PastCall(msgspec.Struct, kw_only=True):
-    """A call that an earlier reply made."""
+class PastCustom(msgspec.Struct, kw_only=True):
+    """`custom` of a call in a message."""
 
-    function: PastFunction
+    name: str
+    input: str = ""
+
+
+class PastCall(msgspec.Struct, kw_only=True):
+    """A call that an earlier reply made, of one of the two kinds."""
+
+    function: PastFunction | None = None
+    custom: PastCustom | None = None
     id: str = ""
     type: str = "function"
 
@@ -103,6 +112,22 @@ class TemplateOptions(msgspec.Struct, kw_only=True):
     thinking: bool | None = None
 
 
+class CustomParam(msgspec.Struct, kw_only=True):
+    """`custom` of a tool."""
+
+    name: str = ""
+    description: str | None = None
+    format: InputFormat | None = None
+
+
+class ChatTool(msgspec.Struct, kw_only=True):
+    """An item of `tools`, of one of the two kinds."""
+
+    type: str = "function"
+    function: Function = msgspec.field(default_factory=Function)
+    custom: CustomParam | None = None
+
+
 class GenerationBody(msgspec.Struct, kw_only=True):
     """What chat and completions have in common."""
 
@@ -146,7 +171,7 @@ class ChatBody(GenerationBody, kw_only=True):
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    tools: list[ToolDefinition] | None = None
+    tools: list[ChatTool] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     functions: list[Function] | None = None

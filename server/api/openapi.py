@@ -19,6 +19,8 @@ from server.errors import ServerError
 
 _TEMPLATE = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
+# Of a parameter's schema: said outside of it, and nothing that a client should send.
+_SAID_BESIDE = ("description", "default")
 # Seen by nobody: the client is gone.
 _UNSEEN = {errors.ClientGone}
 
@@ -88,7 +90,7 @@ def _operation(
     dialect: Dialect,
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": described.summary}
-    if parameters := _parameters(path):
+    if parameters := [*_path_parameters(path), *_query_parameters(described.query)]:
         operation["parameters"] = parameters
     if described.request is not None:
         operation["requestBody"] = {
@@ -143,10 +145,26 @@ def _with_subclasses(kind: type[ServerError]) -> list[type[ServerError]]:
     return [kind, *(one for sub in kind.__subclasses__() for one in _with_subclasses(sub))]
 
 
-def _parameters(path: str) -> list[dict[str, Any]]:
+def _path_parameters(path: str) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name, _ in _PARAMETER.findall(path)
+    ]
+
+
+def _query_parameters(query: type[msgspec.Struct] | None) -> list[dict[str, Any]]:
+    if query is None:
+        return []
+    _, components = msgspec.json.schema_components([query])
+    properties = components[query.__name__]["properties"]
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "description": schema["description"],
+            "schema": {key: value for key, value in schema.items() if key not in _SAID_BESIDE},
+        }
+        for name, schema in properties.items()
     ]
 
 

@@ -11,6 +11,8 @@ class Reader:
     """For one reply. Without a parser all of its text is the answer.
 
     Logprobs go with the first event that follows the text of their tokens.
+    `thinking_tokens` counts those of the thoughts so far, with the tags or headers that they
+    stand in, which are known to be such when they are whole.
     """
 
     def __init__(self, parser: ReplyParser | None = None, *, most_calls: int | None = None) -> None:
@@ -19,6 +21,8 @@ class Reader:
         self._most_calls = most_calls
         self._num_calls = 0
         self._logprobs: tuple[Logprob, ...] = ()
+        self._undecided_tokens = 0
+        self.thinking_tokens = 0
 
     def feed(self, piece: Piece) -> list[Event]:
         """What is certain behind this piece."""
@@ -27,7 +31,11 @@ class Reader:
                 return [Delta(piece.text, piece.logprobs)]
             return []
         self._logprobs += piece.logprobs
-        return self._events(self._parser.feed(piece.text)) if piece.text else []
+        was_thinking = self._parser.is_thinking
+        parts = self._parser.feed(piece.text)
+        has_thought = bool(was_thinking) or any(isinstance(part, Thought) for part in parts)
+        self._count(len(piece.tokens), has_thought, self._parser.is_thinking)
+        return self._events(parts)
 
     def finish(self) -> list[Event]:
         """What is left at the end."""
@@ -37,6 +45,15 @@ class Reader:
         if self._logprobs:
             events.append(Delta("", self._take_logprobs()))
         return events
+
+    def _count(self, num_tokens: int, has_thought: bool, is_thinking: bool | None) -> None:
+        """Count the tokens of a piece: whether it is part of a thought, and whether what
+        follows it is one."""
+        self._undecided_tokens += num_tokens
+        if has_thought or is_thinking:
+            self.thinking_tokens += self._undecided_tokens
+        if has_thought or is_thinking is not None:
+            self._undecided_tokens = 0
 
     def _events(self, parts: list[Part]) -> list[Event]:
         return [event for part in parts if (event := self._event(part))]

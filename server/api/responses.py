@@ -9,15 +9,14 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from server.api import functions, gojson, ollama_fields
+from server.api import gojson, ollama_fields, openai_efforts, openai_fields, responses_tools
 from server.api import responses_types as wire
 from server.api.abilities import capabilities, require
 from server.api.body import read_json
 from server.api.core import Core
 from server.api.described import SSE_TYPE, Described, route_opt
-from server.api.functions import Function, ToolDefinition
 from server.api.options import HOSTED_DEFAULTS, Options
-from server.api.requests import ChatRequest, Generation, Think, ToolUse
+from server.api.requests import ChatRequest, Generation
 from server.api.resolving import sampling
 from server.api.responses_input import NO_STORE, messages
 from server.api.responses_replies import ResponseEncoder, new_id
@@ -30,17 +29,7 @@ from server.errors import InvalidRequest, Unsupported
 from server.keys import Scope
 from server.models.stored import StoredModel
 
-# What OpenAI's efforts are here, and how a reply repeats those that OpenAI has not.
-EFFORTS: dict[str, Think] = {
-    "none": False,
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "max",
-    "max": "max",
-    "ultra": "max",
-}
+_LOGPROBS = "message.output_text.logprobs"
 _SEND_ALL = "send the whole conversation as input"
 
 
@@ -78,7 +67,8 @@ def _decode(raw: bytes) -> tuple[wire.ResponsesRequest, tuple[Message, ...]]:
 async def _create(
     core: Core, body: wire.ResponsesRequest, said: Sequence[Message], caller: Caller
 ) -> ASGIApp:
-    tool_use, think = _tool_use(body), _think(body)
+    tool_use = responses_tools.tool_use(body)
+    think = openai_efforts.think("reasoning.effort", body.reasoning.effort)
     model = await core.find(body.model, caller)
     needs = {"tools": tool_use.shown, "vision": any(message.images for message in said)}
     require(model, body.model, "chat", *(name for name, value in needs.items() if value))
@@ -109,6 +99,7 @@ def _check(body: wire.ResponsesRequest) -> None:
         raise Unsupported(f"prompt is not supported: {NO_STORE}", hint="send its text")
     if body.max_output_tokens is not None and body.max_output_tokens <= 0:
         raise InvalidRequest("max_output_tokens must be positive")
+    openai_fields.check_range("top_logprobs", body.top_logprobs, 0, openai_fields.MAX_TOP_LOGPROBS)
     if body.truncation not in ("auto", "disabled"):
         raise InvalidRequest("truncation must be 'auto' or 'disabled'")
 
@@ -122,6 +113,7 @@ def _generation(body: wire.ResponsesRequest, caller: Caller) -> Generation:
         keep_alive_s=ollama_fields.keep_alive(body.keep_alive),
         truncate=may_cut,
         shift=may_cut,
+        top_logprobs=body.top_logprobs if _LOGPROBS in body.include else None,
         caller=caller,
     )
 
@@ -155,40 +147,12 @@ def _format(form: wire.Format) -> Grammar | None:
     raise InvalidRequest("text.format.type must be 'text', 'json_object' or 'json_schema'")
 
 
-def _think(body: wire.ResponsesRequest) -> Think:
-    effort = body.reasoning.effort
-    if effort is None:
-        return None
-    if effort not in EFFORTS:
-        raise InvalidRequest(
-            f"invalid reasoning value: {effort!r} (must be one of {', '.join(EFFORTS)})"
-        )
-    return EFFORTS[effort]
-
-
-def _tool_use(body: wire.ResponsesRequest) -> ToolUse:
-    definitions = [_definition(f"tools[{at}]", tool) for at, tool in enumerate(body.tools)]
-    return functions.tool_use(definitions, body.tool_choice, is_parallel=body.parallel_tool_calls)
-
-
-def _definition(where: str, tool: wire.FunctionTool) -> ToolDefinition:
-    if tool.type != "function":
-        raise Unsupported(
-            f"{where}: this server has no tool of type '{tool.type}'",
-            hint="leave it out, or describe a function of your own",
-        )
-    if not tool.name:
-        raise InvalidRequest(f"{where}.name is required")
-    return ToolDefinition(
-        function=Function(name=tool.name, description=tool.description, parameters=tool.parameters)
-    )
-
-
 def _begun(
     body: wire.ResponsesRequest, model: StoredModel, generation: Generation
 ) -> wire.Response:
     """The response before anything is said: what was asked for, and what is in force."""
     chosen = sampling(model, generation)
+    # OpenAI has no effort beyond "max".
     effort = "max" if body.reasoning.effort == "ultra" else body.reasoning.effort
     return wire.Response(
         id=new_id("resp"),
@@ -206,7 +170,8 @@ def _begun(
         temperature=chosen.temperature,
         text=body.text,
         tool_choice=body.tool_choice or "auto",
-        tools=body.tools,
+        tools=responses_tools.shown(body.tools),
+        top_logprobs=body.top_logprobs,
         top_p=chosen.top_p,
         truncation=body.truncation,
         user=body.user,

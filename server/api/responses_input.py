@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 
 from server import limits
-from server.api import ollama_fields
+from server.api import custom_tools
 from server.api import responses_types as wire
+from server.api.openai_images import image
 from server.api.turns import TOOL, call, joined, merged
 from server.chat.messages import ASSISTANT, SYSTEM, USER, Message
 from server.errors import InvalidRequest, Unsupported
 
 _ROLES = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM, "developer": SYSTEM}
 _TEXTS = ("input_text", "output_text", "text", "reasoning_text", "summary_text")
-_IMAGE_TYPES = ("", "image/jpeg", "image/jpg", "image/png", "image/webp")
 NO_STORE = "nothing is kept between requests"
 
 
@@ -41,14 +41,16 @@ def _pieces(body: wire.ResponsesRequest) -> Iterator[Message]:
 
 
 def _item(item: wire.Item, where: str, names: dict[str, str]) -> Iterator[Message]:
-    """`names` are those of the functions called so far, by the ids of the calls."""
+    """`names` are those of the tools called so far, by the ids of the calls."""
     match item.type or ("message" if item.role else "item_reference"):
         case "message":
             yield from _message(item, where)
         case "function_call":
             yield _function_call(item, where, names)
-        case "function_call_output":
-            yield _function_call_output(item, where, names)
+        case "custom_tool_call":
+            yield _custom_call(item, where, names)
+        case "function_call_output" | "custom_tool_call_output":
+            yield _call_output(item, where, names)
         case "reasoning":
             yield Message(role=ASSISTANT, thinking=_thought(item, where))
         case "item_reference":
@@ -82,29 +84,25 @@ def _part(role: str, part: wire.Part, where: str) -> Message:
         case "refusal":
             return Message(role=role, content=part.refusal)
         case "input_image":
-            return Message(role=role, images=_image(part.image_url, where))
+            return Message(role=role, images=(image(part.image_url, f"{where}.image_url"),))
         case "input_file":
             raise Unsupported("file inputs are not currently supported", hint="send their text")
     raise Unsupported(f"{where}: content of type '{part.type}' is not supported")
 
 
-def _image(url: str, where: str) -> tuple[bytes, ...]:
-    head, comma, data = url.partition(";base64,")
-    if not comma or not head.startswith("data:"):
-        raise Unsupported(
-            f"{where}.image_url: image URLs are not currently supported, "
-            "please use base64 encoded data instead"
-        )
-    if head.removeprefix("data:") not in _IMAGE_TYPES:
-        raise InvalidRequest(f"{where}.image_url: invalid image input")
-    return ollama_fields.images([data])
-
-
 def _function_call(item: wire.Item, where: str, names: dict[str, str]) -> Message:
+    return _call(item, where, names, _arguments(item.arguments, where))
+
+
+def _custom_call(item: wire.Item, where: str, names: dict[str, str]) -> Message:
+    return _call(item, where, names, custom_tools.arguments_of(item.input))
+
+
+def _call(item: wire.Item, where: str, names: dict[str, str], arguments: dict[str, Any]) -> Message:
     if not item.call_id or not item.name:
-        raise InvalidRequest(f"{where}: a function_call needs call_id and name")
+        raise InvalidRequest(f"{where}: a {item.type} needs call_id and name")
     names[item.call_id] = item.name
-    return call(item.call_id, item.name, _arguments(item.arguments, where))
+    return call(item.call_id, item.name, arguments)
 
 
 def _arguments(text: str, where: str) -> dict[str, Any]:
@@ -114,7 +112,7 @@ def _arguments(text: str, where: str) -> dict[str, Any]:
         raise InvalidRequest(f"{where}.arguments must be a JSON object as text") from None
 
 
-def _function_call_output(item: wire.Item, where: str, names: dict[str, str]) -> Message:
+def _call_output(item: wire.Item, where: str, names: dict[str, str]) -> Message:
     if not item.call_id:
         raise InvalidRequest(f"{where}.call_id is required")
     said = merged([Message(role=USER), *_parts(USER, item.output, f"{where}.output")])[0]

@@ -3,16 +3,19 @@ in which it grows."""
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from server.api import custom_tools, openai_logprobs
 from server.api import responses_types as wire
 from server.api.events import Called, Delta, Done, Event, Started, Thinking
 from server.api.named_events import HEARTBEAT, STREAM_TYPE
 from server.api.openai_errors import detail, encode_error
+from server.api.openai_objects import ContentLogprob
+from server.api.responses_tools import custom_names
 from server.chat.tools import ToolCall
-from server.engine.types import FinishReason
+from server.engine.types import FinishReason, Logprob
 from server.errors import ServerError
 
 
@@ -25,11 +28,18 @@ class _Output:
     """The items of a reply while it is said. What `add` and `close` return is what a stream
     tells of it. Texts and thoughts are items that stay open until something else is said."""
 
-    def __init__(self) -> None:
+    def __init__(self, custom: frozenset[str]) -> None:
+        """`custom` are the names of the tools that get a text."""
+        self._custom = custom
         self.done: list[wire.OutputItem] = []
-        self.num_thought = 0
-        self.num_said = 0
         self._open: _OpenItem | None = None
+        # Of tokens whose text no message has said yet.
+        self._logprobs: tuple[Logprob, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was said so far."""
+        return not self.done and self._open is None
 
     def add(self, event: Event) -> Iterator[wire.Event]:
         """Take an event over, if it says something."""
@@ -37,11 +47,11 @@ class _Output:
             case Called():
                 yield from self.close("completed")
                 yield from self._call(event.call)
-            case Delta() if event.text:
-                self.num_said += len(event.text)
-                yield from self._say(_OpenMessage, event.text)
+            case Delta():
+                self._logprobs += event.logprobs
+                if event.text or (self._logprobs and isinstance(self._open, _OpenMessage)):
+                    yield from self._say(_OpenMessage, event.text, self._take_logprobs())
             case Thinking() if event.text:
-                self.num_thought += len(event.text)
                 yield from self._say(_OpenReasoning, event.text)
 
     def begin_message(self) -> Iterator[wire.Event]:
@@ -56,11 +66,18 @@ class _Output:
         yield from self._end(self._open.item(status))
         self._open = None
 
-    def _say(self, kind: "type[_OpenItem]", text: str) -> Iterator[wire.Event]:
+    def _say(
+        self, kind: "type[_OpenItem]", text: str, logprobs: Sequence[Logprob] = ()
+    ) -> Iterator[wire.Event]:
         if not isinstance(self._open, kind):
             yield from self._begin(kind)
+            logprobs = openai_logprobs.from_text(text, logprobs)
         if self._open is not None:
-            yield self._open.say(text)
+            yield self._open.say(text, [*map(openai_logprobs.told, logprobs)])
+
+    def _take_logprobs(self) -> Sequence[Logprob]:
+        taken, self._logprobs = self._logprobs, ()
+        return taken
 
     def _begin(self, kind: "type[_OpenItem]") -> Iterator[wire.Event]:
         yield from self.close("completed")
@@ -68,9 +85,12 @@ class _Output:
         yield from self._open.begin()
 
     def _call(self, call: ToolCall) -> Iterator[wire.Event]:
-        at, item_id = len(self.done), new_id("fc")
+        kind = self._call_custom if call.name in self._custom else self._call_function
+        yield from kind(call, len(self.done))
+
+    def _call_function(self, call: ToolCall, at: int) -> Iterator[wire.Event]:
+        item_id = new_id("fc")
         arguments = msgspec.json.encode(call.arguments).decode()
-        self.num_said += len(call.name) + len(arguments)
 
         def item(status: str, arguments: str) -> wire.FunctionCall:
             return wire.FunctionCall(
@@ -81,6 +101,14 @@ class _Output:
         yield wire.ArgumentsDelta(item_id=item_id, output_index=at, delta=arguments)
         yield wire.ArgumentsDone(item_id=item_id, output_index=at, arguments=arguments)
         yield from self._end(item("completed", arguments))
+
+    def _call_custom(self, call: ToolCall, at: int) -> Iterator[wire.Event]:
+        item_id, text = new_id("ctc"), custom_tools.text_of(call.arguments)
+        whole = wire.CustomCall(id=item_id, call_id=call.id, name=call.name, input=text)
+        yield wire.ItemAdded(output_index=at, item=msgspec.structs.replace(whole, input=""))
+        yield wire.CustomInputDelta(item_id=item_id, output_index=at, delta=text)
+        yield wire.CustomInputDone(item_id=item_id, output_index=at, input=text)
+        yield from self._end(whole)
 
     def _end(self, item: wire.OutputItem) -> Iterator[wire.Event]:
         yield wire.ItemDone(output_index=len(self.done), item=item)
@@ -106,7 +134,7 @@ class _OpenItem:
         """It is there, and empty."""
         raise NotImplementedError
 
-    def say(self, text: str) -> wire.Event:
+    def say(self, text: str, logprobs: Sequence[ContentLogprob]) -> wire.Event:
         """It says more."""
         raise NotImplementedError
 
@@ -122,24 +150,32 @@ class _OpenItem:
 class _OpenMessage(_OpenItem):
     prefix = "msg"
 
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self._logprobs: list[ContentLogprob] = []
+
     def begin(self) -> Iterator[wire.Event]:
         empty = wire.OutputMessage(id=self._id, status="in_progress", content=[])
         yield wire.ItemAdded(output_index=self._at, item=empty)
         part = wire.OutputText(text="")
         yield wire.PartAdded(item_id=self._id, output_index=self._at, part=part)
 
-    def say(self, text: str) -> wire.Event:
+    def say(self, text: str, logprobs: Sequence[ContentLogprob]) -> wire.Event:
         self._said.append(text)
-        return wire.TextDelta(item_id=self._id, output_index=self._at, delta=text)
+        self._logprobs += logprobs
+        told = [*map(wire.EventLogprob.of, logprobs)]
+        return wire.TextDelta(item_id=self._id, output_index=self._at, delta=text, logprobs=told)
 
     def end(self) -> Iterator[wire.Event]:
-        yield wire.TextDone(item_id=self._id, output_index=self._at, text=self.text)
-        part = wire.OutputText(text=self.text)
-        yield wire.PartDone(item_id=self._id, output_index=self._at, part=part)
+        told = [*map(wire.EventLogprob.of, self._logprobs)]
+        yield wire.TextDone(item_id=self._id, output_index=self._at, text=self.text, logprobs=told)
+        yield wire.PartDone(item_id=self._id, output_index=self._at, part=self._part())
 
     def item(self, status: str) -> wire.OutputItem:
-        content = [wire.OutputText(text=self.text)]
-        return wire.OutputMessage(id=self._id, status=status, content=content)
+        return wire.OutputMessage(id=self._id, status=status, content=[self._part()])
+
+    def _part(self) -> wire.OutputText:
+        return wire.OutputText(text=self.text, logprobs=self._logprobs)
 
 
 class _OpenReasoning(_OpenItem):
@@ -151,7 +187,7 @@ class _OpenReasoning(_OpenItem):
         part = wire.SummaryText(text="")
         yield wire.SummaryPartAdded(item_id=self._id, output_index=self._at, part=part)
 
-    def say(self, text: str) -> wire.Event:
+    def say(self, text: str, logprobs: Sequence[ContentLogprob]) -> wire.Event:
         self._said.append(text)
         return wire.SummaryDelta(item_id=self._id, output_index=self._at, delta=text)
 
@@ -172,7 +208,7 @@ class ResponseEncoder:
 
     def __init__(self, begun: wire.Response) -> None:
         self._response = begun
-        self._output = _Output()
+        self._output = _Output(custom_names(begun.tools))
         self._num_sent = 0
 
     def frame(self, event: Event) -> bytes:
@@ -216,7 +252,7 @@ class ResponseEncoder:
         """A reply that says nothing at all is an empty message."""
         is_whole = done.reason is not FinishReason.LENGTH
         status = "completed" if is_whole else "incomplete"
-        if not (self._output.num_said or self._output.num_thought or self._output.done):
+        if self._output.is_empty:
             yield from self._output.begin_message()
         yield from self._output.close(status)
         response = self._end(status)
@@ -244,12 +280,10 @@ class ResponseEncoder:
         return self._response
 
     def _usage(self, done: Done) -> wire.Usage:
-        thought, said = self._output.num_thought, self._output.num_said
-        reasoning = done.output_tokens * thought // (thought + said) if thought else 0
         return wire.Usage(
             input_tokens=done.prompt_tokens,
             input_tokens_details=wire.InputTokensDetails(cached_tokens=done.cached_tokens),
             output_tokens=done.output_tokens,
-            output_tokens_details=wire.OutputTokensDetails(reasoning_tokens=reasoning),
+            output_tokens_details=wire.OutputTokensDetails(reasoning_tokens=done.thinking_tokens),
             total_tokens=done.prompt_tokens + done.output_tokens,
         )

@@ -1,7 +1,7 @@
 """The bodies of OpenAI's Responses API.
 
-Fields of requests that nothing here depends on (`include`, `store`, `text.verbosity`) are
-accepted; what they would change is not done, and the reply says so.
+Fields of requests that nothing here depends on (`store`, `text.verbosity`, other things to
+`include` than logprobs) are accepted; what they would change is not done, and the reply says so.
 """
 
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from server.api.custom_tools import InputFormat
 from server.api.named_events import NamedEvent
+from server.api.openai_objects import ContentLogprob
 
 
 class Part(msgspec.Struct, kw_only=True):
@@ -33,18 +35,40 @@ class Item(msgspec.Struct, kw_only=True):
     call_id: str = ""
     name: str = ""
     arguments: str = ""
+    input: str = ""
     output: str | list[Part] = ""
     summary: list[Part] = []
 
 
-class FunctionTool(msgspec.Struct, kw_only=True):
-    """An item of `tools`, in requests and in replies."""
+class ToolParam(msgspec.Struct, kw_only=True):
+    """An item of `tools` in a request: the fields of all kinds together."""
 
     type: str = ""
     name: str = ""
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+    format: InputFormat | None = None
+
+
+class ShownFunction(msgspec.Struct, kw_only=True, tag_field="type", tag="function"):
+    """A function as a reply repeats it."""
+
+    name: str
+    description: str | None
+    parameters: dict[str, Any] | None
+    strict: bool | None
+
+
+class ShownCustom(msgspec.Struct, kw_only=True, tag_field="type", tag="custom"):
+    """A custom tool as a reply repeats it."""
+
+    name: str
+    description: str | None
+    format: InputFormat
+
+
+ShownTool = ShownFunction | ShownCustom
 
 
 class Format(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -81,7 +105,9 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
     max_output_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
-    tools: list[FunctionTool] = []
+    include: list[str] = []
+    top_logprobs: int = 0
+    tools: list[ToolParam] = []
     tool_choice: Any = None
     parallel_tool_calls: bool = True
     max_tool_calls: int | None = None
@@ -103,12 +129,30 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
     ignore_eos: Any = None
 
 
+class EventTopLogprob(msgspec.Struct, kw_only=True):
+    """One token that was considered, as streams tell it."""
+
+    token: str
+    logprob: float
+
+
+class EventLogprob(EventTopLogprob, kw_only=True):
+    """The chosen token and the best ones, as streams tell them: without their bytes."""
+
+    top_logprobs: list[EventTopLogprob]
+
+    @classmethod
+    def of(cls, whole: ContentLogprob) -> "EventLogprob":
+        top = [EventTopLogprob(token=t.token, logprob=t.logprob) for t in whole.top_logprobs]
+        return cls(token=whole.token, logprob=whole.logprob, top_logprobs=top)
+
+
 class OutputText(msgspec.Struct, kw_only=True, tag_field="type", tag="output_text"):
     """The text of a message."""
 
     text: str
     annotations: list[Any] = []
-    logprobs: list[Any] = msgspec.field(default_factory=list)
+    logprobs: list[ContentLogprob] = []
 
 
 class OutputMessage(msgspec.Struct, kw_only=True, tag_field="type", tag="message"):
@@ -145,7 +189,16 @@ class FunctionCall(msgspec.Struct, kw_only=True, tag_field="type", tag="function
     arguments: str
 
 
-OutputItem = OutputMessage | ReasoningItem | FunctionCall
+class CustomCall(msgspec.Struct, kw_only=True, tag_field="type", tag="custom_tool_call"):
+    """An item of `output`: the call of a custom tool; `input` is the text it gets."""
+
+    id: str
+    call_id: str
+    name: str
+    input: str
+
+
+OutputItem = OutputMessage | ReasoningItem | FunctionCall | CustomCall
 
 
 class InputTokensDetails(msgspec.Struct, kw_only=True):
@@ -156,7 +209,7 @@ class InputTokensDetails(msgspec.Struct, kw_only=True):
 
 
 class OutputTokensDetails(msgspec.Struct, kw_only=True):
-    """Tokens of the thoughts, estimated: their part of the text."""
+    """Tokens of the thoughts, with their tags."""
 
     reasoning_tokens: int
 
@@ -213,7 +266,7 @@ class Response(msgspec.Struct, kw_only=True):
     temperature: float
     text: Text
     tool_choice: Any
-    tools: list[FunctionTool]
+    tools: list[ShownTool]
     top_logprobs: int = 0
     top_p: float
     truncation: str
@@ -302,14 +355,14 @@ class TextDelta(PartEvent, kw_only=True, tag="response.output_text.delta"):
     """More text."""
 
     delta: str
-    logprobs: list[Any] = msgspec.field(default_factory=list)
+    logprobs: list[EventLogprob] = msgspec.field(default_factory=list)
 
 
 class TextDone(PartEvent, kw_only=True, tag="response.output_text.done"):
     """All of the text."""
 
     text: str
-    logprobs: list[Any] = msgspec.field(default_factory=list)
+    logprobs: list[EventLogprob] = msgspec.field(default_factory=list)
 
 
 class SummaryEvent(ItemEvent, kw_only=True):
@@ -354,6 +407,18 @@ class ArgumentsDone(ItemEvent, kw_only=True, tag="response.function_call_argumen
     arguments: str
 
 
+class CustomInputDelta(ItemEvent, kw_only=True, tag="response.custom_tool_call_input.delta"):
+    """More of the text that a custom tool gets."""
+
+    delta: str
+
+
+class CustomInputDone(ItemEvent, kw_only=True, tag="response.custom_tool_call_input.done"):
+    """All of that text."""
+
+    input: str
+
+
 StreamEvent = (
     Created
     | InProgress
@@ -372,4 +437,6 @@ StreamEvent = (
     | SummaryDone
     | ArgumentsDelta
     | ArgumentsDone
+    | CustomInputDelta
+    | CustomInputDone
 )

@@ -54,6 +54,11 @@ class HarmonyParser:
         self._space: list[str] = []
         self._is_first = True
 
+    @property
+    def is_thinking(self) -> bool | None:
+        """As in `ReplyParser`: a header says what it is the header of when it ends."""
+        return None if self._in in (_In.OPENING, _In.HEADER) else self._in is _In.THOUGHT
+
     def feed(self, text: str) -> list[Part]:
         """What is certain with this text."""
         text = self._held + text

@@ -38,6 +38,11 @@ class Reasoning:
         if is_thinking and tags:
             self._at = _At.BEGIN
 
+    @property
+    def is_open(self) -> bool | None:
+        """Whether what comes next is thinking, as far as it is known; None: not yet."""
+        return None if self._at is _At.START else self._at in (_At.BEGIN, _At.INSIDE)
+
     def feed(self, text: str) -> list[Part]:
         """What is certain now."""
         if self._at is _At.CONTENT and not self._held:

@@ -23,6 +23,8 @@ _BITE = 1024
 
 
 class _Parser(Protocol):
+    @property
+    def is_thinking(self) -> bool | None: ...
     def feed(self, text: str) -> list[Part]: ...
     def finish(self) -> list[Part]: ...
 
@@ -47,6 +49,12 @@ class ReplyParser:
                 Reasoning(tags, is_thinking=is_thinking), CallParser(family, tools)
             )
 
+    @property
+    def is_thinking(self) -> bool | None:
+        """Whether the reply is inside thinking now; None while that is open, as it is until a
+        tag or a header is whole."""
+        return self._parser.is_thinking
+
     def feed(self, text: str) -> list[Part]:
         """What is certain with this text."""
         return joined(self._parser.feed(text)) if text else []
@@ -62,6 +70,10 @@ class _TaggedParser:
     def __init__(self, reasoning: Reasoning, calls: "CallParser") -> None:
         self._reasoning = reasoning
         self._calls = calls
+
+    @property
+    def is_thinking(self) -> bool | None:
+        return self._reasoning.is_open
 
     def feed(self, text: str) -> list[Part]:
         return self._read(self._reasoning.feed(text))

@@ -86,6 +86,17 @@ class Blobs:
         except FileNotFoundError:  # removed a moment ago
             return None
 
+    def renew(self, digest: str) -> bool:
+        """Whether a blob is there; it counts as new then, so that no garbage collection that
+        begins from now on takes it for long. Hold the lock of the writers, so that none runs."""
+        try:
+            os.utime(self.path(digest))
+        except FileNotFoundError:
+            return False
+        except OSError:  # it belongs to somebody else
+            return self.size(digest) is not None
+        return True
+
     @contextmanager
     def writer(self, size: int) -> Iterator[Writer]:
         """A draft to write about `size` bytes to; it is gone afterwards unless placed.
@@ -125,6 +136,7 @@ class Blobs:
         """Give a draft its name. A blob that was there is replaced by the same bytes."""
         with storage_errors(self.folder):
             draft.path.chmod(0o644)
+            os.utime(draft.path)  # a download may have got its last byte long ago
             draft.path.rename(self.path(draft.digest))
             sync_folder(self.folder)
 

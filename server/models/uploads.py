@@ -15,9 +15,19 @@ from server.models.verification import sha256_of
 MAX_BLOB_BYTES = 1 << 40
 
 
-def has_blob(store: Store, digest: str) -> bool:
-    """Whether a blob is there. Raises `InvalidRequest` for what is no digest."""
-    return store.blobs.size(parse_digest(digest)) is not None
+async def keep_blob(store: Store, digest: str) -> bool:
+    """Whether a blob is there. Whoever asks will not send it but make a model of it, so it
+    stays for a while although no model needs it.
+
+    Raises `InvalidRequest` for what is no digest, `ServerError` if the store cannot be changed.
+    """
+    digest = parse_digest(digest)
+    if store.blobs.size(digest) is None:
+        return False
+    await asyncio.to_thread(store.private_folder)
+    with storage_errors(store.root):
+        async with locks.shared(store.writers_lock):
+            return store.blobs.renew(digest)
 
 
 def take_file(store: Store, path: Path) -> str:
@@ -30,7 +40,7 @@ def take_file(store: Store, path: Path) -> str:
         digest = f"sha256:{sha256_of(path)}"
     except OSError as error:
         raise ModelUnusable(f"{path} cannot be read: {error.strerror}") from error
-    if store.blobs.size(digest) is None:
+    if not store.blobs.renew(digest):
         store.private_folder()
         with store.blobs.draft(read_chunks(path), size) as draft:
             store.blobs.place(draft)
@@ -53,7 +63,7 @@ async def upload(
     says, `PayloadTooLarge`, `StorageFull`, or `ServerError`.
     """
     digest = parse_digest(digest)
-    if store.blobs.size(digest) is not None:
+    if await keep_blob(store, digest):
         return False
     if size > max_bytes:
         raise _too_large(max_bytes)

@@ -1,7 +1,9 @@
 """Whether the files of a model are what their names say."""
 
+import asyncio
 import hashlib
 import itertools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +52,25 @@ def sha256_of(path: Path, progress: Progress = lambda _: None) -> str:
         done += len(chunk)
         progress(done)
     return digest.hexdigest()
+
+
+async def hashed(path: Path) -> str:
+    """The same in a thread that ends when nobody waits for it any more: no process stays for
+    as long as a large file takes. Raises `OSError`."""
+    is_over = threading.Event()
+
+    def look(_: int) -> None:
+        if is_over.is_set():
+            raise _Unwanted
+
+    try:
+        return await asyncio.to_thread(sha256_of, path, look)
+    finally:
+        is_over.set()
+
+
+class _Unwanted(Exception):
+    """Ends the thread; nobody sees it."""
 
 
 def _verified(store: Store, layer: Layer, start: int, progress: Progress) -> Verified:

@@ -73,6 +73,29 @@ def test_a_call_of_one_function(client: openai.OpenAI) -> None:
         assert call.function.name == "map"
 
 
+def test_a_call_of_one_that_is_allowed(client: openai.OpenAI) -> None:
+    only: Any = {"mode": "required", "tools": [TOOLS[1]]}
+    chosen: Any = {"type": "allowed_tools", "allowed_tools": only}
+    asked: Any = {"tools": TOOLS, "tool_choice": chosen, "parallel_tool_calls": False, "n": 4}
+    for choice in choices(client, **asked):
+        (call,) = choice.message.tool_calls
+        assert call.function.name == "map"
+
+
+def test_a_custom_tool_that_must_be_called(endpoint: Serving, client: openai.OpenAI) -> None:
+    """Noise ends its text if quotes are made likely."""
+    with endpoint.client() as http:
+        (quote,) = http.post("/tokenize", json={"content": '"', "add_special": False}).json()[
+            "tokens"
+        ]
+    note: Any = {"type": "custom", "custom": {"name": "note"}}
+    asked: Any = {"tools": [*TOOLS, note], "tool_choice": note, "parallel_tool_calls": False}
+    (choice,) = choices(client, logit_bias={str(quote): 8}, **asked)
+    (call,) = choice.message.tool_calls
+    assert (call.type, call.custom.name) == ("custom", "note")
+    assert isinstance(call.custom.input, str) and choice.finish_reason == "tool_calls"
+
+
 def test_a_function_of_old_that_must_be_called(client: openai.OpenAI) -> None:
     asked: Any = {"functions": [TOOLS[0]["function"]], "function_call": {"name": "weather"}}
     (choice,) = choices(client, **asked)

@@ -22,6 +22,8 @@ WEATHER: Any = {
     "strict": False,
 }
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "%s"}}\n</tool_call>'
+NOTE: Any = {"type": "custom", "name": "note", "description": "Writes"}
+A_NOTE = '<tool_call>\n{"name": "note", "arguments": {"input": "a\\n\\"b\\""}}\n</tool_call>'
 TWO_CALLS = f"⟦<think>hm</think>Let me see.\n{CALL % 'Paris'}\n{CALL % 'Łódź'}⟧"
 
 
@@ -82,6 +84,8 @@ def test_functions_are_called_and_their_results_sent_back(
         "function_call",
     ]
     assert reply.output_text == "Let me see."
+    details = reply.usage and reply.usage.output_tokens_details
+    assert details and details.reasoning_tokens == len("<think>hm</think>")
     given += [item.to_dict() for item in reply.output]
     calls = [item for item in reply.output if item.type == "function_call"]
     assert [json.loads(call.arguments) for call in calls] == [{"city": "Paris"}, {"city": "Łódź"}]
@@ -90,6 +94,59 @@ def test_functions_are_called_and_their_results_sent_back(
         for at, call in enumerate(calls)
     ]
     assert ask(client, given, stream=stream, tools=[WEATHER]).output_text == "sunny 1"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_custom_tools_get_a_text(client: openai.OpenAI, stream: bool) -> None:
+    given: list[Any] = [{"role": "user", "content": f"⟦{A_NOTE}\n{CALL % 'Paris'}⟧"}]
+    reply = ask(client, given, stream=stream, tools=[WEATHER, NOTE])
+    note, weather = reply.output
+    assert note.type == "custom_tool_call" and weather.type == "function_call"
+    assert (note.name, note.input) == ("note", 'a\n"b"')
+    assert [tool.type for tool in reply.tools] == ["function", "custom"]
+    given += [note.to_dict(), weather.to_dict()]
+    given += [
+        {"type": "custom_tool_call_output", "call_id": note.call_id, "output": "⟦noted⟧"},
+        {"type": "function_call_output", "call_id": weather.call_id, "output": "sunny"},
+    ]
+    assert ask(client, given, stream=stream, tools=[WEATHER, NOTE]).output_text == "noted"
+
+
+def test_the_text_of_a_custom_tool_in_a_stream(client: openai.OpenAI) -> None:
+    body: Any = {"model": "m", "input": f"⟦{A_NOTE}⟧", "tools": [NOTE], "stream": True}
+    told = {event.type: event for event in client.responses.create(**body)}
+    delta, done = (told[f"response.custom_tool_call_input.{kind}"] for kind in ("delta", "done"))
+    assert delta.delta == done.input == 'a\n"b"' and delta.item_id == done.item_id
+    assert told["response.output_item.added"].item.input == ""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_only_what_is_allowed_is_told_and_called(client: openai.OpenAI, stream: bool) -> None:
+    chosen = {
+        "type": "allowed_tools",
+        "mode": "auto",
+        "tools": [{"type": "custom", "name": "note"}],
+    }
+    tools: dict[str, Any] = {"tools": [WEATHER, NOTE], "tool_choice": chosen}
+    refused = ask(client, f"⟦{CALL % 'Paris'}⟧", stream=stream, **tools)
+    assert refused.output_text == CALL % "Paris"
+    assert refused.to_dict()["tool_choice"] == chosen
+    (called,) = ask(client, f"⟦{A_NOTE}⟧", stream=stream, **tools).output
+    assert called.type == "custom_tool_call"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_logprobs_of_what_is_said(client: openai.OpenAI, stream: bool) -> None:
+    """Of the answer alone: neither of thoughts and their tags nor of calls."""
+    reply = ask(
+        client, TWO_CALLS, stream=stream, tools=[WEATHER], top_logprobs=1,
+        include=["message.output_text.logprobs"],
+    )  # fmt: skip
+    (said,) = [item for item in reply.output if item.type == "message"]
+    (part,) = said.content
+    assert part.type == "output_text" and part.logprobs is not None
+    assert "".join(one.token for one in part.logprobs) == part.text == "Let me see."
+    assert all(len(one.top_logprobs) == 1 for one in part.logprobs)
 
 
 def test_one_call_at_most(client: openai.OpenAI) -> None:

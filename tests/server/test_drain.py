@@ -5,7 +5,7 @@ import asyncio
 import json
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 from server.body_memory import BodyMemory
 from server.caller import EVERYBODY
 from server.drain import Drain
+from server.errors import Overloaded
 from server.models.store import Store
 from server.state import State
 from server.traffic import Traffic
@@ -162,3 +163,48 @@ async def test_it_is_over_when_its_time_is_up_or_somebody_says_so() -> None:
             if is_cut:
                 drain.cut_short()
             await drain.over()
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_what_no_engine_ends_is_cancelled_when_the_time_is_up(is_late: bool) -> None:
+    drain = Drain(Traffic(BodyMemory(1)), limit_s=0)
+    if is_late:
+        drain.begin()
+    with pytest.raises(Overloaded) as caught:
+        async with drain.limit("come again"):
+            drain.begin()
+            await asyncio.Event().wait()
+    assert (caught.value.message, caught.value.hint) == (
+        "the server is shutting down",
+        "come again",
+    )
+    assert caught.value.retry_after_s
+
+
+async def test_what_is_done_in_time_ends_as_it_does() -> None:
+    drain = Drain(Traffic(BodyMemory(1)), limit_s=3600)
+    async with drain.limit("come again"):
+        drain.begin()
+        drain.begin()
+    with pytest.raises(TimeoutError, match="of its own"):
+        async with drain.limit("come again"):
+            raise TimeoutError("of its own")
+
+
+async def test_steps_are_closed_when_the_time_is_up() -> None:
+    drain = Drain(Traffic(BodyMemory(1)), limit_s=3600)
+    is_closed = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            drain.cut_short()
+            await asyncio.Event().wait()
+        finally:
+            is_closed.set()
+
+    told = []
+    with pytest.raises(Overloaded):
+        async for step in drain.limited(endless(), "come again"):
+            told.append(step)
+    assert told == [1] and is_closed.is_set()

@@ -91,6 +91,8 @@ def test_a_change_touches_what_it_names(store: KeyStore) -> None:
     grant = store.change("ann", Change(models=None, expires_at=datetime(2027, 1, 1, tzinfo=UTC)))
     assert grant.terms.models is None and grant.terms.limits.num_predict == 5
     assert store.change("ann", Change()) == grant == store.list()[0]
+    promoted = store.change("ann", Change(scope=Scope.ADMIN))
+    assert promoted.key.scope is Scope.ADMIN and promoted.terms == grant.terms
 
 
 @pytest.mark.parametrize(

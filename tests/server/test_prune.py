@@ -10,7 +10,7 @@ from server.models.store import Store
 from tests.support.ports import free_port
 from tests.support.serving import Serving, write_gguf
 
-HOURS_AGO = time.time() - 3 * 3600
+DAYS_AGO = time.time() - 3 * 86400
 
 
 @pytest.mark.parametrize(("prune", "is_there"), [("on", False), ("off", True)])
@@ -20,7 +20,7 @@ def test_only_what_nobody_needs_goes(tmp_path: Path, prune: str, is_there: bool)
     lost = store.blobs.folder / f"sha256-{'0' * 64}"
     lost.write_bytes(b"lost")
     for path in (weights, lost):
-        os.utime(path, (HOURS_AGO, HOURS_AGO))
+        os.utime(path, (DAYS_AGO, DAYS_AGO))
     args = ["--models", str(store.root), "--prune", prune]
     with Serving(tmp_path, free_port(), args=args) as server:
         if not is_there:

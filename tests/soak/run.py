@@ -31,9 +31,11 @@ PATIENCE_S = 300.0
 
 @dataclass
 class Tally:
-    """What happened. `wrong` are answers that should not have been, as texts."""
+    """What happened. `wrong` are answers that should not have been, as texts; `served_s` is
+    when the youngest request began that was answered to its end."""
 
     answers: Counter[str] = field(default_factory=Counter)
+    served_s: float = 0.0
     wrong: list[str] = field(default_factory=list)
     kills: list[float] = field(default_factory=list)
     memory: list[tuple[float, int]] = field(default_factory=list)
@@ -90,6 +92,8 @@ async def _client(server: Serving, mixture: Mixture, tally: Tally, over: asyncio
             except httpx2.HTTPError as error:
                 outcome, problem = "connection", f"{type(error).__name__}: {error}"
             tally.answers[outcome] += 1
+            if outcome == "done":
+                tally.served_s = max(tally.served_s, begun)
             if problem and not (
                 outcome == "crashed" and tally.was_killed_between(begun, time.monotonic())
             ):
@@ -123,9 +127,15 @@ async def _answer(client: httpx2.AsyncClient, ask: Ask) -> tuple[str, str]:
 
 
 async def _kill_runners(server: Serving, tally: Tally, choose: random.Random, until: float) -> None:
-    """End a runner now and then, as a crash and as the kernel would."""
+    """End a runner now and then, as a crash and as the kernel would.
+
+    Only one that has served: a model whose runners die before they do has failed, and is left
+    alone for a while.
+    """
     while (now := time.monotonic()) < until:
         await asyncio.sleep(min(until - now, choose.uniform(2.0, 12.0)))
+        if tally.kills and tally.served_s < tally.kills[-1]:
+            continue
         for runner in _runners(server):
             tally.kills.append(time.monotonic())
             runner.send_signal(choose.choice([signal.SIGKILL, signal.SIGABRT]))

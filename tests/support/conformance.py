@@ -96,7 +96,7 @@ def check_server(
     elif len(operations) < sum(map(len, document["paths"].values())):
         raise AssertionError("the document has operations that cannot be read")
     # Without a body or a parameter one request is like another.
-    varied = [one for one in operations if one.body or one.path_parameters]
+    varied = [one for one in operations if one.body or one.path_parameters or one.query]
     each = max(1, (cases - len(operations)) // max(1, len(varied)))
     with requests.Session() as session:
         session.trust_env = False

@@ -9,17 +9,18 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 import msgspec
 
-from server.grants import KeyInfo, Limits, Terms
+from server.grants import KeyInfo, Terms
 from server.keys import Scope, write_key_file
+from server.keystore import Change
 from server.usage import Query, UsageRow
 from toolkit import paths
+from toolkit.cli.key_terms import SCOPES, change_options, terms_options
 from toolkit.cli.loop import run
 from toolkit.errors import UsageError
 from toolkit.keybook import EndpointKeys, FolderKeys, Keybook, translated
@@ -27,13 +28,7 @@ from toolkit.safetext import cleaned
 from toolkit.transport import Transport, read_key_file
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-LIMITS = {
-    "requests_per_minute": "Requests in any minute.",
-    "tokens_per_minute": "Tokens in any minute, of prompts and answers together.",
-    "parallel": "Requests at once.",
-    "num_predict": "The longest answer in tokens.",
-    "num_ctx": "The largest window in tokens.",
-}
+_KEY_COLUMNS = ("name", "scope", "models", "limits", "expires_at", "revoked_at")
 
 
 class Where(NamedTuple):
@@ -95,21 +90,6 @@ def _where_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One option for each limit; they become `limits`."""
-
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> Any:
-        values = {name: given.pop(name) for name in LIMITS}
-        return command(limits=Limits(**values), **given)
-
-    for name, text in reversed(LIMITS.items()):
-        least = 4 if name == "num_ctx" else 1
-        kind = click.IntRange(least, 2**31 - 1)
-        wrapped = click.option("--" + name.replace("_", "-"), type=kind, help=text)(wrapped)
-    return wrapped
-
-
 @click.group()
 def keys() -> None:
     """Who may use a server, and how much they did."""
@@ -118,37 +98,22 @@ def keys() -> None:
 @keys.command()
 @click.argument("name")
 @click.option(
-    "--scope", type=click.Choice([each.value for each in Scope]), default="inference",
-    show_default=True, help="What it may do; each includes what is below it."
-)  # fmt: skip
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    metavar="NAME",
-    help="Only this model (repeatable; a * at the end stands for anything).",
+    "--scope",
+    type=SCOPES,
+    default="inference",
+    show_default=True,
+    help="What it may do; each includes what is below it.",
 )
-@click.option("--days", type=click.IntRange(1, 36500), help="Valid for so long; else for ever.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Put the key into this file, for your eyes only, instead of showing it.",
 )
-@_limit_options
+@terms_options
 @_where_options
 @JSON_OPTION
-def new(
-    name: str,
-    scope: str,
-    models: tuple[str, ...],
-    days: int | None,
-    out: Path | None,
-    limits: Limits,
-    where: Where,
-    as_json: bool,
-) -> None:
+def new(name: str, scope: str, out: Path | None, terms: Terms, where: Where, as_json: bool) -> None:
     """Make a key called NAME. It is shown once and kept nowhere."""
-    terms = _terms(models, limits, days)
     key = run(_create(where, name, Scope(scope), terms))
     if out is not None:
         write_key_file(out, key)
@@ -175,7 +140,22 @@ def list_keys(where: Where, as_json: bool) -> None:
     found = run(work())
     if not found and not as_json:
         click.echo("no keys")
-    _print(found, as_json, ("name", "scope", "models", "limits", "expires_at", "revoked_at"))
+    _print(found, as_json, _KEY_COLUMNS)
+
+
+@keys.command()
+@click.argument("name")
+@change_options
+@_where_options
+@JSON_OPTION
+def change(name: str, change: Change, where: Where, as_json: bool) -> None:
+    """Change what the key called NAME may do. What is not said stays; `none` lifts a limit."""
+
+    async def work() -> KeyInfo:
+        async with aclosing(where.opened()) as book:
+            return await book.change(name, change)
+
+    _print([run(work())], as_json, _KEY_COLUMNS)
 
 
 @keys.command()
@@ -220,14 +200,6 @@ def show_usage(
 async def _create(where: Where, name: str, scope: Scope, terms: Terms) -> str:
     async with aclosing(where.opened()) as book:
         return await book.create(name, scope, terms)
-
-
-def _terms(models: tuple[str, ...], limits: Limits, days: int | None) -> Terms:
-    expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
-    try:
-        return Terms(models=models or None, limits=limits, expires_at=expires_at)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
 
 
 def _print(

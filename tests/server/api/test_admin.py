@@ -91,7 +91,12 @@ def test_a_key_from_its_making_to_its_end(boss: httpx2.Client) -> None:
         "num_predict": None,
         "num_ctx": 8,
     }
-    assert changed.json()["models"] is None
+    assert changed.json()["models"] is None and changed.json()["scope"] == "inference"
+    assert boss.get("/admin/keys", headers=mine).status_code == 403
+    assert boss.patch("/admin/keys/life", json={"scope": "admin"}).json()["scope"] == "admin"
+    assert boss.get("/admin/keys", headers=mine).status_code == 200
+    for wrong in ({"scope": "root"}, {"scope": None}, {"limits": {"paralel": 1}}):
+        assert boss.patch("/admin/keys/life", json=wrong).status_code == 400
     assert boss.delete("/admin/keys/life").json() == {"name": "life", "revoked": True}
     assert boss.get("/api/version", headers=mine).status_code == 401
     assert boss.delete("/admin/keys/life").status_code == 404
@@ -208,6 +213,9 @@ def test_usage_is_counted_and_everybody_sees_their_own(
     assert row in boss.get("/admin/usage", params={"since": row["day"]}).json()["usage"]
     assert boss.get("/usage", headers=ann, params={"since": "2999-01-01"}).json() == {"usage": []}
     assert boss.get("/usage", headers=ann, params={"since": "today"}).status_code == 400
+    assert boss.get("/usage", headers=ann, params={"since": "", "model": ""}).json()["usage"] == [
+        row
+    ]
 
 
 def test_an_answer_that_is_cancelled_counts_what_there_was(
@@ -243,6 +251,15 @@ def test_the_command_line_over_http(guarded: Serving, tmp_path: Path, boss: http
     where = ("--url", guarded.url, "--key-file", key_file, "--json")
     made = _akash_llm("new", "remote", "--scope", "read", "--parallel", "1", *where)
     assert boss.get("/api/version", headers=bearer(made["key"])).status_code == 200
+    lifted = ("--parallel", "none", "--num-ctx", 64, "--days", 2, "--model", "m*")
+    changed = _akash_llm("change", "remote", "--scope", "inference", *lifted, *where)
+    assert changed == next(
+        k for k in boss.get("/admin/keys").json()["keys"] if k["name"] == "remote"
+    )
+    assert (changed["scope"], changed["models"]) == ("inference", ["m*"])
+    assert (changed["limits"]["parallel"], changed["limits"]["num_ctx"]) == (None, 64)
+    forever = _akash_llm("change", "remote", "--days", "none", "--every-model", *where)
+    assert changed["expires_at"] and forever == {**changed, "expires_at": None, "models": None}
     _akash_llm("revoke", "remote", *where)
     assert boss.get("/api/version", headers=bearer(made["key"])).status_code in (401, 429)
 

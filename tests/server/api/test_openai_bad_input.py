@@ -19,6 +19,10 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
+def allowed(mode: str, *tools: Any) -> dict[str, Any]:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
 def error_of(response: httpx2.Response) -> dict[str, Any]:
     """The error in the envelope, which has its four fields and nothing beside it."""
     assert response.headers["content-type"].startswith("application/json")
@@ -162,8 +166,29 @@ def test_what_is_no_object(client: httpx2.Client, path: str, body: bytes, messag
             {"name": "f", "arguments": "[1]"}}]},
          "messages[0].function_call.arguments", "must be a JSON object"),
         (CHAT, {"tools": [TOOL, TOOL]}, "tools", "used twice"),
-        (CHAT, {"tools": [{"type": "custom"}]}, "tools", "must be 'function'"),
-        (CHAT, {"tools": [{"type": "function"}]}, "tools", "name is required"),
+        (CHAT, {"tools": [{"type": "robot"}]}, "tools[0].type", "must be 'function' or 'custom'"),
+        (CHAT, {"tools": [{"type": "custom"}]}, "tools[0].custom", "is required"),
+        (CHAT, {"tools": [{"type": "custom", "custom": {}}]}, "tools[0].custom.name",
+         "tools[0].custom.name is required"),
+        (CHAT, {"tools": [{"type": "custom", "custom": {"name": "c", "format": {"type": "grammar",
+            "grammar": {"syntax": "regex", "definition": "a"}}}}]}, "tools[0].custom.format",
+         "a grammar for the input of a tool is not supported"),
+        (CHAT, {"tools": [TOOL, {"type": "custom", "custom": {"name": "f"}}]}, "tools",
+         "used twice"),
+        (CHAT, {"tools": [{"type": "function"}]}, "tools[0].function.name", "name is required"),
+        (CHAT, {"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.mode",
+         "must be 'auto' or 'required'"),
+        (CHAT, {"tools": [TOOL], "tool_choice": allowed("some")},
+         "tool_choice.allowed_tools.mode", "must be 'auto' or 'required'"),
+        (CHAT, {"tools": [TOOL], "tool_choice": allowed("auto")},
+         "tool_choice.allowed_tools.tools", "must name at least one tool"),
+        (CHAT, {"tools": [TOOL], "tool_choice": allowed("auto", "f")},
+         "tool_choice.allowed_tools.tools[0]", "must have a type and the name of a tool"),
+        (CHAT, {"tools": [TOOL], "tool_choice": allowed("required", TOOL,
+            {"type": "function", "function": {"name": "g"}})},
+         "tool_choice.allowed_tools.tools[1]", "there is no tool 'g'"),
+        (CHAT, {"messages": [{"role": "assistant", "tool_calls": [{"id": "c"}]}]},
+         "messages[0].tool_calls[0].function", "is required"),
         (CHAT, {"tools": [TOOL], "tool_choice": "some"}, "tool_choice", "must be 'auto'"),
         (CHAT, {"tool_choice": "required"}, "tool_choice", "tool_choice needs tools"),
         (CHAT, {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},

@@ -88,6 +88,7 @@ def test_a_plain_reply() -> None:
     assert whole["usage"] == {
         "prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12,
         "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 0},
     }  # fmt: skip
     assert deltas(stream) == [{"role": "assistant", "content": "a"}, {"content": "b"}, {}]
     assert [chunk["choices"][0]["finish_reason"] for chunk in stream] == [None, None, "stop"]
@@ -195,6 +196,7 @@ def test_several_choices() -> None:
     assert whole["usage"] == {
         "prompt_tokens": 9, "completion_tokens": 8, "total_tokens": 17,
         "prompt_tokens_details": {"cached_tokens": 2},
+        "completion_tokens_details": {"reasoning_tokens": 0},
     }  # fmt: skip
     assert stream[-1]["usage"] == whole["usage"]
     places = [c["index"] for chunk in stream for c in chunk["choices"] if "role" in c["delta"]]

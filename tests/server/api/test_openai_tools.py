@@ -6,6 +6,7 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageCustomToolCall
 from pydantic import BaseModel
 
 from server.models.store import Store
@@ -28,6 +29,11 @@ WEATHER: Any = {
         },
     },
 }
+
+
+MAP: Any = {"type": "function", "function": {"name": "map", "parameters": {"type": "object"}}}
+NOTE: Any = {"type": "custom", "custom": {"name": "note", "description": "Writes"}}
+A_NOTE = '<tool_call>\n{"name": "note", "arguments": {"input": "a\\n\\"b\\""}}\n</tool_call>'
 
 
 class Weather(BaseModel):
@@ -117,6 +123,15 @@ def test_thoughts(client: openai.OpenAI, ask: Ask) -> None:
     assert choice.message.reasoning.strip() == "two and two"
 
 
+def test_tokens_of_thoughts_are_counted(client: openai.OpenAI) -> None:
+    """With their tags; one byte is one token here, and the end another."""
+    thought = "<think>hm</think>"
+    usage = client.chat.completions.create(**asked(f"{thought}4"), n=2).usage
+    assert usage is not None and usage.completion_tokens_details is not None
+    assert usage.completion_tokens == 2 * len(f"{thought}4.")
+    assert usage.completion_tokens_details.reasoning_tokens == 2 * len(thought)
+
+
 def test_thoughts_then_a_call(client: openai.OpenAI, ask: Ask) -> None:
     choice = ask(client, f"<think>hm</think>{CALL}", tools=[WEATHER], reasoning_effort="high")
     assert choice.message.reasoning == "hm" and choice.finish_reason == "tool_calls"
@@ -185,6 +200,60 @@ def test_what_is_told_of_the_tools(client: openai.OpenAI) -> None:
     off = read(reasoning_effort="none")
     assert off > plain, "an empty thought"
     assert read(extra_body={"chat_template_kwargs": {"enable_thinking": False}}) == off
+
+
+def allowed(mode: str, *tools: Any) -> Any:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
+def test_only_what_is_allowed_is_told_and_called(client: openai.OpenAI, ask: Ask) -> None:
+    tools = [WEATHER, MAP, NOTE]
+    only_weather = {"tools": tools, "tool_choice": allowed("auto", WEATHER)}
+    assert arguments(ask(client, CALL, **only_weather)) == [("weather", {"city": "Rome"})]
+    pointer = {"type": "function", "function": {"name": "map"}}
+    others = {"tools": tools, "tool_choice": allowed("auto", pointer, NOTE)}
+    choice = ask(client, CALL, **others)
+    assert choice.message.content == CALL and not choice.message.tool_calls
+    told = client.chat.completions.create(**asked("x"), **only_weather).usage
+    assert told == client.chat.completions.create(**asked("x"), tools=[WEATHER]).usage
+    with pytest.raises(openai.BadRequestError, match="knows no grammars"):
+        ask(client, CALL, tools=tools, tool_choice=allowed("required", WEATHER))
+
+
+def test_a_call_of_a_custom_tool(client: openai.OpenAI) -> None:
+    choice = whole(client, A_NOTE + CALL, tools=[WEATHER, NOTE])
+    assert choice.finish_reason == "tool_calls" and choice.message.content is None
+    note, weather = choice.message.tool_calls
+    assert (note.type, note.custom.name, note.custom.input) == ("custom", "note", 'a\n"b"')
+    assert (weather.type, weather.function.name) == ("function", "weather")
+    assert ChatCompletionMessageCustomToolCall.model_validate(note.to_dict()) == note
+
+
+def test_a_call_of_a_custom_tool_in_a_stream(client: openai.OpenAI) -> None:
+    """Its client has no type for such a delta, and tells what came."""
+    deltas = [
+        chunk.choices[0].delta.to_dict()
+        for chunk in client.chat.completions.create(**asked(A_NOTE), tools=[NOTE], stream=True)
+    ]
+    (call,) = [call for delta in deltas for call in delta.get("tool_calls", ())]
+    assert call.pop("id").startswith("call_")
+    assert call == {"index": 0, "type": "custom", "custom": {"name": "note", "input": 'a\n"b"'}}
+
+
+def test_a_custom_call_and_its_output_reach_the_template(
+    thinker: Serving, client: openai.OpenAI
+) -> None:
+    first = whole(client, A_NOTE, tools=[NOTE]).message
+    messages: Any = [
+        {"role": "user", "content": "Note it."},
+        first.model_dump(exclude_none=True),
+        {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "noted"},
+    ]
+    with thinker.client() as http:
+        body = {"model": "m", "messages": messages}
+        tokens = http.post("/tokenize", json=body).json()["tokens"]
+        text = http.post("/detokenize", json={"model": "m", "tokens": tokens}).json()["content"]
+    assert A_NOTE in text and "<tool_response>\nnoted\n</tool_response>" in text
 
 
 def test_logprobs_cover_thoughts_and_calls(client: openai.OpenAI) -> None:

@@ -49,6 +49,23 @@ def test_what_is_answered_is_closed_and_what_is_sent_is_open(document: dict[str,
     assert "additionalProperties" not in schemas["GenerateRequest"]
 
 
+def test_queries_are_described_as_they_are_read(document: dict[str, Any]) -> None:
+    def queries(path: str) -> dict[str, Any]:
+        parameters = document["paths"][path]["get"]["parameters"]
+        assert {each["in"] for each in parameters} == {"query"}
+        return {each["name"]: each["schema"] for each in parameters}
+
+    own = {"model": {"type": "string"}, "since": {"type": "string", "format": "date"}}
+    assert queries("/usage") == own
+    assert queries("/admin/usage") == {**own, "key": {"type": "string"}}
+
+
+def test_queries_are_tried(serving: Serving, document: dict[str, Any]) -> None:
+    report = checked(serving.url, document, 60, ("/usage", "/admin/usage"))
+    assert report.failures == {}
+    assert {200, 400} <= set(report.statuses) and report.num_cases > 40
+
+
 def test_the_page_shows_every_route_and_asks_no_other_host(
     client: httpx2.Client, document: dict[str, Any]
 ) -> None:
@@ -56,4 +73,5 @@ def test_the_page_shows_every_route_and_asks_no_other_host(
     for path, operations in document["paths"].items():
         for method in operations:
             assert f"{method.upper()} {path}" in page
+    assert "<code>?since=</code> From this day" in page
     assert "<script" not in page and "http://" not in page and "https://" not in page

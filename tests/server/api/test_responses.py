@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from openai.types.responses import Response
+from openai.types.responses import Response, ResponseOutputText
 
 from tests.support.named_events import events_of
 from tests.support.sdk_models import checked
@@ -177,3 +177,33 @@ def test_tools_and_formats_are_repeated_when_nothing_is_called(client: httpx2.Cl
 def test_effort_is_silently_off_where_the_model_cannot_think(client: httpx2.Client) -> None:
     for effort in ("none", "minimal", "low", "high", "ultra"):
         assert said(client, reasoning={"effort": effort}).output_text == "ab"
+
+
+@pytest.mark.parametrize("top", [0, 2])
+def test_logprobs(client: httpx2.Client, top: int) -> None:
+    asked: dict[str, Any] = {"include": ["message.output_text.logprobs"], "top_logprobs": top}
+    reply = said(client, **asked)
+    (item,) = reply.output
+    assert item.type == "message" and reply.top_logprobs == top
+    (part,) = item.content
+    assert part.type == "output_text" and part.logprobs is not None
+    assert [(one.token, one.bytes) for one in part.logprobs] == [("a", [97]), ("b", [98])]
+    assert [len(one.top_logprobs) for one in part.logprobs] == [top, top]
+    events = events_of(create(client, stream=True, **asked).text)
+    whole = [one.model_dump(exclude={"bytes"}) for one in part.logprobs]
+    for one in whole:
+        one["top_logprobs"] = [{k: t[k] for k in ("token", "logprob")} for t in one["top_logprobs"]]
+    deltas = [e for e in events if e["type"] == "response.output_text.delta"]
+    assert [one for delta in deltas for one in delta["logprobs"]] == whole
+    (done,) = [e for e in events if e["type"] == "response.output_text.done"]
+    assert done["logprobs"] == whole
+    (ended,) = [e for e in events if e["type"] == "response.content_part.done"]
+    assert checked(ResponseOutputText, ended["part"]).logprobs == part.logprobs
+
+
+def test_no_logprobs_unless_they_are_to_be_included(client: httpx2.Client) -> None:
+    for more in ({}, {"top_logprobs": 3}, {"include": ["reasoning.encrypted_content"]}):
+        assert create(client, **more).json()["output"][0]["content"][0]["logprobs"] == []
+        for event in events_of(create(client, stream=True, **more).text):
+            if event["type"] in ("response.output_text.delta", "response.output_text.done"):
+                assert event["logprobs"] == []

@@ -8,6 +8,10 @@ import pytest
 FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 
 
+def allowed(mode: str, *tools: Any) -> dict[str, Any]:
+    return {"type": "allowed_tools", "mode": mode, "tools": tools}
+
+
 def item(kind: str, **fields: Any) -> dict[str, Any]:
     return {"input": [{"type": kind, **fields}]}
 
@@ -32,6 +36,9 @@ def part(kind: str, **fields: Any) -> dict[str, Any]:
         ({"conversation": {"id": "x"}}, 400, "conversation is not supported: nothing is kept"),
         ({"prompt": {"id": "x"}}, 400, "prompt is not supported: nothing is kept"),
         ({"max_output_tokens": 0}, 400, "max_output_tokens must be positive"),
+        ({"top_logprobs": 21}, 400, "top_logprobs must be between 0 and 20"),
+        ({"top_logprobs": -1}, 400, "top_logprobs must be between 0 and 20"),
+        ({"include": "all"}, 400, "json: cannot unmarshal string"),
         ({"truncation": "some"}, 400, "truncation must be 'auto' or 'disabled'"),
         ({"reasoning": {"effort": "hard"}}, 400, "invalid reasoning value: 'hard'"),
         ({"text": {"format": {"type": "xml"}}}, 400, "text.format.type must be 'text'"),
@@ -42,6 +49,14 @@ def part(kind: str, **fields: Any) -> dict[str, Any]:
         ({"tools": [{"type": "web_search"}]}, 400,
          "tools[0]: this server has no tool of type 'web_search' (leave it out"),
         ({"tools": [{"type": "function"}]}, 400, "tools[0].name is required"),
+        ({"tools": [{"type": "custom"}]}, 400, "tools[0].name is required"),
+        ({"tools": [{"type": "custom", "name": "c", "format": {"type": "grammar",
+            "syntax": "lark", "definition": "start: A"}}]}, 400,
+         "tools[0].format: a grammar for the input of a tool is not supported (leave it out"),
+        ({"tools": [FUNCTION, {"type": "custom", "name": "f"}]}, 400,
+         "tools: the name 'f' is used twice"),
+        ({"tool_choice": allowed("auto", FUNCTION)}, 400,
+         "tool_choice.tools[0]: there is no tool 'f'"),
         ({"tools": [FUNCTION]}, 400, "registry.ollama.ai/library/m:latest does not support tools"),
         ({"tool_choice": "required"}, 400, "tool_choice needs tools"),
         ({"tool_choice": {"type": "web_search"}}, 400, "tool_choice must be 'auto'"),
@@ -63,17 +78,20 @@ def part(kind: str, **fields: Any) -> dict[str, Any]:
          "input[0].arguments must be a JSON object as text"),
         (item("function_call", name="f", call_id="c", arguments="[" * 5000), 400,
          "input[0].arguments must be a JSON object as text"),
+        (item("custom_tool_call", call_id="c", input="x"), 400,
+         "input[0]: a custom_tool_call needs call_id and name"),
+        (item("custom_tool_call_output", output="x"), 400, "input[0].call_id is required"),
         (item("function_call_output", output="x"), 400, "input[0].call_id is required"),
         (part("input_file", file_id="x"), 400, "file inputs are not currently supported"),
         (part("input_audio"), 400,
          "input[0].content[0]: content of type 'input_audio' is not supported"),
         (part("input_image", image_url="https://127.0.0.1/x.png"), 400,
-         "input[0].content[0].image_url: image URLs are not currently supported"),
-        (part("input_image", file_id="x"), 400,
-         "input[0].content[0].image_url: image URLs are not currently supported"),
+         "image URLs are not currently supported"),
+        (part("input_image", file_id="x"), 400, "invalid image input: a data URL"),
         (part("input_image", image_url="data:image/tiff;base64,aGk="), 400,
-         "input[0].content[0].image_url: invalid image input"),
-        (part("input_image", image_url="data:image/png;base64,%"), 400, "illegal base64 data"),
+         "invalid image input: a data URL"),
+        (part("input_image", image_url="data:image/png;base64,%"), 400,
+         "invalid image input: it is not base64"),
         (part("input_image", image_url="data:image/png;base64,aGk="), 400,
          "registry.ollama.ai/library/m:latest does not support vision"),
     ],
@@ -88,6 +106,27 @@ def test_what_cannot_be_done(
     assert list(error) == ["message", "type", "param", "code"]
     assert error["message"].startswith(message)
     assert error["type"] == {400: "invalid_request_error", 404: "not_found_error"}[status]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"reasoning": {"effort": "hard"}}, "reasoning.effort"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name"),
+        ({"tools": [{"type": "custom"}]}, "tools[0].name"),
+        ({"tools": [{"type": "custom", "name": "c", "format": {"type": "xml"}}]},
+         "tools[0].format"),
+        ({"tools": [FUNCTION], "tool_choice": allowed("all", FUNCTION)}, "tool_choice.mode"),
+        ({"tools": [FUNCTION], "tool_choice": allowed("auto")}, "tool_choice.tools"),
+        ({"tools": [FUNCTION], "tool_choice": allowed("required", FUNCTION, {"type": "function"})},
+         "tool_choice.tools[1]"),
+        ({"tools": [FUNCTION], "tool_choice": {"type": "custom", "name": "g"}}, "tool_choice"),
+        (part("input_image", file_id="x"), "input[0].content[0].image_url"),
+    ],
+)  # fmt: skip
+def test_a_mistake_names_its_field(client: httpx2.Client, body: dict[str, Any], param: str) -> None:
+    response = client.post("/v1/responses", json={"model": "m", "input": "x", **body})
+    assert response.status_code == 400 and response.json()["error"]["param"] == param
 
 
 @pytest.mark.parametrize(

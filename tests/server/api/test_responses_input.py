@@ -25,6 +25,16 @@ USER = Message(role="user", content="hi")
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
+        (
+            [
+                {"type": "custom_tool_call", "call_id": "1", "name": "note", "input": "a b"},
+                {"type": "custom_tool_call_output", "call_id": "1", "output": "noted"},
+            ],
+            [
+                Message(role="assistant", tool_calls=(call("1", "note", input="a b"),)),
+                Message(role="tool", content="noted", tool_name="note", tool_call_id="1"),
+            ],
+        ),
         ("hi", [USER]),
         ([{"role": "user", "content": "hi"}], [USER]),
         ([{"type": "message", "role": "user", "content": "hi"}], [USER]),
@@ -99,6 +109,7 @@ USER = Message(role="user", content="hi")
         ),
     ],
     ids=[
+        "a custom tool gets a text",
         "a text",
         "a message without a type",
         "a message",

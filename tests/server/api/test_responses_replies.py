@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
@@ -10,9 +11,10 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from server.api import responses_types as wire
+from server.api.custom_tools import InputFormat
 from server.api.events import Called, Delta, Event, Thinking
 from server.api.responses_replies import ResponseEncoder
-from server.engine.types import FinishReason
+from server.engine.types import FinishReason, Logprob, TokenLogprob
 from server.errors import EngineCrashed, ServerError
 from tests.server.api.said import CALLS, EVENTS, STARTED, done, kinds, whole
 from tests.support.named_events import events_of
@@ -22,7 +24,7 @@ EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 SAID = (Thinking("h"), Thinking("m"), Delta("a"), Called(0, CALLS[0]), Called(1, CALLS[1]))
 
 
-def encoder() -> ResponseEncoder:
+def encoder(*tools: wire.ShownTool) -> ResponseEncoder:
     return ResponseEncoder(
         wire.Response(
             id="resp_1",
@@ -38,7 +40,7 @@ def encoder() -> ResponseEncoder:
             temperature=1.0,
             text=wire.Text(),
             tool_choice="auto",
-            tools=[],
+            tools=list(tools),
             top_p=1.0,
             truncation="disabled",
             user=None,
@@ -124,6 +126,21 @@ def test_calls() -> None:
     assert (first.call_id, second.call_id) == ("call_aaaaaaaa", "call_bbbbbbbb")
 
 
+def test_the_call_of_a_custom_tool() -> None:
+    form = InputFormat()
+    one = encoder(wire.ShownCustom(name="get_time", description=None, format=form))
+    events = [one.frame(event).decode() for event in whole(Called(0, CALLS[1]))]
+    found = events_of("".join(events))
+    streamed = accumulated(found)
+    steps = [event["type"].removeprefix("response.") for event in found if "item_id" in event]
+    assert steps == ["custom_tool_call_input.delta", "custom_tool_call_input.done"]
+    assert streamed is not None
+    (call,) = streamed.output
+    assert call.type == "custom_tool_call" and call.input == "{}"
+    assert call.id == found[-1]["response"]["output"][0]["id"]
+    assert call.id and call.id.startswith("ctc_")
+
+
 @given(EVENTS)
 def test_the_official_client_reads_from_a_stream_what_was_said(said: list[Event]) -> None:
     events = whole(*said)
@@ -159,15 +176,39 @@ def test_a_thought_that_is_cut_off() -> None:
     assert found.status == "incomplete"
 
 
+def logprob(text: str) -> Logprob:
+    return Logprob(TokenLogprob(text, text.encode(), -0.5))
+
+
+def test_logprobs_that_come_before_their_text() -> None:
+    """Half a character, or the beginning of a stop string, and what no message says."""
+    half = Logprob(TokenLogprob("\ufffd", "é".encode()[:1], -0.5))
+    rest = Logprob(TokenLogprob("\ufffd", "é".encode()[1:], -0.5))
+    said: list[Event] = [
+        Thinking("h", (logprob("<think>"), logprob("h"))),
+        Delta("", (logprob("</think>"),)),
+        Delta("", (half,)),
+        Delta("é", (rest,)),
+        Delta("", (logprob("S"),)),
+        Called(0, CALLS[0], (logprob("<call>"),)),
+        Delta("", (logprob("."),)),
+    ]
+    message = response(whole(*said)).output[1]
+    assert message.type == "message" and message.content[0].type == "output_text"
+    found = message.content[0].logprobs or []
+    assert [bytes(one.bytes) for one in found] == [b"\xc3", b"\xa9", b"S"]
+    events = stream(whole(*said))
+    deltas = [event for event in events if event["type"] == "response.output_text.delta"]
+    assert [len(event["logprobs"]) for event in deltas] == [2, 1]
+
+
 def test_tokens() -> None:
-    """Those of thoughts are told by their part of the text."""
-    usage = response(whole(Thinking("abcd"), Delta("efgh"))).usage
+    last = msgspec.structs.replace(done(), thinking_tokens=4)
+    usage = response(whole(Thinking("abcd"), Delta("efgh"), last=last)).usage
     assert usage is not None
     assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (12, 10, 22)
     assert usage.input_tokens_details.cached_tokens == 5
-    assert usage.output_tokens_details.reasoning_tokens == 5
-    usage = response(whole(Thinking("ab"), Called(0, CALLS[0]))).usage
-    assert usage is not None and 0 <= usage.output_tokens_details.reasoning_tokens < 3
+    assert usage.output_tokens_details.reasoning_tokens == 4
 
 
 def test_what_was_cut_from_the_prompt_is_told() -> None:

@@ -1,6 +1,6 @@
-"""What the tests of the model store share: a rough network before the registry."""
+"""What the tests of the model store share."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,20 +10,11 @@ from server.models.patience import Patience
 from server.models.pull import Puller
 from server.models.sources import Registries
 from server.models.store import Store
-from tests.support.image_registry import ImageRegistry
 from tests.support.rough_proxy import RoughProxy
 
 # As in the program, but for how long is waited and how small a part may be.
 SWIFT = Patience(connect_s=10, stall_s=30, tries=4, first_wait_s=0.001, longest_wait_s=0.002)
 SMALL = Cut(least_bytes=64 << 10, most_bytes=1 << 20, num_streams=4)
-
-
-@pytest.fixture
-async def proxy(registry: ImageRegistry) -> AsyncIterator[RoughProxy]:
-    """The rough network before the registry."""
-    proxy = RoughProxy(registry.url)
-    async with proxy.serve():
-        yield proxy
 
 
 @pytest.fixture

@@ -3,14 +3,15 @@
 import asyncio
 import os
 import shutil
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, PayloadTooLarge, StorageFull
-from server.models import headers, locks
+from server.models import headers, locks, verification
 from server.models.extras import Extras
 from server.models.garbage import Collected, collect
 from server.models.gguf import GGUFHeader, read_header
@@ -18,7 +19,7 @@ from server.models.headers import Headers
 from server.models.manifest import digest_of
 from server.models.name import InvalidModelName
 from server.models.store import Store
-from server.models.uploads import has_blob, upload
+from server.models.uploads import keep_blob, upload
 from server.models.verification import verify
 from tests.support.gguf_files import write_model
 from tests.support.ollama_store import blob_names
@@ -45,9 +46,10 @@ def stocked(store: Store, tmp_path: Path) -> Store:
 
 
 async def test_blob_is_taken_in_once(store: Store) -> None:
-    assert not has_blob(store, DIGEST)
+    assert not await keep_blob(store, DIGEST)
+    assert not store.root.exists()
     assert await upload(store, DIGEST.replace(":", "-"), chunks(), size=len(DATA))
-    assert has_blob(store, DIGEST)
+    assert await keep_blob(store, DIGEST)
     assert store.blobs.path(DIGEST).read_bytes() == DATA
     assert not await upload(store, DIGEST, unread())
 
@@ -72,7 +74,7 @@ async def test_what_is_no_digest_is_refused(store: Store, digest: str) -> None:
     with pytest.raises(InvalidRequest, match="invalid digest format"):
         await upload(store, digest, chunks())
     with pytest.raises(InvalidRequest, match="invalid digest format"):
-        has_blob(store, digest)
+        await keep_blob(store, digest)
     assert not store.root.exists()
 
 
@@ -164,6 +166,29 @@ def test_every_file_is_looked_at(stocked: Store) -> None:
         verify(stocked, "none")
 
 
+async def test_hashing_ends_with_who_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+    ends: list[str] = []
+
+    def endless(path: Path) -> Iterator[bytes]:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            begun.set()
+            yield b"x"
+        ends.append("late")
+
+    monkeypatch.setattr(verification, "read_chunks", endless)
+    hashing = asyncio.create_task(verification.hashed(tmp_path))
+    await asyncio.to_thread(begun.wait, 60)
+    hashing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hashing
+    await asyncio.get_running_loop().shutdown_default_executor()  # as at the end of a process
+    assert ends == []
+
+
 # -- garbage
 
 
@@ -181,10 +206,10 @@ def test_only_what_is_old_and_unused_is_removed(stocked: Store) -> None:
     notes = [Path(f"{partial}-0") for partial in partials]
     for path in (old, young, other, *partials, *notes):
         path.write_bytes(b"1234")
-    for path in (*folder.iterdir(), *partials, *notes):
-        age(path, 2)
-    age(partials[0], 25)
-    young.touch()
+    for path in folder.iterdir():
+        age(path, 25)
+    for path in (young, partials[1]):
+        age(path, 23)
     collected = collect(stocked)
     assert collected.num_files == 2
     assert collected.num_bytes >= 4
@@ -212,7 +237,7 @@ def test_left_overs_of_a_killed_process_are_removed(stocked: Store) -> None:
 async def test_nothing_is_removed_while_somebody_fills_the_store(stocked: Store) -> None:
     unused = stocked.blobs.folder / f"sha256-{'0' * 64}"
     unused.write_bytes(b"x")
-    age(unused, 2)
+    age(unused, 25)
     async with locks.shared(stocked.writers_lock):
         assert collect(stocked) == Collected(is_busy=True)
     assert collect(stocked).num_files == 1

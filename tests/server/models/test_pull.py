@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -384,6 +385,26 @@ async def test_stopped_pull_goes_on_where_it_was(
     fetched = sum(int(last) - int(first) + 1 for first, last in map(ends, ranges))
     assert 0 < fetched <= len(weights) - 15 * size + 1
     assert not list(store.blobs.folder.glob("*partial*"))
+
+
+async def test_a_pull_that_is_stopped_does_not_wait_for_the_disk(
+    puller: Puller, proxy: RoughProxy, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, is_written = threading.Event(), threading.Event()
+
+    def slow(handle: int) -> None:
+        begun.set()
+        is_written.wait(60)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    pulling = asyncio.create_task(pulled(puller, f"{proxy.host}/{model}"))
+    await asyncio.to_thread(begun.wait, 60)
+    pulling.cancel()
+    try:
+        done, _ = await asyncio.wait({pulling}, timeout=30)
+        assert done and pulling.cancelled()
+    finally:
+        is_written.set()
 
 
 def ends(text: str) -> tuple[str, str]:

@@ -67,6 +67,28 @@ def test_all_terms(tmp_path: Path, capsys: Output) -> None:
     assert timedelta(days=1, hours=23) < left <= timedelta(days=2)
 
 
+def test_change(tmp_path: Path, capsys: Output) -> None:
+    where = ("--state", tmp_path / "s")
+    assert keys("new", "ann", "--model", "m", "--parallel", 2, "--num-ctx", 9, *where) == 0
+    capsys.readouterr()
+    terms = ("--parallel", "none", "--num-predict", 7, "--days", 3)
+    assert keys("change", "ann", "--scope", "read", *terms, *where) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["NAME", "SCOPE", "MODELS", "LIMITS", "EXPIRES_AT", "REVOKED_AT"]
+    assert line.split()[:4] == ["ann", "read", "m", "num_predict=7,num_ctx=9"]
+    assert keys("change", "ann", "--model", "n*", "--model", "o", *where, "--json") == 0
+    (row,) = rows(capsys)
+    assert row["models"] == ["n*", "o"] and row["scope"] == "read"
+    left = datetime.fromisoformat(row["expires_at"]) - datetime.now(UTC)
+    assert timedelta(days=2, hours=23) < left <= timedelta(days=3)
+    assert keys("change", "ann", "--every-model", "--days", "none", *where, "--json") == 0
+    (again,) = rows(capsys)
+    assert again == {**row, "models": None, "expires_at": None}
+    assert keys("list", *where, "--json") == 0 and rows(capsys) == [again]
+    assert keys("change", "ann", "--num-ctx", 3, *where) == 2
+    assert keys("list", *where, "--json") == 0 and rows(capsys) == [again]
+
+
 def test_a_key_into_a_file(akash_home: Path, tmp_path: Path, capsys: Output) -> None:
     path = tmp_path / "ann.key"
     assert keys("new", "ann", "--out", path, "--json") == 0
@@ -101,6 +123,13 @@ def test_usage(akash_home: Path, capsys: Output) -> None:
         (["new", "ann", "--parallel", "0"], 2, "--parallel"),
         (["new", "ann", "--scope", "root"], 2, "--scope"),
         (["revoke", "nobody"], 2, "no key is called 'nobody'"),
+        (["change", "nobody", "--parallel", "1"], 2, "no key is called 'nobody'"),
+        (["change", "ann"], 2, "Say what is to be changed"),
+        (["change", "ann", "--parallel", "0"], 2, "--parallel"),
+        (["change", "ann", "--parallel", "many"], 2, "--parallel"),
+        (["change", "ann", "--days", "0"], 2, "--days"),
+        (["change", "ann", "--scope", "root"], 2, "--scope"),
+        (["change", "ann", "--model", "m", "--every-model"], 2, "either --model or"),
         (["show-usage", "--since", "today"], 2, "2026-01-31"),
         (["list", "--state", "s", "--endpoint", "e"], 2, "one of --state"),
         (["list", "--key-file", "f"], 2, "--url"),

@@ -159,7 +159,7 @@ def test_copy_verify_and_collect(akash_home: Path, tmp_path: Path, capsys: Outpu
     blobs = akash_home / "models" / "blobs"
     unused = blobs / f"sha256-{'0' * 64}"
     unused.write_bytes(b"1234")
-    os.utime(unused, (0, time.time() - 7200))
+    os.utime(unused, (0, time.time() - 2 * 86400))
     assert models("gc", "--json") == 0
     assert lines(capsys) == [{"num_files": 1, "num_bytes": 4, "is_busy": False}]
     assert models("gc") == 0
