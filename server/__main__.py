@@ -10,7 +10,8 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,9 @@ from server.engine.config import EngineConfig
 from server.engine.requantizer import Requantizer
 from server.engine.supervisor import Supervisor
 from server.errors import ServerError
+from server.models.model_files import ModelFiles
 from server.models.name import ModelName
+from server.models.pull import Puller
 from server.models.store import Store
 from server.models.wheel import EMBEDDED
 from server.settings import Settings, SettingsError, load
@@ -129,9 +132,15 @@ def _fitting(max_connections: int) -> int:
 
 
 def _check_models(settings: Settings, store: Store) -> bool:
-    """Whether the store is empty. Raises `SettingsError` for a preload that is not in it."""
+    """Whether the store is to get the embedded model. Raises `SettingsError` for a preload that
+    is not in it and does not come."""
     try:
         is_empty = not store.list()
+        if settings.pull and settings.preload:
+            puller = Puller(store, settings.registries)
+            for name in settings.preload:
+                puller.check(name)
+            return False
         for name in settings.preload:
             is_coming = is_empty and ModelName.parse(name).same_as(ModelName.parse(EMBEDDED))
             if not is_coming:
@@ -160,10 +169,8 @@ async def _serve(
         budget=memory_budget(settings),
         needed=partial(memory.needed, read=store.header, requantizer=requantizer),
     )
-    if not is_empty:
-        for name in settings.preload:
-            files = store.get(name).files()
-            supervisor.start_loading(files, keep_alive_s=settings.preload_keep_alive)
+    for files in _there_already(settings, store):
+        supervisor.start_loading(files, keep_alive_s=settings.preload_keep_alive)
     traffic = Traffic(BodyMemory(settings.body_memory))
     drain = Drain(traffic, settings.drain)
     app = await asyncio.to_thread(_make_app, settings, store, supervisor, accounts, drain, is_empty)
@@ -172,6 +179,13 @@ async def _serve(
     await server.serve(sockets=[listener])
     ending.cancel()
     await supervisor.close()
+
+
+def _there_already(settings: Settings, store: Store) -> Iterator[ModelFiles]:
+    """What is to be preloaded; what has to come first is left to `server.preload`."""
+    for name in settings.preload:
+        with suppress(ServerError):
+            yield store.get(name).files()
 
 
 def _requantizer(settings: Settings, store: Store) -> Requantizer | None:

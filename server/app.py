@@ -61,6 +61,7 @@ def create_app(
         core,
         settings.preload,
         stock=partial(embedded, store) if is_empty else None,
+        puller=library.puller if settings.pull else None,
         keep_alive_s=settings.preload_keep_alive,
     )
 

@@ -1,5 +1,6 @@
-"""What happens before a server is ready: an empty store gets the embedded model, and
-each preloaded model is loaded and answers a request of one token.
+"""What happens before a server is ready: an empty store gets the embedded model, what is to
+be preloaded and not there is pulled, and each preloaded model is loaded and answers a request
+of one token.
 
 All of it runs beside the HTTP server, so that liveness answers at once.
 """
@@ -7,7 +8,7 @@ All of it runs beside the HTTP server, so that liveness answers at once.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import msgspec
 
@@ -17,19 +18,21 @@ from server.api.options import Options
 from server.api.requests import CompletionRequest, EmbedRequest, Generation
 from server.caller import SERVER
 from server.engine.supervisor import State
-from server.errors import ServerError
+from server.errors import ModelNotFound, ServerError
+from server.fetching import Fetching
+from server.models.pull import Puller
 from server.models.stored import StoredModel
 
 _log = logging.getLogger("akash_llm.preload")
 _PROBE = "Hello"
 
-READY, LOADING, FAILED = "ready", "loading", "failed"
+READY, PULLING, LOADING, FAILED = "ready", "pulling", "loading", "failed"
 
 
 class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`status` is ready, loading, failed, or draining before the server ends; `models` says it
-    of each preloaded model, and `percent` how much of the weights is there of those that
-    load."""
+    """`status` is ready, pulling, loading, failed, or draining before the server ends; `models`
+    says it of each preloaded model, and `percent` how much of the weights is there of those
+    that come or load. `reason` is why models failed, or have to be pulled again."""
 
     status: str
     models: dict[str, str] = {}
@@ -54,14 +57,18 @@ class Preloader:
         names: Sequence[str],
         *,
         stock: Callable[[], Awaitable[object]] | None,
+        puller: Puller | None,
         keep_alive_s: float,
     ) -> None:
         """`stock` puts the embedded model into the store; None if the store has models.
+        `puller` gets what is not there; None leaves that as a failure.
         `keep_alive_s` is how long a preloaded model stays when it is idle."""
         self._core = core
         self._names = tuple(names)
         self._stock = stock
+        self._puller = puller
         self._keep_alive_s = keep_alive_s
+        self._fetching: dict[str, Fetching] = {}
         self._found: dict[str, StoredModel] = {}
         self._answered: dict[str, StoredModel] = {}
         self._reasons: dict[str, str] = {}
@@ -72,17 +79,18 @@ class Preloader:
         if self._stock is not None:
             await self._fill(self._stock)
             self._is_stocked = True
-        await asyncio.gather(*map(self._probe, self._names))
+        await asyncio.gather(*map(self._get_ready, self._names))
         return self.readiness()
 
     def readiness(self) -> Readiness:
         """How it stands now. A model that a client unloaded counts as ready."""
         models = {name: self._state(name) for name in self._names}
         states = set(models.values()) | (set() if self._is_stocked else {LOADING})
-        status = next((state for state in (FAILED, LOADING) if state in states), READY)
-        reasons = {name: self._reason(name) for name in models if models[name] == FAILED}
-        reason = "; ".join(f"{name}: {text}" for name, text in reasons.items())
-        percent = {name: self._percent(name) for name in models if models[name] == LOADING}
+        status = next((state for state in (FAILED, PULLING, LOADING) if state in states), READY)
+        reasons = {name: self._reason(name, state) for name, state in models.items()}
+        reason = "; ".join(f"{name}: {text}" for name, text in reasons.items() if text)
+        coming = [name for name, state in models.items() if state in (PULLING, LOADING)]
+        percent = {name: self._percent(name) for name in coming}
         return Readiness(status, models, percent, reason)
 
     async def _fill(self, stock: Callable[[], Awaitable[object]]) -> None:
@@ -92,19 +100,36 @@ class Preloader:
         except ServerError as error:
             _log.warning("no embedded model: %s (%s)", error.message, error.hint)
 
-    async def _probe(self, name: str) -> None:
-        options = Options(num_predict=1)
-        generation = Generation(caller=SERVER, options=options, keep_alive_s=self._keep_alive_s)
+    async def _get_ready(self, name: str) -> None:
         try:
-            model = self._found[name] = await self._core.find(name, SERVER)
-            async with aclosing(self._ask(model, generation)) as events:
-                async for _ in events:
-                    pass
+            model = self._found[name] = await self._there(name)
+            await self._probe(model)
         except ServerError as error:
             self._reasons[name] = error.message
             _log.error("preloading %s failed: %s", name, error.message)
         else:
             self._answered[name] = model
+
+    async def _there(self, name: str) -> StoredModel:
+        """The model, pulled first if it may be and has to."""
+        if self._puller is None:
+            return await self._core.find(name, SERVER)
+        stored = self._puller.name_of(name).display()
+        with suppress(ModelNotFound):
+            model = await self._core.find(stored, SERVER)
+            if model.problem is None:
+                return model
+        fetching = self._fetching[name] = Fetching(self._puller, name)
+        await fetching.run()
+        del self._fetching[name]
+        return await self._core.find(stored, SERVER)
+
+    async def _probe(self, model: StoredModel) -> None:
+        options = Options(num_predict=1)
+        generation = Generation(caller=SERVER, options=options, keep_alive_s=self._keep_alive_s)
+        async with aclosing(self._ask(model, generation)) as events:
+            async for _ in events:
+                pass
 
     def _ask(self, model: StoredModel, generation: Generation) -> Events:
         """The smallest thing that the model can do."""
@@ -115,16 +140,24 @@ class Preloader:
             EmbedRequest(model=model, inputs=(_PROBE,), generation=generation)
         )
 
-    def _reason(self, name: str) -> str:
+    def _reason(self, name: str, state: str) -> str:
+        if state == PULLING:
+            return self._fetching[name].problem
+        if state != FAILED:
+            return ""
         return self._reasons.get(name) or self._core.problem(self._answered[name])
 
     def _percent(self, name: str) -> int:
+        if name in self._fetching:
+            return self._fetching[name].percent
         found = self._found.get(name)
         return int(100 * self._core.progress(found)) if found else 0
 
     def _state(self, name: str) -> str:
         if name in self._reasons:
             return FAILED
+        if name in self._fetching:
+            return PULLING
         if name not in self._answered:
             return LOADING
         return _AFTERWARDS[self._core.state(self._answered[name])]

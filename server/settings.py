@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     models: Path
     preload: tuple[str, ...]
+    pull: bool
     parallel: int
     context: int
     engine: str
@@ -207,6 +208,10 @@ def _switch(text: str) -> bool:
     return _one_of("on", "off")(text) == "on"
 
 
+def _missing(text: str) -> bool:
+    return _one_of("missing", "never")(text) == "missing"
+
+
 def _layers(text: str) -> int:
     try:
         return -1 if text == "all" else _whole(0, 1 << 16)(text)
@@ -272,6 +277,9 @@ SETTINGS: tuple[Setting, ...] = (
         "load this model at the start and keep it (repeatable; the variable takes a comma list)",
         "NAME",
         repeats=True,
+    ),
+    Setting(
+        "pull", _missing, "never", "get what is to be preloaded and not there", "missing|never"
     ),
     Setting("parallel", _whole(1, 256), "4", "requests that a model answers at once"),
     Setting("context", _whole(4, 1 << 24), "2048", "tokens per request"),

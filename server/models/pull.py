@@ -32,7 +32,7 @@ from server.models.registry import Registry
 from server.models.sources import HUGGING_FACE, Registries
 from server.models.store import BlobMissing, Store
 from server.models.web import Web
-from server.models.wheel import EMBEDDED, embedded
+from server.models.wheel import EMBEDDED, can_fetch, embedded
 
 MAX_BLOBS = 1 << 11
 _ROUNDS = 3  # blobs that somebody else removes meanwhile are fetched again, so often in all
@@ -87,6 +87,10 @@ class Puller:
             return HubFile.parse(source).name
         return self._store.spelled(parse_name(source))
 
+    def check(self, source: str) -> None:
+        """Raise `InvalidRequest` or `Forbidden` if that can never be pulled."""
+        self._choose(source, None, insecure=False)
+
     def _choose(self, source: str, target: ModelName | None, insecure: bool) -> Steps:
         if source.startswith(SCHEME):
             file = HubFile.parse(source)
@@ -94,7 +98,8 @@ class Puller:
                 raise Forbidden("models may not be pulled from Hugging Face (--registries)")
             return self._pull_files(file, target or file.name)
         name = self.name_of(source)
-        if target is None and name.same_as(ModelName.parse(EMBEDDED)):
+        is_embedded = target is None and name.same_as(ModelName.parse(EMBEDDED))
+        if is_embedded and can_fetch():
             return self._pull_embedded()
         registry = Registry(name, self._registries, self._patience, insecure=insecure)
         return self._pull_from(registry, target or name)

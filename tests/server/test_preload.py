@@ -28,6 +28,7 @@ async def test_a_model_that_keeps_crashing_is_red_with_the_reason(tmp_path: Path
         Core(store, supervisor, Renderer(), Gate(Usage())),
         ["m"],
         stock=None,
+        puller=None,
         keep_alive_s=FOREVER,
     )
     try:

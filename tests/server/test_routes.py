@@ -66,7 +66,7 @@ def routes() -> list[Route]:
     core = Core(store, supervisor, Renderer(), Gate(accounts.usage))
     drain = Drain(Traffic(BodyMemory(1 << 20)), 1.0)
     library = make_library(store, Registries.parse(), Quantizer())
-    preloader = Preloader(core, [], stock=None, keep_alive_s=0)
+    preloader = Preloader(core, [], stock=None, puller=None, keep_alive_s=0)
     drain = Drain(Traffic(BodyMemory(1)), limit_s=0)
     return sorted(
         Route(str(method), path, handler)

@@ -35,6 +35,7 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "port": ("1", "2"),
         "models": ("/a", "/b"),
         "preload": ("a,b", "c"),
+        "pull": ("never", "missing"),
         "parallel": ("1", "2"),
         "context": ("8", "16"),
         "engine": ("llama-cpp", "llama-cpp"),

@@ -14,8 +14,11 @@ import msgspec
 
 from toolkit.deploy.keyfile import as_digests, ensure
 from toolkit.errors import EXIT_OK, SDLError, UsageError
+from toolkit.sdl.diff import Diff, Effect, diff
+from toolkit.sdl.dump import dump
+from toolkit.sdl.groups import Units, group_specs
 from toolkit.sdl.inputs import GPUChoice, GPURequest, RenderInputs
-from toolkit.sdl.manifest import canonical, manifest
+from toolkit.sdl.manifest import canonical, manifest, manifest_hash
 from toolkit.sdl.nodes import MAX_BYTES
 from toolkit.sdl.parse import parse
 from toolkit.sdl.problems import Level, Problem, Report
@@ -25,9 +28,19 @@ from toolkit.sdl.validate import validate
 _DEFAULTS = RenderInputs(image="", keys_text="")
 # Where a file may hold a secret: the line is not repeated.
 _SECRET_PARTS = frozenset({"credentials", "env", "args", "command"})
+# Of a value that changed.
+_MOST_SHOWN = 60
 
 files = click.argument("files", nargs=-1, required=True, metavar="FILE...")
 as_json = click.option("--json", "json", is_flag=True, help="One JSON object per file.")
+units = click.option(
+    "--units",
+    type=click.Choice([each.value for each in Units]),
+    default=Units.PROFILE.value,
+    show_default=True,
+    help="What is one unit where services share a compute profile: the network's TypeScript "
+    "tools say the profile, its Go tools for SDL 2.0 the service.",
+)
 
 
 @click.group()
@@ -45,28 +58,87 @@ def validate_command(files: tuple[str, ...], json: bool) -> int:
 
 @sdl.command("hash")
 @files
+@units
 @as_json
-def hash_command(files: tuple[str, ...], json: bool) -> int:
+def hash_command(files: tuple[str, ...], units: str, json: bool) -> int:
     """Print the hash of each FILE's manifest, as it goes on chain."""
-    return _each(files, json, lambda report, _: f"{report.hash}  {report.file}")
+
+    def hashed(text: bytes) -> str:
+        return manifest_hash(parse(text).sdl, Units(units))
+
+    return _each(
+        files,
+        json,
+        lambda report, text: f"{hashed(text)}  {report.file}",
+        lambda text: {"hash": hashed(text)},
+    )
 
 
 @sdl.command("manifest")
 @files
+@units
 @as_json
-def manifest_command(files: tuple[str, ...], json: bool) -> int:
+def manifest_command(files: tuple[str, ...], units: str, json: bool) -> int:
     """Print the manifest of each FILE, as the provider is sent it."""
-    return _each(files, json, lambda _, text: canonical(manifest(parse(text).sdl)).decode())
+
+    def made(text: bytes) -> list[dict[str, Any]]:
+        return manifest(parse(text).sdl, Units(units))
+
+    return _each(
+        files,
+        json,
+        lambda _, text: canonical(made(text)).decode(),
+        lambda text: {"manifest": made(text)},
+    )
 
 
-def _each(files: Iterable[str], json: bool, show: Callable[[Report, bytes], str]) -> int:
-    """Report on each file; what `show` makes of a good one goes to standard output."""
+@sdl.command("groups")
+@files
+@units
+@as_json
+def groups_command(files: tuple[str, ...], units: str, json: bool) -> int:
+    """Print what each FILE asks of the market, as it goes on chain: one group a placement."""
+
+    def made(text: bytes) -> list[dict[str, Any]]:
+        return group_specs(parse(text).sdl, Units(units))
+
+    return _each(
+        files,
+        json,
+        lambda _, text: canonical(made(text)).decode(),
+        lambda text: {"groups": made(text)},
+    )
+
+
+@sdl.command("format")
+@files
+@as_json
+def format_command(files: tuple[str, ...], json: bool) -> int:
+    """Print each FILE as every YAML reader takes it alike; comments are lost."""
+
+    def made(text: bytes) -> str:
+        return dump(parse(text).sdl)
+
+    return _each(
+        files, json, lambda _, text: made(text).rstrip("\n"), lambda text: {"sdl": made(text)}
+    )
+
+
+def _each(
+    files: Iterable[str],
+    json: bool,
+    show: Callable[[Report, bytes], str],
+    more: Callable[[bytes], dict[str, Any]] = lambda _: {},
+) -> int:
+    """Report on each file; what `show` makes of a good one goes to standard output, with
+    `json` what `more` makes of it into its row."""
     is_ok = True
     for file in files:
         text, report = _examined(file)
         is_ok &= report.ok
         if json:
-            click.echo(msgspec.json.encode(as_row(report)).decode())
+            row = as_row(report) | (more(text) if report.ok else {})
+            click.echo(msgspec.json.encode(row).decode())
             continue
         for line in explain(report, text):
             click.echo(line, err=True)
@@ -123,6 +195,46 @@ def _excerpt(line: str, column: int) -> Iterator[str]:
     if shown.strip() and len(shown) <= 200:
         yield f"  | {shown}"
         yield f"  | {' ' * (column - 1)}^"
+
+
+# -- diff ---------------------------------------------------------------------
+
+_VERDICTS = {
+    Effect.NONE: "the same deployment, nothing to do",
+    Effect.UPDATE: "can be updated in place; the containers restart",
+    Effect.NEW_LEASE: "needs a new lease; what its volumes hold is lost with the old one",
+}
+
+
+@sdl.command("diff")
+@click.argument("old", metavar="OLD")
+@click.argument("files", nargs=-1, required=True, metavar="NEW...")
+@as_json
+def diff_command(old: str, files: tuple[str, ...], json: bool) -> int:
+    """Say what changes from OLD, which runs, to each NEW, and whether its lease can take it."""
+    text, report = _examined(old)
+    if not report.ok:
+        return _each([old], json, lambda *_: "")
+    before = parse(text).sdl
+    return _each(
+        files,
+        json,
+        lambda report, text: "\n".join(_changes(report.file, diff(before, parse(text).sdl))),
+        lambda text: msgspec.to_builtins(diff(before, parse(text).sdl)),
+    )
+
+
+def _changes(file: str, found: Diff) -> Iterator[str]:
+    yield f"{file}: {_VERDICTS[found.effect]}"
+    width = max((len(change.effect) for change in found.changes), default=0)
+    for change in found.changes:
+        shown = f"  {_clipped(change.old) or '-'} -> {_clipped(change.new) or '-'}"
+        is_shown = change.old or change.new
+        yield f"  {change.effect:{width}}  {change.path}{shown if is_shown else ''}"
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
 # -- render -------------------------------------------------------------------

@@ -51,6 +51,7 @@ SERVER_ENVIRONMENT = frozenset(
         "AKASH_LLM_POOL",
         "AKASH_LLM_PRELOAD",
         "AKASH_LLM_PRUNE",
+        "AKASH_LLM_PULL",
         "AKASH_LLM_REGISTRIES",
         "AKASH_LLM_REQUANTIZE",
         "AKASH_LLM_SPECULATE",

@@ -64,12 +64,11 @@ class Cursor:
             self.expected("text", self._quoted())
             return ""
         if len(value) < min_length:
-            few = (
-                "must not be empty"
-                if min_length == 1
-                else f"needs at least {min_length} characters"
-            )
-            self.problem(f"{self.name} {few}")
+            if min_length == 1:
+                self.problem(f"{self.name} must not be empty", "fill it in")
+            else:
+                few = f"{self.name} needs at least {min_length} characters"
+                self.problem(few, "write a longer one")
         return value
 
     def _quoted(self) -> str:
@@ -114,8 +113,10 @@ class Cursor:
             is_quoted = isinstance(self.node.value, str) and self.node.value.isdecimal()
             self.expected(what, f"write {self.node.value}, without quotes" if is_quoted else "")
             return minimum
-        if value < minimum or (maximum is not None and value > maximum):
-            self.expected(what)
+        if value < minimum:
+            self.expected(what, f"write {minimum} or more")
+        elif maximum is not None and value > maximum:
+            self.expected(what, f"write {maximum} or less")
         return value
 
     def _whole(self) -> int | None:

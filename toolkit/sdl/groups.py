@@ -1,9 +1,9 @@
 """Group specifications: what goes on chain, one group per placement.
 
-Named and ordered as the network's TypeScript tools do it. A compute profile that several
-services of a placement share is one resource unit, with its counts added up.
+Named and ordered as the network's TypeScript tools do it.
 """
 
+from enum import StrEnum
 from typing import Any
 
 from toolkit.sdl.model import (
@@ -26,24 +26,39 @@ JSON = dict[str, Any]
 SHARED_HTTP, RANDOM_PORT, LEASED_IP = range(3)
 
 
-def group_specs(sdl: SDL) -> list[JSON]:
+class Units(StrEnum):
+    """What becomes one resource unit where services of a placement share a compute profile.
+
+    PROFILE: the profile, with the counts of its services added up (the TypeScript tools; the
+    Go tools for SDL 2.1). SERVICE: each service for itself (the Go tools for SDL 2.0).
+    """
+
+    PROFILE = "profile"
+    SERVICE = "service"
+
+
+def group_specs(sdl: SDL, units: Units = Units.PROFILE) -> list[JSON]:
     """One specification per placement in use, sorted by name."""
     numbers = endpoint_numbers(sdl)
     by_placement: dict[str, list[tuple[str, Allocation]]] = {}
     for service, placement, allocation in _sorted(sdl):
         by_placement.setdefault(placement, []).append((service, allocation))
-    return [_group(sdl, name, by_placement[name], numbers) for name in sorted(by_placement)]
+    return [_group(sdl, name, by_placement[name], numbers, units) for name in sorted(by_placement)]
 
 
-def resource_ids(sdl: SDL) -> dict[tuple[str, str], int]:
-    """The id of the unit of each (placement, profile): its place in the group, from 1."""
+def resource_ids(sdl: SDL, units: Units = Units.PROFILE) -> dict[tuple[str, str], int]:
+    """The id of the unit of each (placement, service): its place in the group, from 1."""
     ids: dict[tuple[str, str], int] = {}
-    used: dict[str, int] = {}
-    for _, placement, allocation in _sorted(sdl):
-        if (placement, allocation.profile) not in ids:
-            used[placement] = used.get(placement, 0) + 1
-            ids[placement, allocation.profile] = used[placement]
+    places: dict[str, dict[str, int]] = {}
+    for service, placement, allocation in _sorted(sdl):
+        group = places.setdefault(placement, {})
+        unit = _unit_name(service, allocation, units)
+        ids[placement, service] = group.setdefault(unit, len(group) + 1)
     return ids
+
+
+def _unit_name(service: str, allocation: Allocation, units: Units) -> str:
+    return service if units is Units.SERVICE else allocation.profile
 
 
 def endpoint_numbers(sdl: SDL) -> dict[str, int]:
@@ -71,7 +86,7 @@ def endpoints(service: Service, numbers: dict[str, int]) -> list[JSON]:
     return made
 
 
-def units(number: int, resources: Resources, reached: list[JSON]) -> JSON:
+def unit_resources(number: int, resources: Resources, reached: list[JSON]) -> JSON:
     """The resources of one replica, as number `number` of their group."""
     return {
         "id": number,
@@ -88,18 +103,23 @@ def _sorted(sdl: SDL) -> list[tuple[str, str, Allocation]]:
 
 
 def _group(
-    sdl: SDL, name: str, members: list[tuple[str, Allocation]], numbers: dict[str, int]
+    sdl: SDL,
+    name: str,
+    members: list[tuple[str, Allocation]],
+    numbers: dict[str, int],
+    units: Units,
 ) -> JSON:
     placement = sdl.profiles.placement[name]
     made: dict[str, JSON] = {}
     for service_name, allocation in members:
         reached = endpoints(sdl.services[service_name], numbers)
-        if allocation.profile in made:
-            unit = made[allocation.profile]
+        unit_name = _unit_name(service_name, allocation, units)
+        if unit_name in made:
+            unit = made[unit_name]
             unit["count"] += allocation.count
             unit["resource"]["endpoints"] += reached
         else:
-            made[allocation.profile] = _unit(sdl, placement, allocation, len(made) + 1, reached)
+            made[unit_name] = _unit(sdl, placement, allocation, len(made) + 1, reached)
     for unit in made.values():
         unit["resource"]["endpoints"].sort(key=_kind_and_number)
     tees = {_tee(sdl.services[service]) for service, _ in members} - {None}
@@ -115,7 +135,7 @@ def _unit(
 ) -> JSON:
     price = placement.pricing[allocation.profile]
     return {
-        "resource": units(number, sdl.profiles.compute[allocation.profile], reached),
+        "resource": unit_resources(number, sdl.profiles.compute[allocation.profile], reached),
         "count": allocation.count,
         "price": {"denom": price.denom, "amount": amount_text(price.amount)},
     }

@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Any
 
-from toolkit.sdl.groups import endpoint_numbers, endpoints, resource_ids, units
+from toolkit.sdl.groups import Units, endpoint_numbers, endpoints, resource_ids, unit_resources
 from toolkit.sdl.model import SDL, Expose, ExposeTo, HTTPOptions, Params, Service
 
 JSON = dict[str, Any]
@@ -24,15 +24,15 @@ _DEFAULT_HTTP = {
 }
 
 
-def manifest(sdl: SDL) -> list[JSON]:
+def manifest(sdl: SDL, units: Units = Units.PROFILE) -> list[JSON]:
     """What the provider is sent: one group per placement."""
-    ids = resource_ids(sdl)
+    ids = resource_ids(sdl, units)
     numbers = endpoint_numbers(sdl)
     groups: dict[str, list[JSON]] = {}
     for service_name, placement, allocation in sorted(sdl.allocations(), key=lambda each: each[0]):
         service = sdl.services[service_name]
-        resources = units(
-            ids[placement, allocation.profile],
+        resources = unit_resources(
+            ids[placement, service_name],
             sdl.profiles.compute[allocation.profile],
             endpoints(service, numbers),
         )
@@ -50,9 +50,9 @@ def canonical(value: object) -> bytes:
     return text.encode()
 
 
-def manifest_hash(sdl: SDL) -> str:
+def manifest_hash(sdl: SDL, units: Units = Units.PROFILE) -> str:
     """The manifest's version, as 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(manifest(sdl))).hexdigest()
+    return hashlib.sha256(canonical(manifest(sdl, units))).hexdigest()
 
 
 def _service(

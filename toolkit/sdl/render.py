@@ -6,7 +6,6 @@ validated before anyone sees it.
 """
 
 import json
-import re
 from typing import Any
 
 import jinja2
@@ -14,6 +13,7 @@ import msgspec
 
 from toolkit import paths
 from toolkit.errors import UsageError
+from toolkit.sdl.dump import quoted as quoted_text
 from toolkit.sdl.inputs import GPURequest, RenderInputs
 from toolkit.sdl.parse import sdl_error
 from toolkit.sdl.quantities import exact_size
@@ -21,9 +21,6 @@ from toolkit.sdl.validate import validate
 
 SUFFIX = ".yaml.j2"
 DEFAULT_TEMPLATE = "llama-cpp"
-
-# Printable to JSON but not to YAML, or a line break to some YAML readers.
-_UNPRINTABLE = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def template_names() -> list[str]:
@@ -70,14 +67,11 @@ def quoted(value: object) -> str:
         return str(value)  # StrictUndefined raises
     if not isinstance(value, str | int | float):
         raise TypeError(f"a template may only put out text and numbers, not {type(value)}")
-    text = json.dumps(value, ensure_ascii=False)
-    if _has_no_meaning(text):
-        raise UsageError(f"{value!r} holds a character that no text file can", hint="remove it")
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _has_no_meaning(text: str) -> bool:
-    return "\\u0000" in text or any("\ud800" <= char <= "\udfff" for char in text)
+    if isinstance(value, str):
+        if "\0" in value:  # no environment variable, path or name can hold it
+            raise UsageError(f"{value!r} holds a character that cannot be meant", hint="remove it")
+        return quoted_text(value)
+    return json.dumps(value)
 
 
 class _Volume(msgspec.Struct, frozen=True):

@@ -160,3 +160,56 @@ def test_rendering_refuses_with_the_next_step(
     found, out, err = run("render", *arguments)
     assert (found, out) == (code, "")
     assert message in err
+
+
+def test_a_difference_says_what_it_takes(tmp_path: Path) -> None:
+    update, lease = tmp_path / "update.yaml", tmp_path / "lease.yaml"
+    update.write_text(FULL.read_text().replace(":1.4.2", ":1.4.3"))
+    lease.write_text(FULL.read_text().replace("units: 8", "units: 16"))
+    code, out, err = run("diff", FULL, update, lease, FULL)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"{update}: can be updated in place; the containers restart",
+        '  update  /services/chat/image  "registry.example.com/team/chat:1.4.2" -> '
+        '"registry.example.com/team/chat:1.4.3"',
+        f"{lease}: needs a new lease; what its volumes hold is lost with the old one",
+        "  new-lease  /profiles/compute/model/resources/cpu/units  8 -> 16",
+        f"{FULL}: the same deployment, nothing to do",
+    ]
+
+
+def test_a_difference_as_json(tmp_path: Path, broken: Path) -> None:
+    update = tmp_path / "update.yaml"
+    update.write_text(FULL.read_text().replace("HF_HOME=/data", "HF_HOME=/secret"))
+    code, out, _ = run("diff", "--json", FULL, update, broken)
+    good, bad = rows(out)
+    assert code == 3
+    assert (good["file"], good["ok"], good["effect"]) == (str(update), True, "update")
+    assert good["changes"] == [
+        {"path": "/services/model/env/HF_HOME", "effect": "update", "old": "", "new": ""}
+    ]
+    assert not bad["ok"] and "effect" not in bad
+    code, out, _ = run("diff", "--json", broken, update)
+    assert code == 3
+    assert [row["file"] for row in rows(out)] == [str(broken)]
+
+
+def test_a_formatted_file_is_the_same_deployment() -> None:
+    code, out, err = run("format", FULL)
+    assert (code, err) == (0, "")
+    _, hashed, _ = run("hash", "-", stdin=out.encode())
+    assert hashed.split()[0] == rows(run("hash", "--json", FULL)[1])[0]["hash"]
+
+
+def test_units_can_be_those_of_the_go_tools() -> None:
+    shared = DATA / "agreed" / "shared-profile.yaml"
+    hashes = {
+        units: rows(run("hash", "--json", "--units", units, shared)[1])[0]["hash"]
+        for units in ("profile", "service")
+    }
+    assert hashes["profile"] == rows(run("hash", "--json", shared)[1])[0]["hash"]
+    assert hashes["service"] != hashes["profile"]
+    (row,) = rows(run("groups", "--json", "--units", "service", shared)[1])
+    assert [unit["count"] for unit in row["groups"][0]["resources"]] == [2, 1]
+    (row,) = rows(run("manifest", "--json", shared)[1])
+    assert [service["name"] for service in row["manifest"][0]["services"]] == ["db", "web"]

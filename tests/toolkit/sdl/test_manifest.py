@@ -5,8 +5,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from tests.toolkit.sdl.real import OWN, VALID
 from toolkit.sdl import parse, validate
-from toolkit.sdl.groups import endpoint_numbers, group_specs
+from toolkit.sdl.groups import Units, endpoint_numbers, group_specs
 from toolkit.sdl.manifest import canonical, manifest, manifest_hash
 
 
@@ -138,3 +139,30 @@ def test_spelling_does_not_change_the_hash(full: str, edited: Callable[[str, str
         "# a comment\n---\n" + full,
     ]
     assert {validate(text).hash for text in same} == {validate(full).hash}
+
+
+def test_services_that_share_a_profile_are_one_unit_or_one_each() -> None:
+    sdl = parse((OWN / "agreed" / "shared-profile.yaml").read_text()).sdl
+    (shared,) = group_specs(sdl)
+    assert [(unit["resource"]["id"], unit["count"]) for unit in shared["resources"]] == [(1, 3)]
+    (each,) = group_specs(sdl, Units.SERVICE)
+    assert [(unit["resource"]["id"], unit["count"]) for unit in each["resources"]] == [
+        (1, 2),
+        (2, 1),
+    ]
+    assert [service["resources"]["id"] for service in manifest(sdl)[0]["services"]] == [1, 1]
+    by_service = manifest(sdl, Units.SERVICE)[0]["services"]
+    assert [service["resources"]["id"] for service in by_service] == [1, 2]
+    assert manifest_hash(sdl) != manifest_hash(sdl, Units.SERVICE)
+
+
+def test_units_make_no_difference_where_no_profile_is_shared() -> None:
+    alike = 0
+    for file in VALID:
+        sdl = parse(file.read_bytes()).sdl
+        used = [(placement, each.profile) for _, placement, each in sdl.allocations()]
+        if len(used) == len(set(used)):
+            assert group_specs(sdl) == group_specs(sdl, Units.SERVICE)
+            assert manifest_hash(sdl) == manifest_hash(sdl, Units.SERVICE)
+            alike += 1
+    assert alike > 10

@@ -1,23 +1,28 @@
 """Reports, and that nothing in a file can make reading it fail in any other way."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.toolkit.sdl import real
 from toolkit.errors import SDLError
-from toolkit.sdl import Level, Problem, parse, validate
+from toolkit.sdl import Level, Problem, diff, dump, parse, validate
+from toolkit.sdl.dump import tree
 
-FILES = sorted((Path(__file__).parents[2] / "data" / "sdl").glob("*.yaml"))
-TEXTS = [file.read_text() for file in FILES]
+OWN = sorted(real.OWN.glob("*.yaml"))
+TEXTS = [file.read_text() for file in real.FILES]
+TREES = [tree(parse(file.read_bytes()).sdl) for file in real.VALID]
 WORDS = ["", "null", "true", "yes", "-1", "0", "1e309", "9" * 400, "[]", "{}", "[[]]", "''", "*a"]
 WORDS += ["&a b", "2024-01-01", "\t", '"', "- x", "? x", "!!binary a", "<<: 1", "a: b", "~", "|"]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.name))
+@pytest.mark.parametrize("file", OWN, ids=lambda file: str(file.name))
 def test_our_own_files_have_no_problem(file: Path) -> None:
     report = validate(file.read_bytes(), file.name)
     assert (report.file, report.ok, report.problems) == (file.name, True, ())
@@ -85,10 +90,15 @@ def _examine(text: str) -> None:
     is_invalid = any(problem.level is Level.INVALID for problem in report.problems)
     assert (report.hash is None) == is_invalid
     try:
-        parse(text)
+        sdl = parse(text).sdl
     except SDLError as error:
         assert error.problems
         assert is_invalid
+        return
+    if not is_invalid:
+        again = parse(dump(sdl)).sdl
+        assert again == sdl
+        assert diff(sdl, again).changes == ()
 
 
 @given(st.text() | st.binary())
@@ -107,3 +117,32 @@ KEYS = ["version", "services", "profiles", "deployment", "endpoints", "reclamati
 @given(st.fixed_dictionaries({key: JSON for key in KEYS}))
 def test_any_values_have_a_report(values: dict[str, object]) -> None:
     _examine(yaml.safe_dump(values, allow_unicode=True))
+
+
+@given(st.data())
+def test_real_files_with_parts_exchanged_have_a_report(data: st.DataObject) -> None:
+    made = copy.deepcopy(data.draw(st.sampled_from(TREES)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        holder, key = data.draw(st.sampled_from(_places(made)))
+        _exchange(holder, key, data)
+    _examine(yaml.safe_dump(made, allow_unicode=True, sort_keys=False))
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Every value of a tree, as what holds it and its key there."""
+    if not isinstance(value, dict | list):
+        return []
+    pairs = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    return [(value, key) for key, _ in pairs] + [one for _, each in pairs for one in _places(each)]
+
+
+def _exchange(holder: Any, key: Any, data: st.DataObject) -> None:
+    """Another value there, from elsewhere in a real file or free, or none."""
+    other, other_key = data.draw(st.sampled_from(_places(data.draw(st.sampled_from(TREES)))))
+    new = data.draw(st.sampled_from([copy.deepcopy(other[other_key]), None]) | JSON)
+    if new is not None:
+        holder[key] = new
+    elif isinstance(holder, dict):
+        holder[data.draw(st.text(max_size=3))] = holder.pop(key)
+    else:
+        del holder[key]
