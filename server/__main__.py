@@ -134,6 +134,8 @@ def _fitting(max_connections: int) -> int:
 def _check_models(settings: Settings, store: Store) -> bool:
     """Whether the store is to get the embedded model. Raises `SettingsError` for a preload that
     is not in it and does not come."""
+    if settings.models.exists() and not settings.models.is_dir():
+        raise SettingsError(f"--models must be a folder, and {settings.models} is a file")
     try:
         is_empty = not store.list()
         if settings.pull and settings.preload:

@@ -133,24 +133,32 @@ class Metrics:
         self._source = source
         self._traffic = traffic
 
-    def text(self, only_key: str | None = None) -> bytes:
+    def text(self, only_key: str | None = None, *, with_totals: bool = True) -> bytes:
         """All metrics in Prometheus' text format; of those by key only one key's, if it is
-        named."""
+        named. Without totals only those by key: what is not one's own is what others did."""
         registry = CollectorRegistry()
-        registry.register(_Collector(self._source, self._traffic, only_key))
+        registry.register(_Collector(self._source, self._traffic, only_key, with_totals))
         return generate_latest(registry)
 
 
 class _Collector(Collector):
-    def __init__(self, source: Source, traffic: Traffic, only_key: str | None) -> None:
+    def __init__(
+        self, source: Source, traffic: Traffic, only_key: str | None, with_totals: bool
+    ) -> None:
         self._source = source
         self._traffic = traffic
         self._only_key = only_key
+        self._with_totals = with_totals
 
     def describe(self) -> Iterable[Metric]:
         return ()  # otherwise the registry would collect once just to learn the names
 
     def collect(self) -> Iterator[Metric]:
+        if self._with_totals:
+            yield from self._of_models()
+        yield from families(self._traffic, PREFIX, self._only_key, with_totals=self._with_totals)
+
+    def _of_models(self) -> Iterator[Metric]:
         counts = self._source.counts()
         for metric in METRICS:
             yield _family(metric, counts)
@@ -159,7 +167,6 @@ class _Collector(Collector):
         budget = self._source.memory_budget_bytes
         if budget is not None:
             yield GaugeMetricFamily(PREFIX + _BUDGET[0], _BUDGET[1], value=budget)
-        yield from families(self._traffic, PREFIX, self._only_key)
 
 
 def _family(metric: ModelMetric, counts: Sequence[tuple[str, ModelCounts]]) -> Metric:

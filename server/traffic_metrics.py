@@ -156,9 +156,14 @@ TRAFFIC_METRICS: tuple[TrafficMetric, ...] = (
 )
 
 
-def families(traffic: Traffic, prefix: str, only_key: str | None = None) -> Iterator[Metric]:
-    """All of them as they are now; of those by key only one key's, if it is named."""
+def families(
+    traffic: Traffic, prefix: str, only_key: str | None = None, *, with_totals: bool = True
+) -> Iterator[Metric]:
+    """All of them as they are now, or without totals only those by key; of these only one
+    key's, if it is named."""
     for metric in TRAFFIC_METRICS:
+        if not with_totals and "key" not in metric.labels:
+            continue
         values = metric.read(traffic)
         if only_key is not None and "key" in metric.labels:
             at = metric.labels.index("key")

@@ -26,7 +26,7 @@ from server.api.stream import reply
 from server.auth import caller_of
 from server.caller import EVERYBODY
 from server.errors import Forbidden, InvalidRequest, NotFound, Unsupported
-from server.grants import KeyInfo, Terms
+from server.grants import KeyInfo, Terms, now
 from server.keys import Scope
 from server.keystore import Change, KeyStore
 from server.usage import Query, UsageRow
@@ -124,6 +124,8 @@ def _key_handlers(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
             )
         if _is_fixed(accounts, body.name):
             raise InvalidRequest(f"the name {body.name!r} is taken: it comes from AKASH_LLM_KEYS")
+        if body.expires_at is not None and body.expires_at <= now():
+            raise InvalidRequest("expires_at lies in the past", hint="name a time to come")
         key = await asyncio.to_thread(store.create, body.name, body.scope, body.terms)
         accounts.keys.look_now()
         _log.info("the key %s was made by %s", body.name, caller_of(request.scope).name)

@@ -17,6 +17,7 @@ from server.api import prompt
 from server.api.abilities import check_images
 from server.api.conversation import conversation_of
 from server.api.events import Done, Embedded, Events, Started
+from server.api.lifetimes import Lifetimes
 from server.api.prompt import Window
 from server.api.reader import Reader
 from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest, Generation
@@ -36,7 +37,6 @@ from server.engine.types import (
     Segment,
 )
 from server.errors import Forbidden, InvalidRequest, ModelNotFound
-from server.keys import Scope
 from server.models.model_files import ModelFiles
 from server.models.name import ModelName
 from server.models.store import Store, missing
@@ -73,7 +73,7 @@ class Core:
         # By their names, the one that was asked for last behind the others.
         self._asked: dict[ModelFiles, dict[ModelName, StoredModel]] = {}
         self._first_names: dict[ModelFiles, str] = {}
-        self._kept: set[ModelFiles] = set()
+        self._lifetimes = Lifetimes()
 
     async def find(self, name: str, caller: Caller) -> StoredModel:
         """The stored model of that name. Raises `ModelNotFound`, `InvalidModelName`.
@@ -145,10 +145,11 @@ class Core:
 
     async def unload(self, model: StoredModel, caller: Caller) -> None:
         """End a model once nobody uses it; nothing if it is not loaded. Raises `Forbidden`
-        for one that the server keeps by itself, unless an administrator asks."""
+        for one that the server or another key counts on, unless an administrator asks."""
         files = model.files()
-        if not self._may_time(files, caller):
-            raise Forbidden(f"this key may not unload {model.name.display()}: the server keeps it")
+        if not self._lifetimes.may_set(files, caller):
+            name = model.name.display()
+            raise Forbidden(f"this key may not unload {name}: others count on it")
         await self._supervisor.unload(files)
 
     async def render(self, request: ChatRequest | CompletionRequest) -> str:
@@ -323,16 +324,12 @@ class Core:
             self._first_names.setdefault(files, model.name.display())
             keep_alive_s = generation.keep_alive_s
             if generation.caller is SERVER:
-                self._kept.add(files)
-            elif not self._may_time(files, generation.caller):
+                self._lifetimes.keep(files)
+            elif not self._lifetimes.may_set(files, generation.caller):
                 keep_alive_s = None
+            self._lifetimes.used(files, generation.caller)
             async with self._supervisor.use(files, keep_alive_s=keep_alive_s) as lease:
                 yield lease, ticket
-
-    def _may_time(self, files: ModelFiles, caller: Caller) -> bool:
-        """Whether this caller says how long a model stays: anybody, but for those that the
-        server has loaded by itself."""
-        return files not in self._kept or caller.scope.allows(Scope.ADMIN)
 
 
 def _characters(text: str | tuple[int, ...]) -> int:

@@ -62,6 +62,8 @@ def handlers(preloader: Preloader, metrics: Metrics, drain: Drain) -> Sequence[H
     async def prometheus(request: Request[Any, Any, Any]) -> ASGIApp:
         caller = caller_of(request.scope)
         only_key = None if caller.scope.allows(Scope.ADMIN) else caller.name
-        return reply(metrics.text(only_key), media_type=MEDIA_TYPE)
+        with_totals = caller.scope is not Scope.INFERENCE
+        text = metrics.text(only_key, with_totals=with_totals)
+        return reply(text, media_type=MEDIA_TYPE)
 
     return [live, ready, prometheus]

@@ -103,7 +103,11 @@ def test_who_has_no_key_learns_no_model_and_no_other_key(client: httpx2.Client) 
     assert known == {"status": "ready", "models": {"m": "ready"}}
     client.post("/api/chat", json=CHAT, headers=bearer(INFERENCE))
     assert 'key="inference"' not in client.get("/metrics", headers=bearer(READ)).text
-    assert 'key="inference"' in client.get("/metrics", headers=bearer(INFERENCE)).text
+    own = client.get("/metrics", headers=bearer(INFERENCE)).text
+    assert 'key="inference"' in own
+    # The total less one's own would be what others did.
+    assert all('key="inference"' in line for line in own.splitlines() if line[0] != "#")
+    assert "akash_llm_output_tokens_total{" in client.get("/metrics", headers=bearer(READ)).text
     assert 'key="inference"' in client.get("/metrics", headers=bearer(ADMIN)).text
 
 

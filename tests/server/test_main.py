@@ -84,6 +84,14 @@ def test_a_preload_that_is_cut_short(store: Store, free_port: Callable[[], int])
     assert done.returncode == 3 and "m:latest" in one_line(done)
 
 
+def test_a_store_that_is_a_file_is_refused(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    file = tmp_path / "models"
+    file.touch()
+    done = run("--port", str(free_port()), "--models", str(file))
+    assert done.returncode == 3
+    assert "must be a folder" in done.stderr
+
+
 def test_help_lists_flags_and_variables() -> None:
     done = run("--help")
     assert done.returncode == 0

@@ -137,6 +137,7 @@ def test_a_key_that_expires(made: Callable[..., dict[str, str]], boss: httpx2.Cl
         ({"name": "new", "models": "m"}, "models"),
         ({"name": "new", "expires_at": "2030-01-01T00:00:00"}, "timezone"),
         ({"name": "new", "expires_at": "tomorrow"}, "expires_at"),
+        ({"name": "new", "expires_at": "2020-01-01T00:00:00Z"}, "lies in the past"),
     ],
 )
 def test_what_cannot_be_meant_makes_no_key(boss: httpx2.Client, body: Any, text: str) -> None:

@@ -244,7 +244,7 @@ async def test_a_stream_that_fails_is_not_done(slow: Serving) -> None:
 async def test_several_choices_compute_their_prompt_once(
     slow: Serving, client: openai.AsyncOpenAI
 ) -> None:
-    headers = {"authorization": f"Bearer {KEY}"}
+    headers = {"authorization": f"Bearer {KEY}x"}
 
     async def computed(http: httpx2.AsyncClient) -> float:
         text = (await http.get("/metrics")).text

@@ -135,7 +135,7 @@ def test_create_in_another_type(tmp_path: Path, capsys: Output) -> None:
         ("SYSTEM x", 2, "no FROM line"),
         ("FROM a\nFROM b", 2, "FROM names one model"),
         ("FROM ./none.gguf", 3, "none.gguf cannot be read"),
-        ("FROM ./Modelfile", 3, "is not a GGUF file"),
+        ("FROM ./Modelfile", 2, "is not a GGUF file"),
         ("FROM ./w.gguf\nPARAMETER x 1", 2, "unknown parameter 'x'"),
         ("FROM ./w.gguf\nTEMPLATE {{ .Prompt }}", 2, "Go's language"),
     ],
