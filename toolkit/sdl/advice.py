@@ -5,10 +5,13 @@ with another, or a language model behind it will fail in a known way. One functi
 what they find is a `warning`.
 """
 
+import math
 import re
 from collections import Counter
 from typing import Final
 
+from toolkit.gpus import find_gpu, find_variant, nearest_name
+from toolkit.sdl import stated
 from toolkit.sdl.findings import Findings, Placed, Rule, at
 from toolkit.sdl.groups import gpu_key
 from toolkit.sdl.model import Expose, HTTPOptions, Volume
@@ -26,6 +29,8 @@ _MODEL_SERVERS: Final = frozenset(
     }
 )
 _SHARED_MEMORY_USERS: Final = frozenset({"vllm-openai", "sglang"})
+# These get Transformers' weights, the others GGUF files.
+_TRANSFORMERS_USERS: Final = frozenset({"vllm-openai", "sglang", "text-generation-inference"})
 _OWN_SERVER: Final = "akash-llm-server"
 _SHARED_MEMORY: Final = "/dev/shm"
 _SMALLEST_BODY: Final = 8 * 1024 * 1024
@@ -143,6 +148,48 @@ def _own_server_has_keys(found: Findings) -> None:
                 f"`{name}` refuses to start: it listens to the world and has no key",
                 'add "AKASH_LLM_KEYS=name:scope:sha256" to env:',
             )
+
+
+def _models_fit_on_the_disk(found: Findings) -> None:
+    for placed in found.placed():
+        is_gguf = repository(placed.service.image) not in _TRANSFORMERS_USERS
+        disk = [each for each in placed.resources.volumes if not each.is_ram]
+        room = sum(exact_size(each.size) or 0 for each in disk)
+        for model in stated.models(placed.service):
+            least = stated.least_bytes(model, is_gguf=is_gguf)
+            if room and least > room:
+                found.add(
+                    f"{placed.resources_path}/storage",
+                    f"`{model}` has at least {least / 1e9:.0f} GB of weights, and the volumes of"
+                    f" `{placed.service_name}` hold {room / 1e9:.0f} GB",
+                    f"write a volume of {math.ceil(1.2 * least / 2**30)}Gi or more",
+                    f"{placed.service_path}/env",
+                )
+
+
+def _gpus_are_offered(found: Findings) -> None:
+    for path, resources in found.compute():
+        attributes = resources.gpu.attributes if resources.gpu else None
+        vendor = attributes.vendor if attributes else None
+        for index, model in enumerate((vendor.nvidia if vendor else None) or ()):
+            place = f"{path}/gpu/attributes/vendor/nvidia/{index}"
+            if model.model is None:
+                continue
+            known = find_gpu(model.model)
+            if known is None:
+                near = nearest_name(model.model)
+                found.add(
+                    f"{place}/model",
+                    f"no provider is known to offer a GPU called `{model.model}`",
+                    f"write {near}" if near else "look at the models that providers offer",
+                )
+            elif not find_variant(model.model, model.ram or "", model.interface or ""):
+                offered = sorted({f"{each.ram} {each.interface}" for each in known.variants})
+                found.add(
+                    place,
+                    f"no provider is known to offer a {model.model} like this",
+                    f"there are: {', '.join(offered)}",
+                )
 
 
 # -- the subset that all tools read alike -------------------------------------
@@ -287,6 +334,8 @@ RULES: tuple[Rule, ...] = (
     _ingress_waits_for_answers,
     _ingress_does_not_retry,
     _own_server_has_keys,
+    _models_fit_on_the_disk,
+    _gpus_are_offered,
     _exposes_say_to_and_as,
     _exposes_are_sorted,
     _http_options_are_not_zero,

@@ -12,8 +12,19 @@ CHAT = "/services/chat"
 MODEL = "/services/model"
 RESOURCES = "/profiles/compute/model/resources"
 
+GPUS = f"{RESOURCES}/gpu/attributes/vendor/nvidia"
 MISTAKES = [
     # old, new, path, message, hint
+    ("model: h100", "model: h1000", f"{GPUS}/1/model", "called `h1000`", "write h100"),
+    ("model: h100", "model: zx81", f"{GPUS}/1/model", "called `zx81`", "providers offer"),
+    ("ram: 80Gi", "ram: 96Gi", f"{GPUS}/0", "a100 like this", "80Gi sxm"),
+    (
+        '"HF_HOME=/data"',
+        '"MODEL=meta-llama/Llama-3.1-70B-Instruct"',
+        f"{RESOURCES}/storage",
+        "140 GB of weights",
+        "157Gi or more",
+    ),
     (":1.4.2", "", f"{CHAT}/image", "has no tag", "one version"),
     (":1.4.2", ":latest", f"{CHAT}/image", "has the tag latest", "one version"),
     ("mount: /dev/shm", "mount: /shm", f"{MODEL}/image", "more shared memory", "/dev/shm"),
