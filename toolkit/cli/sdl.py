@@ -14,22 +14,28 @@ import msgspec
 
 from toolkit.deploy.keyfile import as_digests, ensure
 from toolkit.errors import EXIT_OK, SDLError, UsageError
+from toolkit.sdl.compose import compose
 from toolkit.sdl.diff import Diff, Effect, diff
 from toolkit.sdl.dump import dump
 from toolkit.sdl.groups import Units, group_specs
-from toolkit.sdl.inputs import GPUChoice, GPURequest, RenderInputs
+from toolkit.sdl.inputs import DEFAULT_TEMPLATE, GPUChoice, GPURequest, RenderInputs
 from toolkit.sdl.manifest import canonical, manifest, manifest_hash
-from toolkit.sdl.nodes import MAX_BYTES
+from toolkit.sdl.nodes import MAX_BYTES, MalformedYAML, load, values
 from toolkit.sdl.parse import parse
 from toolkit.sdl.problems import Level, Problem, Report
-from toolkit.sdl.render import DEFAULT_TEMPLATE, render
+from toolkit.sdl.render import render, template_names
 from toolkit.sdl.validate import validate
 
-_DEFAULTS = RenderInputs(image="", keys_text="")
+_DEFAULTS = RenderInputs()
 # Where a file may hold a secret: the line is not repeated.
 _SECRET_PARTS = frozenset({"credentials", "env", "args", "command"})
 # Of a value that changed.
 _MOST_SHOWN = 60
+
+
+def _help(text: str, name: str) -> str:
+    return f"{text}. [default: {getattr(_DEFAULTS, name)}]"
+
 
 files = click.argument("files", nargs=-1, required=True, metavar="FILE...")
 as_json = click.option("--json", "json", is_flag=True, help="One JSON object per file.")
@@ -241,53 +247,107 @@ def _clipped(text: str) -> str:
 
 
 @sdl.command("render")
-@click.option("--template", default=DEFAULT_TEMPLATE, show_default=True, help="Which template.")
-@click.option("--image", default="", help="Server image with its tag or digest.")
-@click.option("--keys", default="", help="Key digests, name:scope:sha256[,...].")
+@click.argument("files", nargs=-1, metavar="[INPUTS...]")
+@click.option("--template", type=click.Choice(template_names()), default=DEFAULT_TEMPLATE)
+@click.option("--image", help="With its tag or digest.")
+@click.option("--keys", "keys_text", help="Key digests, name:scope:sha256[,...].")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Key; made if not there.")
-@click.option("--service", default=_DEFAULTS.service, show_default=True, help="Its name.")
-@click.option("--model", default=_DEFAULTS.model, show_default=True, help="Model to serve.")
-@click.option("--context", default=_DEFAULTS.context, show_default=True, help="Tokens a request.")
-@click.option("--parallel", default=_DEFAULTS.parallel, show_default=True, help="Requests at once.")
-@click.option("--cpu", default=str(_DEFAULTS.cpu), show_default=True, help="Cores, or 500m.")
-@click.option("--memory", default=_DEFAULTS.memory, show_default=True, help="Main memory.")
-@click.option("--storage", default=_DEFAULTS.storage, show_default=True, help="For models.")
+@click.option("--api-key", metavar="ac-secret://NAME", help="The key of a plain image.")
+@click.option("--without-auth", is_flag=True, default=None, help="Open to everybody.")
+@click.option("--service", help=_help("Its name", "service"))
+@click.option("--model", help=_help("Model to serve", "model"))
+@click.option("--context", type=int, help=_help("Tokens a request", "context"))
+@click.option("--parallel", type=int, help=_help("Requests at once", "parallel"))
+@click.option("--engine-arg", "engine_args", multiple=True, help="Of a plain image; repeat.")
+@click.option("--cpu", help=_help("Cores, or 500m", "cpu"))
+@click.option("--memory", help=_help("Main memory", "memory"))
+@click.option("--root", help=_help("What a restart empties", "root"))
+@click.option("--storage", help=_help("For models", "storage"))
+@click.option("--storage-class", help=_help('Its class; "" keeps nothing', "storage_class"))
+@click.option("--shm", help=_help("Shared memory where an engine needs it", "shm"))
 @click.option("--gpu", type=int, default=0, help="Number of GPUs.")
-@click.option("--gpu-model", multiple=True, metavar="MODEL[/RAM]", help="Acceptable GPU; repeat.")
-@click.option("--price", default=str(_DEFAULTS.price), show_default=True, help="Most, per block.")
-@click.option("--denom", default=_DEFAULTS.denom, show_default=True, help="Currency.")
-@click.option("--region", default="", help="Region a provider must be in.")
+@click.option(
+    "--gpu-model", multiple=True, metavar="MODEL[/RAM[/INTERFACE]]", help="Acceptable GPU; repeat."
+)
+@click.option("--count", type=int, help=_help("Replicas", "count"))
+@click.option("--domain", "domains", multiple=True, help="Of your own; repeat.")
+@click.option("--leased-ip", is_flag=True, default=None, help="An IP beside the address.")
+@click.option("--tee", help="Confidential hardware, cpu or cpu-gpu.")
+@click.option("--price", help=_help("Most, per block", "price"))
+@click.option("--denom", help=_help("Currency", "denom"))
+@click.option("--region", help="Region a provider must be in.")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Variable; repeat.")
+@click.option("--compose", "is_compose", is_flag=True, help="For Docker Compose instead.")
 @as_json
 def render_command(
+    files: tuple[str, ...],
     template: str,
     json: bool,
-    keys: str,
     key_file: Path | None,
     gpu: int,
     gpu_model: tuple[str, ...],
     env: tuple[str, ...],
-    **plain: str | int,
+    is_compose: bool,
+    **plain: Any,
 ) -> None:
-    """Print the SDL of an endpoint. Only the digest of a key gets into it."""
-    digests = as_digests(ensure(key_file)) if key_file else keys
-    inputs = msgspec.convert(
-        {**plain, "keys_text": digests, "gpu": _gpu(gpu, gpu_model), "env": _env(env)}, RenderInputs
-    )
-    text = render(inputs, template)
-    if not json:
-        click.echo(text, nl=False)
-        return
-    row = as_row(validate(text, f"<{template}>")) | {"sdl": text}
-    click.echo(msgspec.json.encode(row).decode())
+    """Print the SDL of an endpoint. Only the digest of a key gets into it.
+
+    Each INPUTS is a YAML or JSON file of what the options say, by the same names with _;
+    options win.
+    """
+    said = {name: value for name, value in plain.items() if value not in (None, ())}
+    if key_file:
+        said["keys_text"] = as_digests(ensure(key_file))
+    if gpu or gpu_model:
+        said["gpu"] = _gpu(gpu, gpu_model)
+    if env:
+        said["env"] = _env(env)
+    for file in files or (None,):
+        inputs = _inputs(file, said)
+        text = render(inputs, template)
+        shown = compose(parse(text).sdl) if is_compose else text
+        if json:
+            row = as_row(validate(text, f"<{template}>"))
+            row |= {"compose" if is_compose else "sdl": shown}
+            click.echo(msgspec.json.encode(row).decode())
+        else:
+            click.echo(shown, nl=False)
 
 
-def _gpu(units: int, models: tuple[str, ...]) -> GPURequest | None:
+def _inputs(file: str | None, said: dict[str, Any]) -> RenderInputs:
+    """What a file says and the options say over it. Raises `UsageError`."""
+    given = {} if file is None else _read_inputs(file)
+    try:
+        return msgspec.convert(given | said, RenderInputs)
+    except msgspec.ValidationError as error:
+        where = f"{file}: " if file else ""
+        raise UsageError(f"{where}{error}", hint="see akash-llm sdl render --help") from None
+
+
+def _read_inputs(file: str) -> dict[str, Any]:
+    try:
+        root = load(_content(file))
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}", hint="name a file") from None
+    except MalformedYAML as error:
+        place = f"{file}:{error.position.line}:{error.position.column}"
+        raise UsageError(f"{place}: {error.message}", hint=error.hint) from None
+    found = values(root)
+    known = RenderInputs.__struct_fields__
+    if not isinstance(found, dict):
+        raise UsageError(f"{file} holds no inputs", hint="write for example model: qwen2.5:7b")
+    for name in found:
+        if name not in known:
+            raise UsageError(
+                f"{file}: there is no input {name!r}", hint=f"there are: {', '.join(known)}"
+            )
+    return found
+
+
+def _gpu(units: int, models: tuple[str, ...]) -> GPURequest:
     if models and not units:
         raise UsageError("--gpu-model is given without --gpu", hint="add --gpu 1")
-    choices = (model.partition("/") for model in models)
-    request = GPURequest(units, tuple(GPUChoice(model, ram) for model, _, ram in choices))
-    return request if units else None
+    return GPURequest(units, tuple(GPUChoice(*model.split("/", 2)) for model in models))
 
 
 def _env(items: tuple[str, ...]) -> dict[str, str]:

@@ -4,10 +4,11 @@
 place and remedy, `diff` what an update takes, `render` an SDL from a template.
 """
 
+from toolkit.sdl.compose import compose
 from toolkit.sdl.diff import Change, Diff, Effect, diff
 from toolkit.sdl.dump import dump
 from toolkit.sdl.groups import Units, group_specs
-from toolkit.sdl.inputs import GPUChoice, GPURequest, RenderInputs
+from toolkit.sdl.inputs import GPUChoice, GPURequest, RegistryAccess, RenderInputs
 from toolkit.sdl.manifest import manifest, manifest_hash
 from toolkit.sdl.model import SDL
 from toolkit.sdl.parse import Document, parse
@@ -26,9 +27,11 @@ __all__ = [
     "Level",
     "Position",
     "Problem",
+    "RegistryAccess",
     "RenderInputs",
     "Report",
     "Units",
+    "compose",
     "diff",
     "dump",
     "group_specs",

@@ -44,7 +44,12 @@ _LONGEST_KEY: Final = 1000
 
 def dump(sdl: SDL) -> str:
     """The text of an SDL: `parse(dump(sdl)).sdl == sdl`, for every SDL that is valid."""
-    return "".join(f"{line}\n" for line in _lines(tree(sdl), ""))
+    return written(tree(sdl))
+
+
+def written(value: Tree) -> str:
+    """Mappings, lists and values as YAML that every reader reads alike."""
+    return "".join(f"{line}\n" for line in _lines(value, ""))
 
 
 def quoted(text: str) -> str:

@@ -7,7 +7,7 @@ mean what YAML 1.2 says.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import yaml
@@ -57,6 +57,15 @@ def load(text: str | bytes) -> Node:
         raise MalformedYAML(
             f"the file holds a character that YAML does not allow: {_first_line(error)}"
         ) from None
+
+
+def values(node: Node) -> Any:
+    """A tree as plain mappings, lists and values; dates are text."""
+    if isinstance(node.value, dict):
+        return {key: values(entry.node) for key, entry in node.value.items()}
+    if isinstance(node.value, list):
+        return [values(item) for item in node.value]
+    return node.value.text if isinstance(node.value, Timestamp) else node.value
 
 
 def find(root: Node, pointer: str) -> tuple[Position, Node]:

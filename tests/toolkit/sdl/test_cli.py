@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from server.keys import KeyRing
 
@@ -149,7 +150,7 @@ def test_a_key_file_is_made_and_only_its_digest_rendered(tmp_path: Path) -> None
         ((*IMAGE, "--keys", "me"), 2, "the key digests cannot be read"),
         ((*IMAGE, "--keys", KEYS, "--env", "A"), 2, "write --env A=VALUE"),
         ((*IMAGE, "--keys", KEYS, "--gpu-model", "a100"), 2, "add --gpu 1"),
-        ((*IMAGE, "--keys", KEYS, "--template", "x"), 2, "there are: llama-cpp"),
+        ((*IMAGE, "--keys", KEYS, "--template", "x"), 2, "is not one of 'llama-cpp'"),
         ((*IMAGE, "--keys", KEYS, "--memory", "2GB"), 2, "write it as 2Gi"),
         ((*IMAGE, "--keys", KEYS, "--context", "many"), 2, "not a valid integer"),
     ],
@@ -213,3 +214,44 @@ def test_units_can_be_those_of_the_go_tools() -> None:
     assert [unit["count"] for unit in row["groups"][0]["resources"]] == [2, 1]
     (row,) = rows(run("manifest", "--json", shared)[1])
     assert [service["name"] for service in row["manifest"][0]["services"]] == ["db", "web"]
+
+
+def test_inputs_come_from_files_and_options_win(tmp_path: Path) -> None:
+    file = tmp_path / "inputs.yaml"
+    file.write_text(
+        f"image: {IMAGE[1]}\nkeys_text: {KEYS}\nmodel: qwen2.5:7b\ncontext: 4096\n"
+        "domains: [llm.example.com]\nstorage: 20Gi\ngpu: {units: 1, models: [{model: h100}]}\n"
+    )
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"image": IMAGE[1], "keys_text": KEYS}))
+    code, out, err = run("render", "--context", 8192, "--json", file, other)
+    assert (code, err) == (0, "")
+    first, second = (yaml.safe_load(row["sdl"]) for row in rows(out))
+    env = first["services"]["llm"]["env"]
+    assert {"AKASH_LLM_PRELOAD=qwen2.5:7b", "AKASH_LLM_CONTEXT=8192"} <= set(env)
+    assert first["services"]["llm"]["expose"][0]["accept"] == ["llm.example.com"]
+    assert first["profiles"]["compute"]["llm"]["resources"]["gpu"]["units"] == 1
+    assert "AKASH_LLM_PRELOAD=smollm2:135m" in second["services"]["llm"]["env"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("modle: x", "no input 'modle'"),
+        ("context: many", "context"),
+        ("- a", "holds no inputs"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_inputs_that_are_none(tmp_path: Path, text: str, why: str) -> None:
+    file = tmp_path / "inputs.yaml"
+    file.write_text(text)
+    code, out, err = run("render", file)
+    assert (code, out) == (2, "")
+    assert why in err and str(file) in err
+
+
+def test_the_same_for_compose() -> None:
+    code, out, err = run("render", *IMAGE, "--keys", KEYS, "--compose")
+    assert (code, err) == (0, "")
+    assert yaml.safe_load(out)["services"]["llm"]["image"] == IMAGE[1]

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from toolkit.errors import ConfigError, UsageError
-from toolkit.sdl import GPUChoice, GPURequest, RenderInputs
+from toolkit.sdl import GPUChoice, GPURequest, RegistryAccess, RenderInputs, render
 
 INPUTS = RenderInputs(image="akash-llm-server:1", keys_text=f"me:admin:{'0' * 64}")
 
@@ -24,7 +24,7 @@ INPUTS = RenderInputs(image="akash-llm-server:1", keys_text=f"me:admin:{'0' * 64
 )
 def test_configuration_that_is_missing(changes: dict[str, Any], message: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        msgspec.structs.replace(INPUTS, **changes).check()
+        render(msgspec.structs.replace(INPUTS, **changes))
     assert hint in caught.value.hint
 
 
@@ -55,15 +55,56 @@ def test_configuration_that_is_missing(changes: dict[str, Any], message: str, hi
         ({"price": 10**8}, "no price", "10000000"),
         ({"denom": "usd"}, "no currency", "uact"),
         ({"attributes": {"Tier": "x"}}, "cannot name an attribute", "lower-case"),
+        ({"gpu": GPURequest(1, (GPUChoice("h100", "", "nvlink"),))}, "no interface", "pcie"),
+        ({"count": 0}, "0 replicas", "1 to 50"),
+        ({"count": 51}, "51 replicas", "1 to 50"),
+        ({"engine_args": ("--x",)}, "not arguments", "--env"),
+        ({"domains": ("LLM.example.com",)}, "no domain", "llm.example.com"),
+        ({"domains": ("localhost",)}, "no domain", "llm.example.com"),
+        ({"domains": ("a.example.com",) * 2}, "twice", "once"),
+        ({"tee": "gpu"}, "confidential hardware", "cpu-gpu"),
+        ({"tee": "cpu-gpu"}, "need a GPU", "--gpu 1"),
+        ({"shm": "10GB"}, "shm '10GB' is not a portable size", "2Gi"),
+        (
+            {"env": {"HF_TOKEN": "hf_canary"}},
+            "HF_TOKEN would stand",
+            "HF_TOKEN=ac-secret://hf-token",
+        ),
+        ({"registry": RegistryAccess("ghcr.io", "me", "canary")}, "password", "ac-secret://"),
+        ({"registry": RegistryAccess(" ", "me", "ac-secret://p")}, "no host", "ghcr.io"),
+        ({"registry": RegistryAccess("ghcr.io", "", "ac-secret://p")}, "no user", "your name"),
     ],
 )
 def test_inputs_that_cannot_be_meant(changes: dict[str, Any], message: str, hint: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        msgspec.structs.replace(INPUTS, **changes).check()
+        render(msgspec.structs.replace(INPUTS, **changes))
     assert hint in caught.value.hint
+    assert "canary" not in str(caught.value)
+
+
+PLAIN = RenderInputs(gpu=GPURequest())
+
+
+@pytest.mark.parametrize(
+    ("template", "changes", "message", "hint"),
+    [
+        ("plain-vllm", {"gpu": None}, "on GPUs only", "--gpu 1"),
+        ("plain-vllm", {"api_key": "sk-canary"}, "would stand in the file", "ac-secret://"),
+        ("plain-vllm", {"keys_text": INPUTS.keys_text}, "nothing of our keys", "llama-cpp"),
+        ("plain-llama-cpp", {}, "no image to deploy", "--image"),
+        ("plain-ollama", {}, "knows no keys", "--without-auth"),
+    ],
+)
+def test_plain_images_that_cannot_be_meant(
+    template: str, changes: dict[str, Any], message: str, hint: str
+) -> None:
+    with pytest.raises((UsageError, ConfigError), match=message) as caught:
+        render(msgspec.structs.replace(PLAIN, **changes), template)
+    assert hint in caught.value.hint
+    assert "canary" not in str(caught.value)
 
 
 def test_a_key_in_place_of_its_digest_is_refused_and_not_repeated() -> None:
     with pytest.raises(UsageError, match="cannot be read") as caught:
-        msgspec.structs.replace(INPUTS, keys_text="me:admin:ak-canary").check()
+        render(msgspec.structs.replace(INPUTS, keys_text="me:admin:ak-canary"))
     assert "ak-canary" not in str(caught.value)

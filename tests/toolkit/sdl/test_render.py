@@ -1,5 +1,8 @@
 """Templates: what they make, and that a value can never be more than its own leaf."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -8,10 +11,26 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.settings import KEYS_VARIABLE, SETTINGS
+from server.settings import load as load_settings
+from toolkit import paths
 from toolkit.errors import ConfigError, UsageError
-from toolkit.sdl import GPUChoice, GPURequest, RenderInputs, parse, render, template_names, validate
-from toolkit.sdl.nodes import Node, load
-from toolkit.sdl.render import quoted
+from toolkit.sdl import (
+    GPUChoice,
+    GPURequest,
+    RegistryAccess,
+    RenderInputs,
+    Units,
+    dump,
+    manifest_hash,
+    parse,
+    render,
+    template_names,
+    validate,
+)
+from toolkit.sdl.nodes import load
+from toolkit.sdl.nodes import values as plain
+from toolkit.sdl.render import RETRY, quoted
 
 KEYS = f"me:inference:{'a' * 64}"
 INPUTS = RenderInputs(image="ghcr.io/me/akash-llm-server:1.2.3", keys_text=KEYS)
@@ -61,13 +80,6 @@ TEXT_FIELDS = [
 ]
 
 
-def plain(node: Node) -> Any:
-    """The node's value without positions."""
-    if isinstance(node.value, dict):
-        return {key: plain(entry.node) for key, entry in node.value.items()}
-    return [plain(item) for item in node.value] if isinstance(node.value, list) else node.value
-
-
 def made(inputs: RenderInputs) -> Any:
     """What rendering these inputs says, as plain data."""
     return plain(load(render(inputs)))
@@ -85,6 +97,7 @@ def test_the_endpoint_is_what_the_server_needs() -> None:
         "AKASH_LLM_PORT": "11434",
         "AKASH_LLM_MODELS": "/models",
         "AKASH_LLM_PRELOAD": "smollm2:135m",
+        "AKASH_LLM_PULL": "missing",
         "AKASH_LLM_CONTEXT": "2048",
         "AKASH_LLM_PARALLEL": "4",
         "AKASH_LLM_KEYS": KEYS,
@@ -113,19 +126,104 @@ VARIANTS = {
     "other currency": msgspec.structs.replace(INPUTS, denom="uakt", price="0.5"),
     "other name": msgspec.structs.replace(INPUTS, service="my-llm"),
     "digest": msgspec.structs.replace(INPUTS, image=f"akash-llm-server@sha256:{'0' * 64}"),
-    "more variables": msgspec.structs.replace(INPUTS, env={"HF_TOKEN": "x"}),
+    "more variables": msgspec.structs.replace(INPUTS, env={"HF_TOKEN": "ac-secret://hf"}),
+    "nothing kept": msgspec.structs.replace(INPUTS, storage_class=""),
+    "root as large as shm": msgspec.structs.replace(INPUTS, root="10Gi"),
+    "private image": msgspec.structs.replace(
+        INPUTS, registry=RegistryAccess("ghcr.io", "me", "ac-secret://registry-password")
+    ),
+    "domains": msgspec.structs.replace(INPUTS, domains=("a.example.com", "b.example.com")),
+    "replicas": msgspec.structs.replace(INPUTS, count=3),
+    "leased ip": msgspec.structs.replace(INPUTS, leased_ip=True, domains=("a.example.com",)),
+    "confidential": msgspec.structs.replace(INPUTS, tee="cpu"),
+    "confidential gpu": msgspec.structs.replace(
+        INPUTS, tee="cpu-gpu", gpu=GPURequest(1, (GPUChoice("h100", "80Gi", "sxm"),))
+    ),
 }
 
 
-@pytest.mark.parametrize("inputs", VARIANTS.values(), ids=VARIANTS)
-def test_every_variant_validates_without_a_warning(inputs: RenderInputs) -> None:
-    for template in template_names():
-        assert validate(render(inputs, template)).problems == ()
+def fitted(inputs: RenderInputs, template: str) -> RenderInputs:
+    """The same for another template, as far as that has other needs."""
+    if template == "llama-cpp":
+        return inputs
+    image = "ghcr.io/ggml-org/llama.cpp:server-b1" if template == "plain-llama-cpp" else ""
+    return msgspec.structs.replace(
+        inputs,
+        image=image,
+        keys_text="",
+        without_auth=True,
+        gpu=inputs.gpu or GPURequest(),
+        engine_args=("--flag", "a value"),
+    )
+
+
+ALL = pytest.mark.parametrize(
+    ("template", "inputs"),
+    [
+        pytest.param(name, fitted(inputs, name), id=f"{name}-{variant}")
+        for name in template_names()
+        for variant, inputs in VARIANTS.items()
+    ],
+)
+
+
+@ALL
+def test_every_variant_validates_without_a_warning(template: str, inputs: RenderInputs) -> None:
+    assert validate(render(inputs, template)).problems == ()
+
+
+@ALL
+def test_every_variant_is_the_same_after_a_round_trip(template: str, inputs: RenderInputs) -> None:
+    sdl = parse(render(inputs, template)).sdl
+    again = parse(dump(sdl)).sdl
+    assert again == sdl
+    assert manifest_hash(again, Units.SERVICE) == manifest_hash(sdl) == manifest_hash(again)
+
+
+@ALL
+def test_other_yaml_readers_see_the_same(template: str, inputs: RenderInputs) -> None:
+    text = render(inputs, template)
+    assert yaml.safe_load(text) == plain(load(text))
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_there_is_a_file_for_each_template() -> None:
+    files = {path.name.removesuffix(".yaml.j2") for path in paths.templates().glob("*.yaml.j2")}
+    assert files == set(template_names())
 
 
 @pytest.mark.parametrize("inputs", VARIANTS.values(), ids=VARIANTS)
-def test_other_yaml_readers_see_the_same(inputs: RenderInputs) -> None:
-    assert yaml.safe_load(render(inputs)) == made(inputs)
+def test_our_server_knows_all_variables_that_it_is_given(inputs: RenderInputs) -> None:
+    (service,) = parse(render(inputs)).sdl.services.values()
+    known = {setting.variable for setting in SETTINGS} | {KEYS_VARIABLE}
+    assert {name for name in service.environment if name.startswith("AKASH_LLM_")} <= known
+    load_settings([], service.environment)
+
+
+def test_plain_images_get_the_name_of_a_secret_and_no_shell() -> None:
+    for name, variable in (("plain-vllm", "VLLM_API_KEY"), ("plain-llama-cpp", "LLAMA_API_KEY")):
+        (service,) = parse(render(fitted(INPUTS, name), name)).sdl.services.values()
+        assert service.environment[variable] == "ac-secret://api-key"
+        assert (service.args or ())[-2:] == ("--flag", "a value")
+        assert not {"sh", "bash", "/bin/sh"} & {*(service.command or ())}
+
+
+def test_memory_holds_the_volume_of_memory() -> None:
+    sdl = parse(render(fitted(INPUTS, "plain-vllm"), "plain-vllm")).sdl
+    assert sdl.profiles.compute["llm"].memory == "12Gi"
+
+
+def test_an_engine_that_ends_is_begun_again(tmp_path: Path) -> None:
+    """The first process of plain vLLM's container, with a program that fails once."""
+    program = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); n = len(p.read_text()) "
+    program += "if p.exists() else 0; p.write_text('x' * (n + 1)); print('run', n, flush=True)"
+    script = RETRY.replace("time.sleep(15)", "time.sleep(0.01)")
+    words = [sys.executable, "-c", script, sys.executable, "-c", program, str(tmp_path / "runs")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(3)] == ["run 0\n", "run 1\n", "run 2\n"]
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def test_gpus_and_volumes_are_in_the_order_that_all_tools_share() -> None:
@@ -183,9 +281,10 @@ def _shape(value: Any) -> Any:
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
 def test_quoted_text_is_one_scalar_to_every_reader(text: str) -> None:
-    assert load(quoted(text)).value == text
-    assert yaml.safe_load(quoted(text)) == text
-    assert "\n" not in quoted(text)
+    written = str(quoted(text))
+    assert load(written).value == text
+    assert yaml.safe_load(written) == text
+    assert "\n" not in written
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800"])

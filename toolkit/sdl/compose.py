@@ -1,0 +1,109 @@
+"""An SDL as a file for Docker Compose: the same containers on a machine of one's own.
+
+Ports that the world sees through an ingress are published on loopback only; who wants more
+puts a proxy with TLS before them. Persistent volumes are named volumes, volumes of memory
+become `shm_size` or a tmpfs. What only a market knows (prices, placement, auditors) is left
+out. Secrets are taken from the environment of who runs Compose.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from toolkit.sdl.dump import Tree, written
+from toolkit.sdl.model import SDL, Expose, Resources, Service
+from toolkit.sdl.quantities import count_text, cpu_text, size_text
+
+_SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (a mount point in a container)
+_SECRET = re.compile(r"ac-secret://([A-Za-z0-9_.-]+)")
+
+
+def compose(sdl: SDL) -> str:
+    """The text of a Compose file. The SDL is valid."""
+    services: Tree = {}
+    volumes: Tree = {}
+    for name, placements in sdl.deployment.items():
+        for allocation in placements.values():
+            resources = sdl.profiles.compute[allocation.profile]
+            services[name] = _service(name, sdl.services[name], resources, allocation.count)
+            volumes.update({volume: {} for volume in _kept(name, resources)})
+    made: Tree = {"services": services}
+    return written(made | ({"volumes": volumes} if volumes else {}))
+
+
+def variable(secret: str) -> str:
+    """The variable that holds a secret: `api-key` is `API_KEY`."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", secret).upper()
+
+
+def _service(name: str, service: Service, resources: Resources, count: int) -> Tree:
+    mounted = dict(_mounts(name, service, resources))
+    ram = {path: size for path, size in _memory_mounts(service, resources) if path not in mounted}
+    shm = ram.pop(_SHARED_MEMORY, None)
+    fields = {
+        "image": _text(service.image),
+        "entrypoint": [_text(word) for word in service.command or ()],
+        "command": [_text(word) for word in service.args or ()],
+        "environment": {key: _value(value) for key, value in service.environment.items()},
+        "ports": sorted({port for each in service.expose for port in _ports(each, count)}),
+        "expose": sorted({str(each.port) for each in service.expose}),
+        "volumes": [f"{volume}:{path}" for path, volume in mounted.items()],
+        "shm_size": shm,
+        "tmpfs": [f"{path}:size={size}" for path, size in ram.items()],
+        "restart": "unless-stopped",
+        "stop_grace_period": "45s",
+        "deploy": _deploy(resources, count),
+    }
+    return {key: value for key, value in fields.items() if value}
+
+
+def _text(text: str) -> str:
+    """Compose takes a dollar for a variable."""
+    return text.replace("$", "$$")
+
+
+def _value(text: str) -> str:
+    found = _SECRET.fullmatch(text)
+    if found is None:
+        return _text(text)
+    name = variable(found[1])
+    return f"${{{name}:?set {name} before you start this}}"
+
+
+def _ports(expose: Expose, count: int) -> Iterator[str]:
+    """Replicas cannot share a port of the machine: each gets one of its own."""
+    suffix = "/udp" if expose.proto == "UDP" else ""
+    if any(to.is_global for to in expose.to):
+        published = f"{expose.port}:" if count == 1 else ""
+        yield f"127.0.0.1:{published}{expose.port}{suffix}"
+
+
+def _kept(service: str, resources: Resources) -> list[str]:
+    return [f"{service}-{each.name}" for each in resources.volumes if each.is_persistent]
+
+
+def _mounts(name: str, service: Service, resources: Resources) -> Iterator[tuple[str, str]]:
+    for volume in resources.volumes:
+        mount = service.mounts.get(volume.name or "")
+        if volume.is_persistent and mount and mount.mount:
+            yield mount.mount, f"{name}-{volume.name}"
+
+
+def _memory_mounts(service: Service, resources: Resources) -> Iterator[tuple[str, str]]:
+    for volume in resources.volumes:
+        mount = service.mounts.get(volume.name or "")
+        if volume.is_ram and mount and mount.mount:
+            yield mount.mount, size_text(volume.size)
+
+
+def _deploy(resources: Resources, count: int) -> Tree:
+    limits = {
+        "cpus": str(float(cpu_text(resources.cpu.units)) / 1000),
+        "memory": size_text(resources.memory),
+    }
+    gpus = count_text(resources.gpu.units if resources.gpu else None)
+    made: Tree = {"resources": {"limits": limits}}
+    if gpus != "0":
+        device = {"driver": "nvidia", "count": int(gpus), "capabilities": ["gpu"]}
+        made["resources"]["reservations"] = {"devices": [device]}
+    return made if count == 1 else made | {"replicas": count}

@@ -1,0 +1,244 @@
+"""What is refused before anything is rendered, each with what to type instead."""
+
+import re
+from typing import Final
+
+from server.keys import KeyRing
+from toolkit.errors import ConfigError, UsageError
+from toolkit.sdl.inputs import RegistryAccess, RenderInputs, Template
+from toolkit.sdl.quantities import exact_amount, exact_cpu, exact_size
+
+_SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET_NAME = re.compile(r"(^|_)(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
+_ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9./-]{0,63}")
+_GPU_RAM = re.compile(r"[1-9][0-9]*Gi")
+_GPU_MODEL = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_SECRET = re.compile(r"ac-secret://[A-Za-z0-9_.-]{1,64}")
+_DOMAIN = re.compile(
+    r"(?=.{4,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]"
+)
+_TAGGED = re.compile(r"[^\s@]+:(?!latest$)[\w][\w.-]*|[^\s@]+@sha256:[0-9a-f]{64}", re.ASCII)
+_MAX_GPUS: Final = 24
+_MAX_REPLICAS: Final = 50
+_DIGESTS = "give its digest as name:scope:sha256, or a key file; the key stays with you"
+
+
+def check(inputs: RenderInputs, name: str, template: Template) -> None:
+    """Refuse what cannot be rendered well: ConfigError or UsageError with the next step."""
+    _check_image(inputs, template)
+    _check_access(inputs, name, template)
+    _check_service(inputs, template)
+    _check_env(inputs)
+    _check_resources(inputs)
+    _check_gpu(inputs, name, template)
+    _check_web(inputs)
+    _check_placement(inputs)
+    if inputs.registry is not None:
+        _check_registry(inputs.registry)
+
+
+def _check_image(inputs: RenderInputs, template: Template) -> None:
+    image = inputs.image or template.image
+    if not image and template.is_ours:
+        raise ConfigError(
+            "there is no server image to deploy",
+            hint="make one with `make image IMAGE=REGISTRY/akash-llm-server:VERSION`, "
+            "and give it with --image",
+        )
+    if not image:
+        raise ConfigError(
+            "there is no image to deploy",
+            hint="give one with its version: --image ghcr.io/ggml-org/llama.cpp:server-bNNNN",
+        )
+    if not _TAGGED.fullmatch(image):
+        raise ConfigError(
+            f"the image {image!r} does not say which version it is",
+            hint="end it with a tag other than latest, or with @sha256: and its digest",
+        )
+
+
+def _check_access(inputs: RenderInputs, name: str, template: Template) -> None:
+    """Digests and names of secrets only: no message repeats what may be a key."""
+    if template.is_ours:
+        _check_digests(inputs.keys_text)
+        return
+    _require(
+        not inputs.keys_text,
+        f"the image of {name} knows nothing of our keys",
+        "leave them out, or use the template llama-cpp",
+    )
+    _require(
+        template.has_auth or inputs.without_auth,
+        f"the image of {name} knows no keys: anybody who finds the address could use it",
+        "use the template llama-cpp, or insist with --without-auth",
+    )
+    _require(
+        _SECRET.fullmatch(inputs.api_key),
+        "the key would stand in the file for all who read it",
+        "write the name of a secret: ac-secret://api-key",
+    )
+
+
+def _check_digests(keys_text: str) -> None:
+    if not keys_text:
+        raise ConfigError("an endpoint that the world can reach needs a key", hint=_DIGESTS)
+    try:
+        KeyRing.from_text(keys_text)
+    except ValueError as error:
+        raise UsageError(f"the key digests cannot be read: {error}", hint=_DIGESTS) from None
+
+
+def _check_service(inputs: RenderInputs, template: Template) -> None:
+    _require(
+        _SERVICE_NAME.fullmatch(inputs.service),
+        f"{inputs.service!r} cannot name a service",
+        "use lower-case letters, digits and -, beginning with a letter",
+    )
+    _require(
+        inputs.model and "," not in inputs.model and inputs.model == inputs.model.strip(),
+        f"{inputs.model!r} cannot name a model",
+        "give one name such as smollm2:135m",
+    )
+    _require(inputs.context > 0, "the context must be at least 1 token", "try 2048")
+    _require(inputs.parallel > 0, "at least 1 request must run at once", "try 4")
+    _require(
+        1 <= inputs.count <= _MAX_REPLICAS,
+        f"{inputs.count} replicas cannot be had",
+        f"1 to {_MAX_REPLICAS} can",
+    )
+    _require(
+        not (template.is_ours and inputs.engine_args),
+        "our server takes variables, not arguments",
+        "write --env AKASH_LLM_NAME=VALUE",
+    )
+
+
+def _check_env(inputs: RenderInputs) -> None:
+    for name, value in inputs.env.items():
+        _require(
+            _ENV_NAME.fullmatch(name),
+            f"{name!r} cannot name an environment variable",
+            "use letters, digits and _",
+        )
+        _require(
+            not _SECRET_NAME.search(name) or _SECRET.fullmatch(value),
+            f"the value of {name} would stand in the file for all who read it",
+            f"write the name of a secret: {name}=ac-secret://{name.lower().replace('_', '-')}",
+        )
+
+
+def _check_resources(inputs: RenderInputs) -> None:
+    _require(
+        _is_exact_cpu(inputs.cpu), f"cpu {inputs.cpu!r} is not portable", "write 2, 0.5 or 500m"
+    )
+    for name in ("memory", "root", "storage", "shm"):
+        size = getattr(inputs, name)
+        _require(
+            exact_size(size),
+            f"{name} {size!r} is not a portable size",
+            "write it as 2Gi or 512Mi",
+        )
+
+
+def _check_gpu(inputs: RenderInputs, name: str, template: Template) -> None:
+    gpu = inputs.gpu
+    if gpu is None:
+        _require(
+            not template.needs_gpu,
+            f"the image of {name} runs on GPUs only",
+            "add --gpu 1, or use the template llama-cpp",
+        )
+        return
+    _require(
+        0 < gpu.units <= _MAX_GPUS,
+        f"{gpu.units} GPUs cannot be asked for",
+        f"1 to {_MAX_GPUS} can; leave gpu out for none",
+    )
+    _require(
+        len(set(gpu.models)) == len(gpu.models),
+        "a GPU is named twice",
+        "name each acceptable GPU once",
+    )
+    for choice in gpu.models:
+        _require(
+            _GPU_MODEL.fullmatch(choice.model),
+            f"{choice.model!r} is no GPU model",
+            "write it as providers do, such as rtx4090 or a100",
+        )
+        _require(
+            not choice.ram or _GPU_RAM.fullmatch(choice.ram),
+            f"{choice.ram!r} is no GPU memory",
+            "write it in whole Gi, such as 80Gi",
+        )
+        _require(
+            choice.interface in ("", "pcie", "sxm"),
+            f"{choice.interface!r} is no interface of a GPU",
+            "write pcie or sxm",
+        )
+
+
+def _check_web(inputs: RenderInputs) -> None:
+    for domain in inputs.domains:
+        _require(
+            _DOMAIN.fullmatch(domain),
+            f"{domain!r} is no domain",
+            "write it in small letters, such as llm.example.com",
+        )
+    _require(
+        len(set(inputs.domains)) == len(inputs.domains),
+        "a domain is named twice",
+        "name each once",
+    )
+    _require(
+        inputs.tee in ("", "cpu", "cpu-gpu"),
+        f"{inputs.tee!r} is no kind of confidential hardware",
+        "write cpu or cpu-gpu",
+    )
+    _require(
+        inputs.tee != "cpu-gpu" or inputs.gpu,
+        "confidential GPUs need a GPU",
+        "add --gpu 1, or write --tee cpu",
+    )
+
+
+def _check_registry(registry: RegistryAccess) -> None:
+    _require(registry.host.strip(), "the registry has no host", "write for example ghcr.io")
+    _require(registry.username.strip(), "the registry has no user", "write your name there")
+    _require(
+        _SECRET.fullmatch(registry.password),
+        "the password of the registry would stand in the file for all who read it",
+        "write the name of a secret: ac-secret://registry-password",
+    )
+
+
+def _check_placement(inputs: RenderInputs) -> None:
+    amount = exact_amount(inputs.price) if _is_amount(inputs.price) else None
+    _require(
+        amount is not None and 0 < amount <= 10_000_000,
+        f"{inputs.price!r} is no price per block",
+        "write an amount above 0 and up to 10000000",
+    )
+    _require(inputs.denom in ("uact", "uakt"), f"{inputs.denom!r} is no currency", "write uact")
+    for name in inputs.attributes:
+        _require(
+            _ATTRIBUTE_NAME.fullmatch(name),
+            f"{name!r} cannot name an attribute",
+            "use lower-case letters, digits, -, . and /",
+        )
+
+
+def _require(condition: object, message: str, hint: str) -> None:
+    if not condition:
+        raise UsageError(message, hint=hint)
+
+
+def _is_amount(price: int | str) -> bool:
+    return isinstance(price, int) or bool(re.fullmatch(r"[0-9]+(\.[0-9]+)?", price))
+
+
+def _is_exact_cpu(cpu: float | str) -> bool:
+    try:
+        return bool(exact_cpu(cpu))
+    except ValueError:
+        return False
