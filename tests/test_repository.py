@@ -19,7 +19,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-CODE = ["server", "toolkit", "tests", "notebooks"]
+CODE = ["server", "toolkit", "templates", "tests", "notebooks"]
 MADE = {".git", ".venv", "__pycache__", "build", "dist", ".ipynb_checkpoints"}
 Notebook = dict[str, Any]
 

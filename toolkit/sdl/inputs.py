@@ -97,7 +97,8 @@ class RenderInputs(msgspec.Struct, frozen=True, kw_only=True):
         if not self.image:
             raise ConfigError(
                 "there is no server image to deploy",
-                hint="give one with --image REGISTRY/akash-llm-server:VERSION",
+                hint="make one with `make image IMAGE=REGISTRY/akash-llm-server:VERSION`, "
+                "then give it with --image",
             )
         if not _TAGGED.fullmatch(self.image):
             raise ConfigError(
