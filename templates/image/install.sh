@@ -157,7 +157,7 @@ purge() {
 make_alike() {
     find / -xdev -name __pycache__ -type d -prune -exec rm -r {} +
     $VENV/bin/python -m compileall -q --invalidation-mode unchecked-hash \
-        /usr/lib/python3* $VENV/lib || true
+        /usr/lib/python3* $VENV/lib
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +
     [ -z "${SOURCE_DATE_EPOCH:-}" ] ||
         find / -xdev -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
