@@ -13,11 +13,11 @@ from pathlib import Path
 import llama_cpp
 
 FOLDER = Path(llama_cpp.__file__).parent / "lib"
-PATTERN = "libggml-cpu-*.so"
+_PATTERN = "libggml-cpu-*.so"
 
 
 def load_modules(folder: Path = FOLDER) -> None:
     """Let llama.cpp take its back ends from the folder. To be called before a model is loaded."""
-    if any(folder.glob(PATTERN)):
+    if any(folder.glob(_PATTERN)):
         ggml = ctypes.CDLL(str(folder / "libggml.so"))
         ggml.ggml_backend_load_all_from_path(ctypes.c_char_p(os.fsencode(folder)))

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -76,5 +75,5 @@ def run_image(
     image_root: Path, variant: str, tmp_path: Path, free_port: Callable[[], int]
 ) -> RunImage:
     """A function; the container it gives is yet to be entered."""
-    made: Any = partial(Container, image_root, variant, tmp_path, free_port())
+    made: RunImage = partial(Container, image_root, variant, tmp_path, free_port())
     return made

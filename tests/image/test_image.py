@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server.engine.ggml_modules import PATTERN
 from tests.image.conftest import RunImage
 from tests.support.image_root import size_bytes
 
@@ -18,6 +17,7 @@ USER_ID = 10001
 MB = 1_000_000
 LIMITS_BYTES = {"cpu": 400 * MB, "gateway": 120 * MB}
 MODEL = "smollm2:135m"
+MODULES = "opt/akash-llm/lib/python3.*/site-packages/llama_cpp/lib/libggml-cpu-*.so"
 COMPILED = {
     "gateway": ("uvloop", "httptools", "zstandard", "yaml._yaml", "msgspec", "psutil", "sqlite3"),
     "cpu": ("numpy", "PIL.Image", "llama_cpp", "llguidance", "uvloop", "zstandard"),
@@ -118,7 +118,7 @@ def test_llama_cpp_is_chosen_for_this_processor(
 ) -> None:
     if not is_compiled_here:
         pytest.skip("llama.cpp is that of the tests: `make image-test` compiles that of the image")
-    modules = list(image_root.glob(f"opt/akash-llm/lib/*/site-packages/llama_cpp/lib/{PATTERN}"))
+    modules = list(image_root.glob(MODULES))
     assert len(modules) > 5
     with run_image(args=["--preload", MODEL]) as container:
         (runner,) = (
