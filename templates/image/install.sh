@@ -87,15 +87,17 @@ add_user() {
     printf 'akash-llm:x:%s:\n' $USER_ID >>/etc/group
     mkdir -p /models /state
     chown $USER_ID:$USER_ID /models /state
-    chmod 0700 /models /state
+    chmod 0700 /state
 }
 
 # -- clean --------------------------------------------------------------------
 
 clean_python() {
     packages=$(echo $VENV/lib/python3.*/site-packages)
-    # Litestar wants them for examples in OpenAPI and for its command line; we use neither.
-    $VENV/bin/pip uninstall -q -y faker polyfactory pygments rich rich-click markdown-it-py mdurl
+    # Litestar and uvicorn want them for what a server of ours has not: command lines, examples in
+    # OpenAPI, a client for tests, WebSockets, reloading.
+    $VENV/bin/pip uninstall -q -y faker polyfactory pygments rich rich-click markdown-it-py mdurl \
+        httpx httpcore websockets watchfiles
     # pip fetches the embedded model, which a gateway has no use for.
     [ "$variant" != gateway ] || $VENV/bin/pip uninstall -q -y pip
     clean_llama "$packages"
