@@ -196,7 +196,8 @@ FOREIGN = [
     "/root/" + r"\.",
     r"\bsub-?" + "agents?\\b",
 ]
-TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".txt", ".lock", ".ipynb", ".j2", ".json", ".sh", ""}
+TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".txt", ".lock", ".ipynb", ".j2", ".json"}
+TEXT |= {".sh", ""}
 
 
 def test_tree_names_no_registry_host_and_no_path_of_one_machine() -> None:
