@@ -133,7 +133,8 @@ clean_system() {
         sensible-utils sqv sysvinit-utils tar util-linux util-linux-extra
     # Scripts of those above run these.
     purge apt 'libapt-pkg*' debconf debian-archive-keyring perl-base ubuntu-keyring
-    rm -rf $BUILD /var/lib/apt /var/cache/* /var/log/* /var/backups /tmp/* /var/tmp/* /root/.cache \
+    find /root -mindepth 1 -delete
+    rm -rf $BUILD /var/lib/apt /var/cache/* /var/log/* /var/backups /tmp/* /var/tmp/* \
         /usr/share/bash-completion /usr/share/doc /usr/share/info /usr/share/lintian \
         /usr/share/locale /usr/share/man /usr/share/perl5 /usr/share/pixmaps /usr/share/zsh \
         /usr/share/python-wheels /usr/lib/*/gconv /usr/lib/python3*/ensurepip \
