@@ -1,6 +1,6 @@
 # One command each for the main job and the tests; all set-up happens inside.
 # PYTHON is what makes .venv; TESTS and PYTEST_ARGS narrow `make test`, BENCH_ARGS `make bench`,
-# SOAK_ARGS `make soak`.
+# SOAK_ARGS `make soak`; IMAGE and VARIANT (cpu, cuda or gateway) say what `make image` makes.
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -10,19 +10,21 @@ TESTS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SOAK_ARGS ?=
+export IMAGE ?=
+export VARIANT ?=
 
 BIN := .venv/bin
-CODE := server toolkit tests notebooks
+CODE := server toolkit templates tests notebooks
 
 # Settings of somebody's other environment do not belong in ours.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help start test lab stop bench soak lint lock set-up set-up-tests
+.PHONY: help start test lab stop bench soak image image-test lint lock set-up set-up-tests
 
 help:  ## This list
-	@sed -n 's/^\([a-z]*\):.*## /\1  /p' $(MAKEFILE_LIST) | while read -r name text; do \
-		printf '  make %-6s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | while read -r name text; do \
+		printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 set-up:
 	@$(PYTHON) -I toolkit/preflight.py version
@@ -63,6 +65,12 @@ bench: set-up-tests  ## Speed and memory against other servers, as ratios
 
 soak: set-up-tests  ## An hour of mixed load with kills and cancels: no wrong answer, no growth
 	@$(BIN)/python -m tests.soak $(SOAK_ARGS)
+
+image:  ## An image of the server, built and pushed: make image IMAGE=REGISTRY/akash-llm-server:TAG
+	@$(PYTHON) -I toolkit/image.py "$$IMAGE" "$$VARIANT"
+
+image-test: set-up-tests  ## The image with llama.cpp compiled as in it, for any processor
+	@IMAGE_TESTS=all $(BIN)/python -m pytest tests/image $(PYTEST_ARGS)
 
 lint: set-up-tests  ## Style, types and the arrows between modules
 	@$(BIN)/ruff check $(CODE)

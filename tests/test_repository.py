@@ -19,7 +19,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-CODE = ["server", "toolkit", "tests", "notebooks"]
+CODE = ["server", "toolkit", "templates", "tests", "notebooks"]
 MADE = {".git", ".venv", "__pycache__", "build", "dist", ".ipynb_checkpoints"}
 Notebook = dict[str, Any]
 
@@ -196,7 +196,8 @@ FOREIGN = [
     "/root/" + r"\.",
     r"\bsub-?" + "agents?\\b",
 ]
-TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".txt", ".lock", ".ipynb", ".j2", ".json", ""}
+TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".txt", ".lock", ".ipynb", ".j2", ".json"}
+TEXT |= {".sh", ""}
 
 
 def test_tree_names_no_registry_host_and_no_path_of_one_machine() -> None:

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import socket
 from collections.abc import AsyncGenerator, Callable, Sequence
+from importlib.util import find_spec
 from typing import cast
 
 from server.engine.config import EngineConfig
@@ -150,6 +151,11 @@ class Runner(asyncio.Protocol):
         `stop`; `on_progress` with the part of the weights that is loaded, 0 to 1.
         Raises `LoadFailed`; then nothing is left running.
         """
+        if config.backend == "llama" and find_spec("llama_cpp") is None:
+            raise LoadFailed(
+                "this server comes without llama.cpp, so it loads no model",
+                hint="it is a gateway: the image akash-llm-server, or akash-llm[server], has it",
+            )
         runner = cls(config, on_exit, on_progress)
         try:
             await runner._open(files, config)

@@ -29,6 +29,7 @@ from server.engine.backend import (
     Row,
 )
 from server.engine.config import EngineConfig, Placement
+from server.engine.ggml_modules import load_modules
 from server.engine.grammar import Constraints
 from server.engine.image_tokens import text_tokens
 from server.engine.llama_batch import LlamaBatch
@@ -92,6 +93,7 @@ class LlamaBackend:
         projector: str = "",
     ) -> None:
         self._log = _Log()
+        load_modules()
         llama_cpp.llama_backend_init()
         self._model = self._load(path, config.placement, report)
         self._vocab = LlamaVocab(self._model)

@@ -38,6 +38,7 @@ from toolkit.errors import (
     RequestRefused,
     ToolkitError,
 )
+from toolkit.sdl.advice import OWN_SERVERS
 from toolkit.sdl.inputs import RenderInputs
 from toolkit.sdl.parse import parse
 from toolkit.sdl.render import render
@@ -50,9 +51,10 @@ SHOWN_LOG_LINES = 15
 USUAL_LOAD_S = 3.0
 
 SERVER = "akash-llm-server"
-PROGRAMS: Mapping[str, Program] = {
-    SERVER: Program((sys.executable, "-P", "-m", "server")),
-}
+# Our images differ in what they are built for; here it is the server that is installed.
+PROGRAMS: Mapping[str, Program] = dict.fromkeys(
+    sorted(OWN_SERVERS), Program((sys.executable, "-P", "-m", "server"))
+)
 
 _PRIVACY = (
     "Prompts and answers stay on this machine; the server listens on 127.0.0.1 only.",

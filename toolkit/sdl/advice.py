@@ -17,10 +17,10 @@ from toolkit.sdl.groups import gpu_key
 from toolkit.sdl.model import Expose, HTTPOptions, Volume
 from toolkit.sdl.quantities import exact_cpu, exact_size, is_chain_cpu, is_chain_size
 
-# Images by the last part of their repository.
-_MODEL_SERVERS: Final = frozenset(
+# Images by the last part of their repository; `make image` makes ours.
+OWN_SERVERS: Final = frozenset({"akash-llm-server", "akash-llm-server-cuda", "akash-llm-gateway"})
+_MODEL_SERVERS: Final = OWN_SERVERS | frozenset(
     {
-        "akash-llm-server",
         "vllm-openai",
         "sglang",
         "ollama",
@@ -31,7 +31,6 @@ _MODEL_SERVERS: Final = frozenset(
 _SHARED_MEMORY_USERS: Final = frozenset({"vllm-openai", "sglang"})
 # These get Transformers' weights, the others GGUF files.
 _TRANSFORMERS_USERS: Final = frozenset({"vllm-openai", "sglang", "text-generation-inference"})
-_OWN_SERVER: Final = "akash-llm-server"
 _SHARED_MEMORY: Final = "/dev/shm"
 _SMALLEST_BODY: Final = 8 * 1024 * 1024
 _LONGEST_TIMEOUT_MS: Final = 60_000
@@ -140,9 +139,8 @@ def _ingress_does_not_retry(found: Findings) -> None:
 
 def _own_server_has_keys(found: Findings) -> None:
     for path, name, service in found.services():
-        if repository(service.image) == _OWN_SERVER and not service.environment.get(
-            "AKASH_LLM_KEYS"
-        ):
+        is_ours = repository(service.image) in OWN_SERVERS
+        if is_ours and not service.environment.get("AKASH_LLM_KEYS"):
             found.add(
                 path,
                 f"`{name}` refuses to start: it listens to the world and has no key",

@@ -178,22 +178,39 @@ def _whole(count: int, step: int) -> int:
 
 def _next(sizing: Sizing) -> str:
     """The command that renders this, with the cards that would do as well."""
-    words = ["akash-llm", "sdl", "render"]
-    if sizing.engine != "llama-cpp":
-        words += ["--template", sizing.engine]
-    words += ["--image", "IMAGE:TAG", "--key-file", "api.key", "--model", sizing.model]
+    words = ["akash-llm", "sdl", "render", *_access(sizing), "--model", sizing.model]
     words += ["--context", str(sizing.context), "--parallel", str(sizing.parallel)]
-    words += ["--cpu", str(sizing.cpu), "--memory", sdl_size(sizing.memory.bytes)]
+    # What goes to /dev/shm is said on its own there.
+    memory = sizing.memory.bytes - sizing.shm.bytes
+    words += ["--cpu", str(sizing.cpu), "--memory", sdl_size(memory)]
     words += ["--storage", sdl_size(sizing.storage.bytes)]
+    if sizing.shm.bytes:
+        words += ["--shm", sdl_size(sizing.shm.bytes)]
     if sizing.gpu is not None:
         words += ["--gpu", str(sizing.gpu.count)]
         for card in _alternatives(sizing.gpu, sizing.gpus):
             words += ["--gpu-model", card]
+    return shlex.join([*words, *_told(sizing)])
+
+
+def _access(sizing: Sizing) -> list[str]:
+    """The template, and what it needs to keep strangers out."""
     if sizing.engine == "llama-cpp":
-        for name, value in zip(sizing.arguments[::2], sizing.arguments[1::2], strict=True):
-            variable = name.removeprefix("--").replace("-", "_").upper()
-            words += ["--env", f"AKASH_LLM_{variable}={value}"]
-    return shlex.join(words)
+        return ["--image", "REGISTRY/akash-llm-server:VERSION", "--key-file", "api.key"]
+    if sizing.engine == "ollama":
+        return ["--template", "plain-ollama", "--without-auth"]
+    return ["--template", "plain-vllm"]
+
+
+def _told(sizing: Sizing) -> list[str]:
+    """What the engine is told that its template does not say already."""
+    if sizing.engine == "vllm":
+        return [f"--engine-arg={word}" for word in sizing.arguments]
+    if sizing.engine == "ollama":
+        return []
+    pairs = zip(sizing.arguments[::2], sizing.arguments[1::2], strict=True)
+    named = ((name.removeprefix("--").replace("-", "_").upper(), value) for name, value in pairs)
+    return [word for name, value in named for word in ("--env", f"AKASH_LLM_{name}={value}")]
 
 
 def _alternatives(gpu: GPUFit, fits: tuple[GPUFit, ...]) -> list[str]:

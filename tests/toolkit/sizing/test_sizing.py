@@ -18,6 +18,8 @@ from tests.toolkit.sizing.test_subject import LLAMA, write_folder
 from toolkit.cli import run
 from toolkit.errors import CapacityError, UsageError
 from toolkit.gpus import GPUS, find_gpu
+from toolkit.sdl import parse
+from toolkit.sdl.quantities import exact_size
 from toolkit.sizing import fitting
 from toolkit.sizing.demand import Ask, Spread, bytes_per_gpu, llama_use
 from toolkit.sizing.result import GIB, Sizing
@@ -278,17 +280,32 @@ def test_the_table_ends_with_what_to_type(eight: Path, capsys: Output) -> None:
 
 def test_what_to_type_renders(eight: Path, tmp_path: Path, capsys: Output) -> None:
     """With an image in the place that is left for it, and a key."""
-    for more in (["--gpu", "rtx4090", "--gpu", "l40s"], ["--cpu", "--kv", "q8_0"]):
+    image = "REGISTRY/akash-llm-server:VERSION"
+    for more in (
+        ["--gpu", "rtx4090", "--gpu", "l40s"],
+        ["--cpu", "--kv", "q8_0"],
+        ["--engine", "ollama", "--gpu", "rtx4090"],
+    ):
         assert run(["size", str(eight), *more, "--json"]) == 0
         found = msgspec.json.decode(capsys.readouterr().out, type=Sizing)
         words = [
-            {"IMAGE:TAG": "example.org/server:1.0", "api.key": str(tmp_path / "api.key")}.get(w, w)
+            {image: "example.org/server:1.0", "api.key": str(tmp_path / "api.key")}.get(w, w)
             for w in shlex.split(found.next)
         ]
         assert run(words[1:]) == 0
         rendered = capsys.readouterr().out
         assert ("rtx4090" in rendered) == (found.gpu is not None)
         assert ("AKASH_LLM_CACHE_TYPE_K=q8_0" in rendered) == (found.kv == "q8_0")
+
+
+def test_what_to_type_for_vllm_renders(seventy: Path, capsys: Output) -> None:
+    assert run(["size", str(seventy), "--engine", "vllm", "--gpu", "h100", "--json"]) == 0
+    found = msgspec.json.decode(capsys.readouterr().out, type=Sizing)
+    assert run(shlex.split(found.next)[1:]) == 0
+    rendered = capsys.readouterr().out
+    assert "--gpu-memory-utilization" in rendered and "h100" in rendered
+    memory = parse(rendered).sdl.profiles.compute["llm"].memory
+    assert exact_size(memory) == found.memory.bytes
 
 
 def test_exit_codes(eight: Path, capsys: Output) -> None:
