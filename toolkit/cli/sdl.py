@@ -18,7 +18,13 @@ from toolkit.sdl.compose import compose
 from toolkit.sdl.diff import Diff, Effect, diff
 from toolkit.sdl.dump import dump
 from toolkit.sdl.groups import Units, group_specs
-from toolkit.sdl.inputs import DEFAULT_TEMPLATE, GPUChoice, GPURequest, RenderInputs
+from toolkit.sdl.inputs import (
+    DEFAULT_TEMPLATE,
+    GPUChoice,
+    GPURequest,
+    RegistryAccess,
+    RenderInputs,
+)
 from toolkit.sdl.manifest import canonical, manifest, manifest_hash
 from toolkit.sdl.nodes import MAX_BYTES, MalformedYAML, load, values
 from toolkit.sdl.parse import parse
@@ -29,6 +35,7 @@ from toolkit.sdl.validate import validate
 _DEFAULTS = RenderInputs()
 # Where a file may hold a secret: the line is not repeated.
 _SECRET_PARTS = frozenset({"credentials", "env", "args", "command"})
+_AUDITORS = "Auditor that has approved the provider; repeat, any one will do."
 # Of a value that changed.
 _MOST_SHOWN = 60
 
@@ -276,6 +283,14 @@ def _clipped(text: str) -> str:
 @click.option("--price", help=_help("Most, per block", "price"))
 @click.option("--denom", help=_help("Currency", "denom"))
 @click.option("--region", help="Region a provider must be in.")
+@click.option("--attribute", multiple=True, metavar="NAME=VALUE", help="Of a provider; repeat.")
+@click.option("--signed-by", multiple=True, metavar="ADDRESS", help=_AUDITORS)
+@click.option(
+    "--registry",
+    nargs=3,
+    metavar="HOST USER ac-secret://NAME",
+    help="Access to a private image.",
+)
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Variable; repeat.")
 @click.option("--compose", "is_compose", is_flag=True, help="For Docker Compose instead.")
 @as_json
@@ -287,6 +302,8 @@ def render_command(
     gpu: int,
     gpu_model: tuple[str, ...],
     env: tuple[str, ...],
+    attribute: tuple[str, ...],
+    registry: tuple[str, str, str] | None,
     is_compose: bool,
     **plain: Any,
 ) -> None:
@@ -301,7 +318,11 @@ def render_command(
     if gpu or gpu_model:
         said["gpu"] = _gpu(gpu, gpu_model)
     if env:
-        said["env"] = _env(env)
+        said["env"] = _pairs("--env", env)
+    if attribute:
+        said["attributes"] = _pairs("--attribute", attribute)
+    if registry:
+        said["registry"] = RegistryAccess(*registry)
     for file in files or (None,):
         inputs = _inputs(file, said)
         text = render(inputs, template)
@@ -350,11 +371,11 @@ def _gpu(units: int, models: tuple[str, ...]) -> GPURequest:
     return GPURequest(units, tuple(GPUChoice(*model.split("/", 2)) for model in models))
 
 
-def _env(items: tuple[str, ...]) -> dict[str, str]:
+def _pairs(option: str, items: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for item in items:
         name, equals, value = item.partition("=")
         if not equals:
-            raise UsageError(f"--env {item!r} has no value", hint=f"write --env {name}=VALUE")
+            raise UsageError(f"{option} {item!r} has no value", hint=f"write {option} {name}=VALUE")
         pairs[name] = value
     return pairs

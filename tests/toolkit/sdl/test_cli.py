@@ -255,3 +255,19 @@ def test_the_same_for_compose() -> None:
     code, out, err = run("render", *IMAGE, "--keys", KEYS, "--compose")
     assert (code, err) == (0, "")
     assert yaml.safe_load(out)["services"]["llm"]["image"] == IMAGE[1]
+
+
+def test_providers_and_private_images_are_said_by_options() -> None:
+    access = ("--registry", "ghcr.io", "me", "ac-secret://password")
+    where = ("--attribute", "tier=community", "--signed-by", "akash1a", "--signed-by", "akash1b")
+    code, out, err = run("render", *IMAGE, "--keys", KEYS, *access, *where)
+    assert (code, err) == (0, "")
+    made = yaml.safe_load(out)
+    credentials = made["services"]["llm"]["credentials"]
+    assert credentials["password"] == "ac-secret://password"
+    placement = made["profiles"]["placement"]["akash"]
+    assert placement["attributes"] == {"tier": "community"}
+    assert placement["signedBy"] == {"anyOf": ["akash1a", "akash1b"]}
+    code, out, err = run("render", *IMAGE, "--keys", KEYS, *access[:-1], "canary-password")
+    assert (code, out) == (2, "")
+    assert "ac-secret://" in err and "canary" not in err
