@@ -10,24 +10,24 @@ from contextlib import aclosing
 from typing import Final
 
 from server.errors import Forbidden, InvalidRequest, NotFound, ServerError
+from server.models.patience import Patience
 from server.models.pull import Progress, Puller
 
 _log = logging.getLogger("akash_llm.fetching")
 
-FIRST_PAUSE_S: Final = 5.0
-LONGEST_PAUSE_S: Final = 60.0
+# Between pulls, each of which has tried several times.
+PATIENCE: Final = Patience(first_wait_s=5.0, longest_wait_s=60.0)
 
 
 class Fetching:
     """The way of one model into the store. `problem` is why it had to be tried again."""
 
-    def __init__(
-        self, puller: Puller, source: str, *, first_pause_s: float = FIRST_PAUSE_S
-    ) -> None:
+    def __init__(self, puller: Puller, source: str, *, patience: Patience = PATIENCE) -> None:
         self.problem = ""
         self._puller = puller
         self._source = source
-        self._pause_s = first_pause_s
+        self._patience = patience
+        self._failures = 0
         self._layers: dict[str, tuple[int, int]] = {}
 
     @property
@@ -60,8 +60,8 @@ class Fetching:
             self._layers[step.digest] = (step.completed, step.total)
 
     async def _wait(self, error: ServerError) -> None:
-        pause_s = self._pause_s
-        self._pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+        self._failures += 1
+        pause_s = self._patience.wait_s(self._failures, retry_after_s=0)
         self.problem = f"{error.message}; tried again in {pause_s:g} s"
         _log.warning("pulling %s failed: %s", self._source, self.problem)
         await asyncio.sleep(pause_s)

@@ -205,7 +205,9 @@ class Loop:
             num_decoding = self._scheduler.num_decoding
             num_reading = self._scheduler.num_running - num_decoding
             rows = self._pace.prompt_rows(
-                num_decoding, num_reading, begin_together=self._scheduler.begin_together
+                num_decoding,
+                num_reading,
+                begin_together=num_reading > 0 and self._scheduler.begin_together,
             )
             chunks = self._scheduler.schedule(rows)
             missing = self._scheduler.num_missing_cells(chunks)

@@ -6,7 +6,6 @@ made from what and by which version, so the same weights are never rewritten twi
 """
 
 import asyncio
-import hashlib
 import logging
 import re
 import sys
@@ -21,8 +20,8 @@ from server.engine.config import WeightType
 from server.errors import LoadFailed
 from server.models.files import (
     check_space,
-    read_chunks,
     replace_file,
+    sha256_of,
     storage_errors,
     sync_folder,
 )
@@ -213,10 +212,7 @@ def _sha256(path: Path) -> str:
     """What is in a file: a blob of the store is called by it, others are read."""
     if blob := _BLOB.fullmatch(path.name):
         return blob[1]
-    digest = hashlib.sha256()
-    for chunk in read_chunks(path):
-        digest.update(chunk)
-    return digest.hexdigest()
+    return sha256_of(path)
 
 
 def _is_sound(target: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import filelock
 import msgspec
 
-from server.models.files import check_space, read_chunks, storage_errors, sync_folder
+from server.models.files import check_space, sha256_of, storage_errors, sync_folder
 
 DRAFT_PREFIX = "draft-"
 
@@ -61,10 +61,7 @@ class Writer:
             os.fsync(handle)
         finally:
             os.close(handle)
-        sha256 = hashlib.sha256()
-        for chunk in read_chunks(self.path):
-            sha256.update(chunk)
-        return Draft(self.path, f"sha256:{sha256.hexdigest()}", self.path.stat().st_size)
+        return Draft(self.path, f"sha256:{sha256_of(self.path)}", self.path.stat().st_size)
 
 
 class Blobs:

@@ -3,16 +3,22 @@
 Failures of the file system become errors that say what to do.
 """
 
+import asyncio
 import errno
+import hashlib
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from server.errors import ServerError, StorageFull
+
+T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 20
 SPARE_BYTES = 64 << 20  # left free on the disk by whatever is written
@@ -64,6 +70,28 @@ def read_chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
+
+
+def sha256_of(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
+    """The digest (hex) of what is in a file; `progress` is told how many bytes were read.
+    Raises `OSError`."""
+    digest = hashlib.sha256()
+    done = 0
+    for chunk in read_chunks(path):
+        digest.update(chunk)
+        done += len(chunk)
+        progress(done)
+    return digest.hexdigest()
+
+
+async def while_awaited(work: Callable[[Callable[[], bool]], T]) -> T:
+    """Do work in a thread, which asks now and then whether it is still wanted: once nobody waits
+    for it any more, no process should stay for as long as it takes."""
+    is_over = threading.Event()
+    try:
+        return await asyncio.to_thread(work, lambda: not is_over.is_set())
+    finally:
+        is_over.set()
 
 
 def check_space(folder: Path, size: int) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from server.errors import InvalidRequest, ModelUnusable, PayloadTooLarge
 from server.models import locks
 from server.models.blobs import Writer
-from server.models.files import CHUNK_BYTES, read_chunks, storage_errors
+from server.models.files import CHUNK_BYTES, read_chunks, sha256_of, storage_errors
 from server.models.manifest import parse_digest
 from server.models.store import Store
-from server.models.verification import sha256_of
 
 MAX_BLOB_BYTES = 1 << 40
 

@@ -1,15 +1,12 @@
 """Whether the files of a model are what their names say."""
 
-import asyncio
-import hashlib
 import itertools
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from server.models.files import read_chunks
+from server.models.files import sha256_of, while_awaited
 from server.models.manifest import Layer
 from server.models.name import ModelName
 from server.models.store import Store
@@ -43,30 +40,18 @@ def verify(
     ]
 
 
-def sha256_of(path: Path, progress: Progress = lambda _: None) -> str:
-    """The digest (hex) of what is in a file. Raises `OSError`."""
-    digest = hashlib.sha256()
-    done = 0
-    for chunk in read_chunks(path):
-        digest.update(chunk)
-        done += len(chunk)
-        progress(done)
-    return digest.hexdigest()
-
-
 async def hashed(path: Path) -> str:
-    """The same in a thread that ends when nobody waits for it any more: no process stays for
-    as long as a large file takes. Raises `OSError`."""
-    is_over = threading.Event()
+    """The digest (hex) of what is in a file, for as long as somebody waits for it. Raises
+    `OSError`."""
 
-    def look(_: int) -> None:
-        if is_over.is_set():
-            raise _Unwanted
+    def work(is_wanted: Callable[[], bool]) -> str:
+        def look(_: int) -> None:
+            if not is_wanted():
+                raise _Unwanted
 
-    try:
-        return await asyncio.to_thread(sha256_of, path, look)
-    finally:
-        is_over.set()
+        return sha256_of(path, look)
+
+    return await while_awaited(work)
 
 
 class _Unwanted(Exception):

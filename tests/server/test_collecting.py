@@ -129,10 +129,7 @@ async def test_nothing_is_collected_beside_a_pull(
     gate = asyncio.Event()
     proxy.script = holding(WEIGHTS, gate)
     with start_server("--prune", "off") as server:
-        async with (
-            server.async_client() as client,
-            steps_of(client, "/api/pull", {"model": name}) as steps,
-        ):
+        async with steps_of(server, "/api/pull", {"model": name}) as steps:
             await until_completed(steps, len(SYSTEM))
             age(old_blob)
             assert await collect() == BUSY
@@ -174,10 +171,7 @@ async def test_what_a_stopped_pull_counts_on_is_kept_for_the_next_one(
 ) -> None:
     proxy.script = holding(WEIGHTS, asyncio.Event())
     with start_server("--prune", "off") as server:
-        async with (
-            server.async_client() as client,
-            steps_of(client, "/api/pull", {"model": name}) as steps,
-        ):
+        async with steps_of(server, "/api/pull", {"model": name}) as steps:
             await until_completed(steps, len(SYSTEM))
             await until_asked(proxy, lambda request: is_blob(request, WEIGHTS))
             server.process.kill()
@@ -203,10 +197,7 @@ async def test_nothing_is_collected_beside_a_create(
 ) -> None:
     body = {"model": "made", "files": {"w.gguf": digest_of(weights)}}
     with start_server("--prune", "off") as server:
-        async with (
-            server.async_client() as client,
-            steps_of(client, "/api/create", body) as steps,
-        ):
+        async with steps_of(server, "/api/create", body) as steps:
             with small_store.changing():
                 while await anext(steps) != {"status": "writing manifest"}:
                     pass

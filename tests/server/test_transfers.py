@@ -59,10 +59,7 @@ async def pull_again(
     """Pull on a new server: the first bytes that it asks for of blobs that it has parts of."""
     proxy.script, before = passes, len(proxy.blobs)
     with start_server() as server:
-        async with (
-            server.async_client() as client,
-            steps_of(client, "/api/pull", {"model": name}) as steps,
-        ):
+        async with steps_of(server, "/api/pull", {"model": name}) as steps:
             *_, last = [step async for step in steps]
         assert last == {"status": "success"}
     ranges = (request.headers.get("range", "") for request in proxy.blobs[before:])
@@ -88,10 +85,7 @@ async def test_a_pull_that_outlasts_the_drain_says_how_to_go_on(
 ) -> None:
     proxy.script = holding(weights, asyncio.Event())
     with start_server("--drain", "0.1") as server:
-        async with (
-            server.async_client() as client,
-            steps_of(client, "/api/pull", {"model": name}) as steps,
-        ):
+        async with steps_of(server, "/api/pull", {"model": name}) as steps:
             await until_completed(steps, NOTED_BYTES)
             server.process.terminate()
             *_, last = [step async for step in steps]
@@ -109,9 +103,8 @@ async def test_pulls_of_the_same_model_are_all_told(
     proxy.script = holding(weights, asyncio.Event())
     with start_server("--drain", "0.1") as server:
         async with (
-            server.async_client() as client,
-            steps_of(client, "/api/pull", {"model": name}) as one,
-            steps_of(client, "/api/pull", {"model": name}) as other,
+            steps_of(server, "/api/pull", {"model": name}) as one,
+            steps_of(server, "/api/pull", {"model": name}) as other,
         ):
             for steps in (one, other):
                 await until_completed(steps, 1)
@@ -131,13 +124,10 @@ async def test_a_pull_within_the_drain_ends_by_itself(
     gate = asyncio.Event()
     proxy.script = holding(weights, gate)
     with start_server("--drain", "600") as server:
-        async with (
-            server.async_client() as client,
-            steps_of(client, "/api/pull", {"model": name}) as steps,
-        ):
+        async with steps_of(server, "/api/pull", {"model": name}) as steps:
             await until_completed(steps, NOTED_BYTES)
             server.process.terminate()
-            async with asyncio.timeout(60):
+            async with server.async_client() as client, asyncio.timeout(60):
                 while (await client.get("/health/ready")).status_code == 200:
                     pass
             gate.set()
@@ -156,10 +146,7 @@ async def test_a_create_that_pulls_its_base_is_told_too(
 ) -> None:
     proxy.script = holding(weights, asyncio.Event())
     with start_server("--drain", "0.1") as server:
-        async with (
-            server.async_client() as client,
-            steps_of(client, "/api/create", {"model": "made", "from": name}) as steps,
-        ):
+        async with steps_of(server, "/api/create", {"model": "made", "from": name}) as steps:
             await until_completed(steps, NOTED_BYTES)
             server.process.terminate()
             *_, last = [step async for step in steps]
@@ -227,10 +214,7 @@ async def test_a_killed_server_leaves_what_the_next_one_goes_on_with(
 ) -> None:
     proxy.script = holding(weights, asyncio.Event())
     with start_server() as server:
-        async with (
-            server.async_client() as client,
-            steps_of(client, "/api/pull", {"model": name}) as steps,
-        ):
+        async with steps_of(server, "/api/pull", {"model": name}) as steps:
             await until_completed(steps, NOTED_BYTES)
             server.process.kill()
             with pytest.raises(httpx2.TransportError):
@@ -336,10 +320,7 @@ async def test_nobody_waits_for_pip(
     start_server: Callable[..., Serving], small_store: Store, silent_index: asyncio.Event
 ) -> None:
     with start_server("--drain", "0.1") as server:
-        async with (
-            server.async_client() as client,
-            steps_of(client, "/api/pull", {"model": "smollm2:135m"}) as steps,
-        ):
+        async with steps_of(server, "/api/pull", {"model": "smollm2:135m"}) as steps:
             await silent_index.wait()
             children = psutil.Process(server.process.pid).children(recursive=True)
             assert any("pip" in child.cmdline() for child in children)

@@ -7,12 +7,12 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 import httpx2
 import psutil
 
 from tests.support.containerfile import Containerfile
+from tests.support.started import Started
 
 CONTAIN = Path(__file__).with_name("contain.sh")
 KEY = "the-key-of-a-test-that-is-long-enough"
@@ -20,7 +20,7 @@ GRANT = f"tests:admin:{hashlib.sha256(KEY.encode()).hexdigest()}"
 READY_S = 120
 
 
-class Container:
+class Container(Started):
     """Use as a context manager: inside, the server in it is ready.
 
     `environment` comes on top of what the image sets.
@@ -52,16 +52,7 @@ class Container:
         self._command = [*self.image.entrypoint, *args]
         self._url = f"http://127.0.0.1:{port}"
 
-    def __enter__(self) -> Self:
-        self.start()
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         if self.process.poll() is None:
             self.process.kill()  # and so, by the kernel, all in the namespace
             self.process.wait()
@@ -106,7 +97,7 @@ class Container:
         """All that it has printed."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_S
         with self.client() as client:
             while time.monotonic() < deadline and self.process.poll() is None:

@@ -29,7 +29,7 @@ def write_model(
     writer.add_token_list(tokens or ["<unk>", "a", "b"])
     writer.add_chat_template("{{ messages }}")
     for key, value in (fields or {}).items():
-        _add(writer, key, value)
+        add_field(writer, key, value)
     block = np.full((rows, 64 // 32 * 20), seed, dtype=np.uint8)
     writer.add_tensor("weights", block, raw_dtype=gguf.GGMLQuantizationType.Q4_1)
     writer.add_tensor("norm", np.full(64, seed, dtype=np.float32))
@@ -40,11 +40,14 @@ def write_model(
     return path
 
 
-def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
+def add_field(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
+    """Write a field as what its value is."""
     if isinstance(value, bool):
         writer.add_bool(key, value)
     elif isinstance(value, int):
         writer.add_uint32(key, value)
+    elif isinstance(value, float):
+        writer.add_float32(key, value)
     elif isinstance(value, str):
         writer.add_string(key, value)
     else:

@@ -5,7 +5,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 
@@ -17,6 +17,7 @@ from server.models.manifest import (
     digest_of,
     media_type,
 )
+from tests.support.started import Started
 
 PROGRAM = "docker-registry"
 _CONFIG = """\
@@ -31,7 +32,7 @@ http:
 """
 
 
-class ImageRegistry:
+class ImageRegistry(Started):
     """A registry of container images in a process of its own. Use as a context manager."""
 
     def __init__(self, folder: Path, port: int) -> None:
@@ -42,19 +43,13 @@ class ImageRegistry:
         self._config.write_text(_CONFIG.format(folder=folder / "registry", port=port))
         self._client = httpx2.Client(base_url=self.url, timeout=30, trust_env=False)
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [PROGRAM, "serve", str(self._config)], stdout=log, stderr=log
             )
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         self._client.close()
         self._process.terminate()
         self._process.wait(20)
@@ -87,7 +82,7 @@ class ImageRegistry:
         done = self._client.put(place, content=data, headers=headers)
         assert done.status_code == 201, done.text
 
-    def _wait_until_ready(self, within_s: float = 60) -> None:
+    def wait_until_ready(self, within_s: float = 60) -> None:
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             assert self._process.poll() is None, self._log.read_text()

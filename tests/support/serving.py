@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import gguf
 import httpx2
@@ -18,6 +18,8 @@ import psutil
 from server.__main__ import engine_config, serve
 from server.engine.config import FakeCosts
 from server.settings import SettingsError, load
+from tests.support.gguf_files import add_field
+from tests.support.started import Started
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP_VARIABLE = "FAKE_STEP_S"
@@ -29,7 +31,7 @@ class ServerEnded(AssertionError):
     """The server ended before it was ready."""
 
 
-class Serving:
+class Serving(Started):
     """A started server. Use as a context manager; `url` answers once it is entered, and
     `seen` has what its readiness said on the way."""
 
@@ -61,19 +63,13 @@ class Serving:
         self._env = {**os.environ, **state, **(env or {}), STEP_VARIABLE: str(step_s)}
         self._env[LOAD_VARIABLE] = str(load_s)
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         with self.log.open("wb") as log, self.out.open("wb") as out:
             self.process = subprocess.Popen(
                 self._command, cwd=ROOT, env=self._env, stdout=out, stderr=log
             )
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         self.process.terminate()
         try:
             self.process.wait(20)
@@ -95,7 +91,7 @@ class Serving:
             if "server.engine.runner" in child.cmdline():
                 os.kill(child.pid, signal.SIGKILL)
 
-    def _wait_until_ready(self, within_s: float = 60) -> None:
+    def wait_until_ready(self, within_s: float = 60) -> None:
         deadline = time.monotonic() + within_s
         with self.client() as client:
             while time.monotonic() < deadline:
@@ -118,10 +114,7 @@ def write_gguf(path: Path, *, fields: Mapping[str, int | str] | None = None) -> 
     writer.add_context_length(4096)
     writer.add_embedding_length(8)
     for key, value in (fields or {}).items():
-        if isinstance(value, int):
-            writer.add_uint32(key, value)
-        else:
-            writer.add_string(key, value)
+        add_field(writer, key, value)
     writer.add_tensor("token_embd.weight", numpy.zeros((4, 8), dtype=numpy.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

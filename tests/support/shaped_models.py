@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import gguf
 import numpy as np
 
+from tests.support.gguf_files import add_field
+
 _ALIGNMENT = 32
 _PLAIN = {"F32": np.float32, "F16": np.float16}
 
@@ -56,7 +58,7 @@ def write_shaped(path: Path, model: Model) -> Path:
     writer = gguf.GGUFWriter(path, model.architecture)
     for key, value in model.fields.items():
         plain = key.startswith(("general.", "tokenizer."))
-        _add(writer, key if plain else f"{model.architecture}.{key}", value)
+        add_field(writer, key if plain else f"{model.architecture}.{key}", value)
     _add_vocabulary(writer, model.vocab)
     size = sum(_announce(writer, tensor) for tensor in model.tensors)
     writer.write_header_to_file()
@@ -66,17 +68,6 @@ def write_shaped(path: Path, model: Model) -> Path:
     start = -(-path.stat().st_size // _ALIGNMENT) * _ALIGNMENT
     os.truncate(path, start + size)
     return path
-
-
-def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
-    if isinstance(value, bool):
-        writer.add_bool(key, value)
-    elif isinstance(value, int):
-        writer.add_uint32(key, value)
-    elif isinstance(value, float):
-        writer.add_float32(key, value)
-    else:
-        writer.add_array(key, value)
 
 
 def _add_vocabulary(writer: gguf.GGUFWriter, count: int) -> None:

@@ -11,6 +11,7 @@ import httpx2
 
 from server.models.manifest import digest_of
 from tests.support.rough_proxy import Answer, Request, RoughProxy, Script
+from tests.support.serving import Serving
 
 Step = dict[str, Any]
 
@@ -38,10 +39,13 @@ async def until_asked(proxy: RoughProxy, fits: Callable[[Request], bool]) -> Non
 
 @asynccontextmanager
 async def steps_of(
-    client: httpx2.AsyncClient, path: str, body: dict[str, Any]
+    server: Serving, path: str, body: dict[str, Any]
 ) -> AsyncIterator[AsyncIterator[Step]]:
     """The progress of a request, line by line; the connection must end as it should."""
-    async with client.stream("POST", path, json=body) as response:
+    async with (
+        server.async_client() as client,
+        client.stream("POST", path, json=body) as response,
+    ):
         assert response.status_code == 200
         yield _decoded(response)
 

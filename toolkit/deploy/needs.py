@@ -8,19 +8,20 @@ import msgspec
 import psutil
 
 from server.errors import ModelNotFound, ServerError, StorageFull
+from server.models.footprint import Use, cache_bytes
 from server.models.gguf import GGUFHeader
 from server.models.name import InvalidModelName, ModelName
+from server.models.shape import read_shape
 from server.models.store import Store
 from server.models.stored import StoredModel
 from server.models.wheel import EMBEDDED, ensure_embedded
 from toolkit import paths
 from toolkit.deploy.base import Intent, Resource
 from toolkit.errors import CapacityError, ConfigError, UsageError
+from toolkit.units import GIB, MIB
 
-MIB = 1 << 20
 # Programs, the vocabulary and compute buffers of a small batch.
 OVERHEAD_BYTES = 300 * MIB
-CACHE_BYTES_PER_VALUE = 2  # half precision
 
 
 class Needs(msgspec.Struct, frozen=True):
@@ -106,7 +107,8 @@ def _unseen(intent: Intent) -> Needs:
 
 def _measured(intent: Intent, stored: StoredModel) -> Needs:
     _, header = stored.check()
-    cache = cache_bytes(header, intent.context * intent.parallel)
+    use = Use(context=intent.context, parallel=intent.parallel)
+    cache = cache_bytes(read_shape(header), use)
     memory = stored.size + cache + OVERHEAD_BYTES
     total = psutil.virtual_memory().total
     if memory > total:
@@ -126,17 +128,6 @@ def _measured(intent: Intent, stored: StoredModel) -> Needs:
     )
     whole = f"{math.ceil(memory / MIB)}Mi"
     return Needs(intent, whole, resources, _notices(intent, header, memory))
-
-
-def cache_bytes(header: GGUFHeader, tokens: int) -> int:
-    """Bytes of the KV cache for `tokens`: keys and values of every layer and head."""
-    layers = header.of_architecture("block_count") or 0
-    heads = header.of_architecture("attention.head_count") or 1
-    kv_heads = header.of_architecture("attention.head_count_kv") or heads
-    default = header.embedding_length // heads
-    key = header.of_architecture("attention.key_length") or default
-    value = header.of_architecture("attention.value_length") or default
-    return tokens * layers * kv_heads * (key + value) * CACHE_BYTES_PER_VALUE
 
 
 def _notices(intent: Intent, header: GGUFHeader, memory: int) -> tuple[str, ...]:
@@ -165,6 +156,6 @@ def _kind(stored: StoredModel) -> str:
 
 
 def _size(size_bytes: int) -> str:
-    if size_bytes >= 1 << 30:
-        return f"{size_bytes / (1 << 30):.1f} GiB"
+    if size_bytes >= GIB:
+        return f"{size_bytes / GIB:.1f} GiB"
     return f"{max(1, round(size_bytes / MIB))} MiB"

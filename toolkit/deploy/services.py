@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from toolkit.errors import ConfigError
+from toolkit.sdl.advice import repository
 from toolkit.sdl.model import SDL, Service
 
 # What a server of ours may be told by an SDL. Host, port and state folder are the target's
@@ -107,13 +108,8 @@ def job_of(sdl: SDL, programs: Mapping[str, Program], mounts: Path) -> Job:
     return Job(name, program.argv, environment, places, _notices(sdl, name, service, program))
 
 
-def repository_of(image: str) -> str:
-    """The last part of an image's repository, without registry, tag and digest."""
-    return image.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]
-
-
 def _program(image: str, programs: Mapping[str, Program]) -> Program:
-    program = programs.get(repository_of(image))
+    program = programs.get(repository(image))
     if program is None:
         raise ConfigError(
             f"the image {image!r} is not known on this machine",

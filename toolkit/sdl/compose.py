@@ -13,9 +13,9 @@ from typing import Final
 from toolkit.sdl.dump import Tree, written
 from toolkit.sdl.model import SDL, Expose, Resources, Service
 from toolkit.sdl.quantities import count_text, cpu_text, size_text
+from toolkit.sdl.sealed import secret_name
 
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (a mount point in a container)
-_SECRET = re.compile(r"ac-secret://([A-Za-z0-9_.-]+)")
 
 
 def compose(sdl: SDL) -> str:
@@ -63,10 +63,10 @@ def _text(text: str) -> str:
 
 
 def _value(text: str) -> str:
-    found = _SECRET.fullmatch(text)
-    if found is None:
+    secret = secret_name(text)
+    if not secret:
         return _text(text)
-    name = variable(found[1])
+    name = variable(secret)
     return f"${{{name}:?set {name} before you start this}}"
 
 

@@ -6,7 +6,9 @@ from typing import Final
 from server.keys import KeyRing
 from toolkit.errors import ConfigError, UsageError
 from toolkit.sdl.inputs import RegistryAccess, RenderInputs, Template
+from toolkit.sdl.provider import MAX_GPUS, MAX_PRICE
 from toolkit.sdl.quantities import exact_amount, exact_cpu, exact_size
+from toolkit.sdl.sealed import secret_name
 
 _SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -14,12 +16,11 @@ _SECRET_NAME = re.compile(r"(^|_)(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)
 _ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9./-]{0,63}")
 _GPU_RAM = re.compile(r"[1-9][0-9]*Gi")
 _GPU_MODEL = re.compile(r"[a-z0-9][a-z0-9.-]*")
-_SECRET = re.compile(r"ac-secret://[A-Za-z0-9_.-]{1,64}")
 _DOMAIN = re.compile(
     r"(?=.{4,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]"
 )
 _TAGGED = re.compile(r"[^\s@]+:(?!latest$)[\w][\w.-]*|[^\s@]+@sha256:[0-9a-f]{64}", re.ASCII)
-_MAX_GPUS: Final = 24
+_LONGEST_SECRET: Final = 64
 _MAX_REPLICAS: Final = 50
 _DIGESTS = "give its digest as name:scope:sha256, or a key file; the key stays with you"
 
@@ -74,7 +75,7 @@ def _check_access(inputs: RenderInputs, name: str, template: Template) -> None:
         "use the template llama-cpp, or insist with --without-auth",
     )
     _require(
-        _SECRET.fullmatch(inputs.api_key),
+        _is_sealed(inputs.api_key),
         "the key would stand in the file for all who read it",
         "write the name of a secret: ac-secret://api-key",
     )
@@ -122,7 +123,7 @@ def _check_env(inputs: RenderInputs) -> None:
             "use letters, digits and _",
         )
         _require(
-            not _SECRET_NAME.search(name) or _SECRET.fullmatch(value),
+            not _SECRET_NAME.search(name) or _is_sealed(value),
             f"the value of {name} would stand in the file for all who read it",
             f"write the name of a secret: {name}=ac-secret://{name.lower().replace('_', '-')}",
         )
@@ -151,9 +152,9 @@ def _check_gpu(inputs: RenderInputs, name: str, template: Template) -> None:
         )
         return
     _require(
-        0 < gpu.units <= _MAX_GPUS,
+        0 < gpu.units <= MAX_GPUS,
         f"{gpu.units} GPUs cannot be asked for",
-        f"1 to {_MAX_GPUS} can; leave gpu out for none",
+        f"1 to {MAX_GPUS} can; leave gpu out for none",
     )
     _require(
         len(set(gpu.models)) == len(gpu.models),
@@ -206,7 +207,7 @@ def _check_registry(registry: RegistryAccess) -> None:
     _require(registry.host.strip(), "the registry has no host", "write for example ghcr.io")
     _require(registry.username.strip(), "the registry has no user", "write your name there")
     _require(
-        _SECRET.fullmatch(registry.password),
+        _is_sealed(registry.password),
         "the password of the registry would stand in the file for all who read it",
         "write the name of a secret: ac-secret://registry-password",
     )
@@ -215,9 +216,9 @@ def _check_registry(registry: RegistryAccess) -> None:
 def _check_placement(inputs: RenderInputs) -> None:
     amount = exact_amount(inputs.price) if _is_amount(inputs.price) else None
     _require(
-        amount is not None and 0 < amount <= 10_000_000,
+        amount is not None and 0 < amount <= MAX_PRICE,
         f"{inputs.price!r} is no price per block",
-        "write an amount above 0 and up to 10000000",
+        f"write an amount above 0 and up to {MAX_PRICE}",
     )
     _require(inputs.denom in ("uact", "uakt"), f"{inputs.denom!r} is no currency", "write uact")
     for name in inputs.attributes:
@@ -226,6 +227,10 @@ def _check_placement(inputs: RenderInputs) -> None:
             f"{name!r} cannot name an attribute",
             "use lower-case letters, digits, -, . and /",
         )
+
+
+def _is_sealed(value: str) -> bool:
+    return 0 < len(secret_name(value)) <= _LONGEST_SECRET
 
 
 def _require(condition: object, message: str, hint: str) -> None:

@@ -4,10 +4,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from toolkit.sdl.sealed import SEALED
+
 # The auditor that most providers are approved by.
 AUDITOR: Final = "akash1365yvmc4s7awdyj3n2sav7xfx76adc6dnmlx63"
-# How a value is written that the deployer seals: never in the file, put in on the way.
-SECRET: Final = "ac-secret://"  # noqa: S105 (the name of a place, not a secret)
 
 
 class Template(NamedTuple):
@@ -79,7 +79,7 @@ class RenderInputs(msgspec.Struct, frozen=True, kw_only=True):
 
     image: str = ""
     keys_text: str = ""
-    api_key: str = f"{SECRET}api-key"
+    api_key: str = f"{SEALED}api-key"
     without_auth: bool = False
     service: str = "llm"
     model: str = "smollm2:135m"

@@ -6,7 +6,6 @@ validated before anyone sees it.
 """
 
 import json
-import math
 from collections import Counter
 from typing import Any, Final
 
@@ -21,8 +20,9 @@ from toolkit.sdl.input_checks import check
 from toolkit.sdl.inputs import DEFAULT_TEMPLATE, TEMPLATES, GPURequest, RenderInputs, Template
 from toolkit.sdl.model import SDL
 from toolkit.sdl.parse import parse, sdl_error
-from toolkit.sdl.quantities import FACTORS, exact_size
+from toolkit.sdl.quantities import exact_size
 from toolkit.sdl.validate import validate
+from toolkit.units import sdl_size
 
 # Begins an engine anew when it ends. It runs as the first process of a container, which
 # gets no signal that it does not ask for.
@@ -131,9 +131,7 @@ def _memory(inputs: RenderInputs, template: Template) -> str:
 
 
 def _sum(*sizes: str) -> str:
-    total = sum(exact_size(size) or 0 for size in sizes)
-    unit = "Gi" if total % FACTORS["Gi"] == 0 else "Mi"
-    return f"{math.ceil(total / FACTORS[unit])}{unit}"
+    return sdl_size(sum(exact_size(size) or 0 for size in sizes))
 
 
 def _volumes(inputs: RenderInputs, template: Template) -> list[_Volume]:

@@ -12,8 +12,9 @@ import msgspec
 
 from server.models.footprint import Use, cache_bytes, cache_bytes_per_token, estimate_shape
 from server.models.shape import Layer, Shape
-from toolkit.sizing.result import GIB, Quantity
+from toolkit.sizing.result import Quantity
 from toolkit.sizing.subject import Subject
+from toolkit.units import GIB
 
 Engine = Literal["llama-cpp", "vllm", "ollama"]
 ENGINES: tuple[Engine, ...] = ("llama-cpp", "vllm", "ollama")

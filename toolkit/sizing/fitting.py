@@ -7,8 +7,9 @@ from toolkit.errors import UsageError
 from toolkit.gpus import GPU, GPUS, Variant, find_gpu, nearest_name
 from toolkit.sizing import speed
 from toolkit.sizing.demand import Ask, Spread, bytes_per_gpu, parts
-from toolkit.sizing.result import GIB, GPUFit, Quantity
+from toolkit.sizing.result import GPUFit, Quantity
 from toolkit.sizing.subject import Subject
+from toolkit.units import GIB
 
 MOST_GPUS = 8
 # CUDA 13 has left out what came before.

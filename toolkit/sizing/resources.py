@@ -7,12 +7,12 @@ import msgspec
 
 from toolkit.sizing import fitting, speed
 from toolkit.sizing.demand import Ask, Parts, parts
-from toolkit.sizing.result import GIB, GPUFit, Quantity, Sizing, Speed
+from toolkit.sizing.result import GPUFit, Quantity, Sizing, Speed
 from toolkit.sizing.subject import Subject
+from toolkit.units import GIB, MIB, sdl_size
 
 CPU_CORES = 8
-_MIB = 1 << 20
-_HTTP_BYTES = 192 * _MIB
+_HTTP_BYTES = 192 * MIB
 _ALTERNATIVES = 4
 _PROMPT = (
     "not estimated: computing limits it, of which the table of GPUs says nothing; "
@@ -84,7 +84,7 @@ def _memory(
     if gpu is None:
         needed = taken.total + _HTTP_BYTES
         reason = "all of the above, the HTTP process, and 5% to spare"
-        return Quantity(_whole(needed * 21 // 20, 256 * _MIB), reason)
+        return Quantity(_whole(needed * 21 // 20, 256 * MIB), reason)
     if ask.engine == "vllm":
         needed = (4 + 3 * gpu.count) * GIB + shm.bytes
         reason = (
@@ -97,7 +97,7 @@ def _memory(
         "the processes and the host's side of CUDA (estimate); the weights go to the GPU, the "
         "file's pages are given back when they are needed"
     )
-    return Quantity(_whole(needed, 256 * _MIB), reason)
+    return Quantity(_whole(needed, 256 * MIB), reason)
 
 
 def _storage(subject: Subject, rewritten: int) -> Quantity:
@@ -138,7 +138,7 @@ def _arguments(ask: Ask, gpu: GPUFit | None, requantize: str) -> tuple[str, ...]
         return (*kept, *(("--requantize", requantize) if requantize else ()))
     arguments = ["--max-model-len", str(ask.context), "--max-num-seqs", str(ask.parallel)]
     arguments += ["--gpu-memory-utilization", f"{gpu.utilization}"]
-    if gpu.tensor_parallel > 1:
+    if gpu.count > 1:
         arguments += ["--tensor-parallel-size", str(gpu.tensor_parallel)]
     if gpu.pipeline_parallel > 1:
         arguments += ["--pipeline-parallel-size", str(gpu.pipeline_parallel)]
@@ -203,7 +203,7 @@ def _access(sizing: Sizing) -> list[str]:
 
 
 def _told(sizing: Sizing) -> list[str]:
-    """What the engine is told that its template does not say already."""
+    """What the engine is told. What its template says already counts as it is said last."""
     if sizing.engine == "vllm":
         return [f"--engine-arg={word}" for word in sizing.arguments]
     if sizing.engine == "ollama":
@@ -218,8 +218,3 @@ def _alternatives(gpu: GPUFit, fits: tuple[GPUFit, ...]) -> list[str]:
     cards = [f"{fit.gpu}/{fit.ram}" for fit in fits if fit.count == gpu.count]
     wanted = f"{gpu.gpu}/{gpu.ram}"
     return list(dict.fromkeys([wanted, *cards]))[:_ALTERNATIVES]
-
-
-def sdl_size(count: int) -> str:
-    """Bytes as an SDL writes them: whole GiB, or MiB."""
-    return f"{count // GIB}Gi" if count % GIB == 0 else f"{math.ceil(count / _MIB)}Mi"

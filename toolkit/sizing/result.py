@@ -2,7 +2,7 @@
 
 import msgspec
 
-GIB = 1 << 30
+from toolkit.units import GIB
 
 
 class Quantity(msgspec.Struct, frozen=True):

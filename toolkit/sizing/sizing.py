@@ -11,9 +11,10 @@ from toolkit.gpus import GPU
 from toolkit.sizing import fitting
 from toolkit.sizing.demand import CACHES, ENGINES, Ask, Engine
 from toolkit.sizing.resources import Choice, cpu_speed, put_together
-from toolkit.sizing.result import GIB, GPUFit, Sizing
+from toolkit.sizing.result import GPUFit, Sizing
 from toolkit.sizing.subject import Subject, find_gguf
 from toolkit.sizing.transformers import find_transformers, is_folder
+from toolkit.units import GIB
 
 # From here on reading along is no waiting: then a processor will do.
 READING_SPEED = 10.0

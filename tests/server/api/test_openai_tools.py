@@ -165,6 +165,16 @@ def test_each_choice_has_its_calls(client: openai.OpenAI) -> None:
         assert choice.finish_reason == "tool_calls"
 
 
+def prompt_of(server: Serving, messages: Any) -> str:
+    """What the template makes of a conversation."""
+    with server.client() as http:
+        body = {"model": "m", "messages": messages}
+        tokens = http.post("/tokenize", json=body).json()["tokens"]
+        told = http.post("/detokenize", json={"model": "m", "tokens": tokens}).json()
+    text: str = told["content"]
+    return text
+
+
 def test_a_conversation_with_calls_and_thoughts_reaches_the_template(
     thinker: Serving, client: openai.OpenAI
 ) -> None:
@@ -175,10 +185,7 @@ def test_a_conversation_with_calls_and_thoughts_reaches_the_template(
         first.model_dump(exclude_none=True),
         {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "sunny"},
     ]
-    with thinker.client() as http:
-        body = {"model": "m", "messages": messages}
-        tokens = http.post("/tokenize", json=body).json()["tokens"]
-        text = http.post("/detokenize", json={"model": "m", "tokens": tokens}).json()["content"]
+    text = prompt_of(thinker, messages)
     assert "<|im_start|>system\nBe brief.<|im_end|>" in text
     assert "<think>\nhm\n</think>" in text
     assert '{"name": "weather", "arguments": {"city": "Rome"}}' in text
@@ -249,10 +256,7 @@ def test_a_custom_call_and_its_output_reach_the_template(
         first.model_dump(exclude_none=True),
         {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "noted"},
     ]
-    with thinker.client() as http:
-        body = {"model": "m", "messages": messages}
-        tokens = http.post("/tokenize", json=body).json()["tokens"]
-        text = http.post("/detokenize", json={"model": "m", "tokens": tokens}).json()["content"]
+    text = prompt_of(thinker, messages)
     assert A_NOTE in text and "<tool_response>\nnoted\n</tool_response>" in text
 
 

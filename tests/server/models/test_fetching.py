@@ -30,7 +30,7 @@ def name(registry: ImageRegistry, proxy: RoughProxy, tmp_path: Path) -> str:
 async def test_it_is_tried_again_until_the_network_is_good(
     new_puller: Callable[..., Puller], proxy: RoughProxy, store: Store, name: str
 ) -> None:
-    fetching = Fetching(new_puller(ONCE), name, first_pause_s=0.001)
+    fetching = Fetching(new_puller(ONCE), name, patience=Patience(first_wait_s=0.001))
     problems = []
 
     def bad_at_first(request: Request, answer: Answer) -> Answer:

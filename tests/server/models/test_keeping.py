@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import InvalidRequest, ModelNotFound, ModelUnusable, PayloadTooLarge, StorageFull
-from server.models import headers, locks, verification
+from server.models import files, headers, locks, verification
 from server.models.extras import Extras
 from server.models.garbage import Collected, collect
 from server.models.gguf import GGUFHeader, read_header
@@ -179,7 +179,7 @@ async def test_hashing_ends_with_who_waits_for_it(
             yield b"x"
         ends.append("late")
 
-    monkeypatch.setattr(verification, "read_chunks", endless)
+    monkeypatch.setattr(files, "read_chunks", endless)
     hashing = asyncio.create_task(verification.hashed(tmp_path))
     await asyncio.to_thread(begun.wait, 60)
     hashing.cancel()

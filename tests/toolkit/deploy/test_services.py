@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from server import settings
-from toolkit.deploy.services import FIXED, SERVER_ENVIRONMENT, Job, Program, job_of, repository_of
+from toolkit.deploy.services import FIXED, SERVER_ENVIRONMENT, Job, Program, job_of
 from toolkit.errors import ConfigError
+from toolkit.sdl import advice
 from toolkit.sdl.inputs import RenderInputs
 from toolkit.sdl.parse import parse
 from toolkit.sdl.render import render
@@ -82,7 +83,7 @@ def test_replicas_are_said() -> None:
     ],
 )
 def test_the_repository_of_an_image(image: str, repository: str) -> None:
-    assert repository_of(image) == repository
+    assert advice.repository(image) == repository
 
 
 def test_the_table_knows_every_variable_of_the_server() -> None:

@@ -22,10 +22,11 @@ from toolkit.sdl import parse
 from toolkit.sdl.quantities import exact_size
 from toolkit.sizing import fitting
 from toolkit.sizing.demand import Ask, Spread, bytes_per_gpu, llama_use
-from toolkit.sizing.result import GIB, Sizing
+from toolkit.sizing.result import Sizing
 from toolkit.sizing.speed import read_bytes
 from toolkit.sizing.subject import Subject
 from toolkit.sizing.transformers import find_transformers
+from toolkit.units import GIB
 
 Output = pytest.CaptureFixture[str]
 
@@ -130,6 +131,9 @@ async def test_heads_that_do_not_divide_are_spread_in_layers(tmp_path: Path) -> 
     assert sizing.gpu is not None
     assert (sizing.gpu.tensor_parallel, sizing.gpu.pipeline_parallel) == (1, sizing.gpu.count)
     assert "--pipeline-parallel-size" in sizing.arguments
+    # The template would say as many as there are GPUs, and vLLM takes the one that is said last.
+    at = sizing.arguments.index("--tensor-parallel-size")
+    assert sizing.arguments[at + 1] == "1"
 
 
 async def test_what_vllm_is_told(seventy: Path) -> None:

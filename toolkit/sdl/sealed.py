@@ -1,0 +1,13 @@
+"""Values that are not in a file: it names a secret, and the deployer puts it in on the way."""
+
+import re
+from typing import Final
+
+SEALED: Final = "ac-secret://"
+_NAME = re.compile(rf"{SEALED}([A-Za-z0-9_.-]+)")
+
+
+def secret_name(value: str) -> str:
+    """The name of the secret that stands for a value; empty if the value is what it says."""
+    found = _NAME.fullmatch(value)
+    return found[1] if found else ""
