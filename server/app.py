@@ -1,4 +1,4 @@
-"""Composition root: puts store, engine, core, dialects and edge together. No logic.
+"""Composition root: puts engine, core, dialects and edge together. No logic.
 
 Another dialect is its own modules and one line in `DIALECTS`.
 """
@@ -6,7 +6,6 @@ Another dialect is its own modules and one line in `DIALECTS`.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from importlib.metadata import version
 
 from litestar import Litestar
@@ -18,19 +17,15 @@ from server.admission import Gate
 from server.api import admin, anthropic, docs, health, ollama, ollama_models, openai
 from server.api.core import Core
 from server.api.dialect import Dialect
+from server.api.engines import Engine
 from server.api.failures import exception_handlers
 from server.api.observe import ObservedCore
 from server.auth import refuse_management, require_scope
 from server.chat.renderer import Renderer
 from server.drain import Drain
 from server.edge import Edge
-from server.engine.quantizer import Quantizer
-from server.engine.supervisor import Supervisor
 from server.metrics import Metrics
-from server.models import garbage
-from server.models.library import Library, make_library
-from server.models.store import Store
-from server.models.wheel import embedded
+from server.models.library import Library
 from server.preload import Preloader, Readiness
 from server.settings import Settings
 
@@ -39,29 +34,24 @@ DIALECTS: tuple[Dialect, ...] = (ollama.DIALECT, openai.DIALECT, anthropic.DIALE
 
 def create_app(
     settings: Settings,
-    store: Store,
-    supervisor: Supervisor,
+    engine: Engine,
     accounts: Accounts,
     drain: Drain,
     *,
-    is_empty: bool = False,
     on_prepared: Callable[[Readiness], None] = lambda _: None,
 ) -> ASGIApp:
     """The ASGI app of a server. Its lifespan prepares models beside it and ends the engine.
 
-    `drain` is told about every request and says when no more are taken. `is_empty`: the
-    store has no models and gets the embedded one. `on_prepared` is told how the
-    preparation went.
+    `drain` is told about every request and says when no more are taken. `on_prepared` is told
+    how the preparation went.
     """
     renderer = Renderer()
-    core = ObservedCore(store, supervisor, renderer, Gate(accounts.usage), drain.traffic)
-    quantizer = Quantizer(threads=settings.threads or 0)
-    library = make_library(store, settings.registries, quantizer)
+    core = ObservedCore(engine, renderer, Gate(accounts.usage), drain.traffic)
     preloader = Preloader(
         core,
         settings.preload,
-        stock=partial(embedded, store) if is_empty else None,
-        puller=library.puller if settings.pull else None,
+        stock=engine.stock,
+        puller=engine.puller,
         keep_alive_s=settings.preload_keep_alive,
     )
 
@@ -70,9 +60,7 @@ def create_app(
         async def prepare() -> None:
             on_prepared(await preloader.prepare())
 
-        works = [prepare(), renderer.open(), accounts.usage.run()]
-        if settings.prune:
-            works.append(garbage.collected(store))
+        works = [prepare(), renderer.open(), accounts.usage.run(), engine.work()]
         tasks = [asyncio.create_task(work) for work in works]
         try:
             yield
@@ -81,13 +69,13 @@ def create_app(
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            await supervisor.close()
+            await engine.close()
             await renderer.close()
             await accounts.usage.write()
             accounts.keys.close()
 
     app = Litestar(
-        route_handlers=route_handlers(core, library, preloader, accounts, drain),
+        route_handlers=route_handlers(core, engine.library, preloader, accounts, drain),
         guards=[require_scope] if settings.management else [require_scope, refuse_management],
         exception_handlers=exception_handlers(DIALECTS),
         lifespan=[lifespan],

@@ -161,6 +161,27 @@ class PullFailed(ServerError):
     code = "pull_failed"
 
 
+class UpstreamFailed(ServerError):
+    """The server that runs the models answered with a failure, or with no sense."""
+
+    status = 502
+    code = "upstream_failed"
+
+
+class UpstreamGone(UpstreamFailed):
+    """It cannot be reached, or is not ready; the same request may pass later."""
+
+    status = 503
+    code = "upstream_gone"
+
+
+class UpstreamSilent(UpstreamFailed):
+    """It said nothing for too long."""
+
+    status = 504
+    code = "upstream_silent"
+
+
 class StorageFull(ServerError):
     """No space left where the store lies."""
 

@@ -10,8 +10,9 @@ from contextlib import aclosing
 from typing import Final
 
 from server.errors import Forbidden, InvalidRequest, NotFound, ServerError
+from server.models.library import ModelSource
 from server.models.patience import Patience
-from server.models.pull import Progress, Puller
+from server.models.pull import Progress
 
 _log = logging.getLogger("akash_llm.fetching")
 
@@ -22,7 +23,7 @@ PATIENCE: Final = Patience(first_wait_s=5.0, longest_wait_s=60.0)
 class Fetching:
     """The way of one model into the store. `problem` is why it had to be tried again."""
 
-    def __init__(self, puller: Puller, source: str, *, patience: Patience = PATIENCE) -> None:
+    def __init__(self, puller: ModelSource, source: str, *, patience: Patience = PATIENCE) -> None:
         self.problem = ""
         self._puller = puller
         self._source = source

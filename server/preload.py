@@ -20,8 +20,8 @@ from server.caller import SERVER
 from server.engine.supervisor import State
 from server.errors import ModelNotFound, ServerError
 from server.fetching import Fetching
-from server.models.pull import Puller
-from server.models.stored import StoredModel
+from server.models.library import ModelSource
+from server.models.model import Model
 
 _log = logging.getLogger("akash_llm.preload")
 _PROBE = "Hello"
@@ -57,7 +57,7 @@ class Preloader:
         names: Sequence[str],
         *,
         stock: Callable[[], Awaitable[object]] | None,
-        puller: Puller | None,
+        puller: ModelSource | None,
         keep_alive_s: float,
     ) -> None:
         """`stock` puts the embedded model into the store; None if the store has models.
@@ -69,8 +69,8 @@ class Preloader:
         self._puller = puller
         self._keep_alive_s = keep_alive_s
         self._fetching: dict[str, Fetching] = {}
-        self._found: dict[str, StoredModel] = {}
-        self._answered: dict[str, StoredModel] = {}
+        self._found: dict[str, Model] = {}
+        self._answered: dict[str, Model] = {}
         self._reasons: dict[str, str] = {}
         self._is_stocked = stock is None
 
@@ -110,7 +110,7 @@ class Preloader:
         else:
             self._answered[name] = model
 
-    async def _there(self, name: str) -> StoredModel:
+    async def _there(self, name: str) -> Model:
         """The model, pulled first if it may be and has to."""
         if self._puller is None:
             return await self._core.find(name, SERVER)
@@ -124,14 +124,14 @@ class Preloader:
         del self._fetching[name]
         return await self._core.find(stored, SERVER)
 
-    async def _probe(self, model: StoredModel) -> None:
+    async def _probe(self, model: Model) -> None:
         options = Options(num_predict=1)
         generation = Generation(caller=SERVER, options=options, keep_alive_s=self._keep_alive_s)
         async with aclosing(self._ask(model, generation)) as events:
             async for _ in events:
                 pass
 
-    def _ask(self, model: StoredModel, generation: Generation) -> Events:
+    def _ask(self, model: Model, generation: Generation) -> Events:
         """The smallest thing that the model can do."""
         if "completion" in model.capabilities:
             request = CompletionRequest(model=model, prompt=_PROBE, generation=generation)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 import platformdirs
@@ -23,6 +24,7 @@ from server.engine.config import (
     SplitMode,
     WeightType,
 )
+from server.engines import ENGINES, LOCAL
 from server.grants import Grant, fixed_grants
 from server.keys import KeyRing
 from server.models.sources import DEFAULT_REGISTRIES, Registries
@@ -33,7 +35,7 @@ EXIT_CONFIG = 3
 HOME_VARIABLE = "AKASH_LLM_HOME"
 KEYS_VARIABLE = "AKASH_LLM_KEYS"
 KEY_LIMITS_VARIABLE = "AKASH_LLM_KEY_LIMITS"
-ENGINES = ("llama-cpp",)
+UPSTREAM_KEY_VARIABLE = "AKASH_LLM_UPSTREAM_KEY"
 _DAY_S = 86_400
 
 
@@ -47,6 +49,11 @@ class SettingsError(Exception):
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a server does and for whom.
+
+    `upstream` is the address of the server that runs the models, for all engines but the one
+    of this machine, and `upstream_key` what it wants to be shown; `upstream_timeout` is how
+    many seconds it may say nothing. What is said of memory and of how models are computed is
+    for the engine of this machine.
 
     `context` is tokens per request, the memory pool is `context * parallel` unless `pool`
     says less. `parking` is bytes.
@@ -66,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int
     context: int
     engine: str
+    upstream: str | None
+    upstream_timeout: float
     pool: int
     parking: int
     share_prefixes: bool
@@ -106,6 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prune: bool
     usage_days: int
     keys: tuple[Grant, ...]
+    upstream_key: str
 
     @property
     def placement(self) -> Placement:
@@ -212,6 +222,20 @@ def _missing(text: str) -> bool:
     return _one_of("missing", "never")(text) == "missing"
 
 
+def _upstream(text: str) -> str:
+    """The address without what is behind its port and path: what is asked goes there."""
+    try:
+        url = urlsplit(text.strip())
+        is_one = bool(url.hostname) and url.port != 0
+    except ValueError:
+        url, is_one = urlsplit(""), False
+    if not is_one or url.scheme not in ("http", "https") or url.query or url.fragment:
+        raise ValueError(f"expected an address such as http://localhost:8000, got {text!r}")
+    if url.username or url.password:
+        raise ValueError(f"it holds a name or password: put a key into {UPSTREAM_KEY_VARIABLE}")
+    return url.geturl().rstrip("/").removesuffix("/v1")
+
+
 def _layers(text: str) -> int:
     try:
         return -1 if text == "all" else _whole(0, 1 << 16)(text)
@@ -283,7 +307,9 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("parallel", _whole(1, 256), "4", "requests that a model answers at once"),
     Setting("context", _whole(4, 1 << 24), "2048", "tokens per request"),
-    Setting("engine", _one_of(*ENGINES), "llama-cpp", "what runs the models", "NAME"),
+    Setting("engine", _one_of(*ENGINES), LOCAL, "what runs the models", "|".join(ENGINES)),
+    Setting("upstream", _upstream, "", "where the engine answers, unless it is llama-cpp", "URL"),
+    Setting("upstream_timeout", _seconds(0.1), "300", "how long it may say nothing", "SECONDS"),
     Setting(
         "pool",
         _whole(0, 1 << 30),
@@ -397,6 +423,7 @@ ENVIRONMENT: tuple[str, ...] = (
     *(setting.variable for setting in SETTINGS),
     KEYS_VARIABLE,
     KEY_LIMITS_VARIABLE,
+    UPSTREAM_KEY_VARIABLE,
     HOME_VARIABLE,
 )
 
@@ -411,7 +438,9 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     for folder in ("models", "state"):
         if values[folder] is None:
             values[folder] = _home(environ) / folder
-    settings = Settings(**values, keys=_keys(environ))
+    key = environ.get(UPSTREAM_KEY_VARIABLE, "").strip()
+    settings = Settings(**values, keys=_keys(environ), upstream_key=key)
+    _check_upstream(settings)
     _check_engine(settings)
     return settings
 
@@ -449,6 +478,20 @@ def _keys(environ: Mapping[str, str]) -> tuple[Grant, ...]:
 def _home(environ: Mapping[str, str]) -> Path:
     given = environ.get(HOME_VARIABLE)
     return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("akash-llm"))
+
+
+def _check_upstream(settings: Settings) -> None:
+    is_local = settings.engine == LOCAL
+    if not is_local and not settings.upstream:
+        raise SettingsError(
+            f"--engine {settings.engine} needs --upstream, the address where it answers, "
+            "such as http://localhost:8000"
+        )
+    if is_local and settings.upstream:
+        others = " or ".join(f"--engine {name}" for name in ENGINES if name != LOCAL)
+        raise SettingsError(f"--upstream goes with {others}")
+    if not all(" " < character < "\x7f" for character in settings.upstream_key):
+        raise SettingsError(f"{UPSTREAM_KEY_VARIABLE} is no key: no header may hold it")
 
 
 def _check_engine(settings: Settings) -> None:

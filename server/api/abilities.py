@@ -5,21 +5,20 @@ from server.api.requests import ChatRequest
 from server.api.turn import manner_of
 from server.engine.types import ModelInfo
 from server.errors import Unsupported
-from server.models.stored import StoredModel
+from server.models.model import Model
 
 
-def capabilities(model: StoredModel) -> tuple[str, ...]:
+def capabilities(model: Model) -> tuple[str, ...]:
     """What a model can do here, in Ollama's words; nothing if it cannot be served."""
     of_file = model.capabilities
-    if "completion" not in of_file or model.header is None:
+    if "completion" not in of_file:
         return of_file
-    templates = model.header.chat_templates
-    manner = manner_of(model.jinja or templates.get("tool_use") or model.header.chat_template)
+    manner = manner_of(model.manner_template)
     can = {"tools": manner.has_tools, "thinking": manner.has_thinking}
     return (*of_file, *(name for name, has in can.items() if has))
 
 
-def require(model: StoredModel, asked_name: str, verb: str, *wanted: str) -> None:
+def require(model: Model, asked_name: str, verb: str, *wanted: str) -> None:
     """Raise `Unsupported` unless the model can generate and has every capability `wanted`.
 
     `verb` is what was asked for, as in `"m" does not support chat`.

@@ -33,7 +33,7 @@ from server.chat.messages import Message
 from server.engine.types import Grammar
 from server.errors import InvalidRequest, Unsupported
 from server.keys import Scope
-from server.models.stored import StoredModel
+from server.models.model import Model
 
 B = TypeVar("B", bound=wire.CountRequest)
 Said = tuple[Message, ...]
@@ -78,8 +78,8 @@ def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     async def count_tokens(request: Request[Any, Any, Any]) -> ASGIApp:
         body, said = await read_json(request, partial(_decode, struct=wire.CountRequest))
         generation = _generation(body, Options(), caller_of(request.scope))
-        tokens = await core.tokenize(await _request(core, body, said, generation))
-        return reply(msgspec.json.encode(wire.TokensCount(input_tokens=len(tokens))))
+        count = await core.count_tokens(await _request(core, body, said, generation))
+        return reply(msgspec.json.encode(wire.TokensCount(input_tokens=count)))
 
     return [create, count_tokens]
 
@@ -124,9 +124,7 @@ async def _request(
     )
 
 
-def _require(
-    model: StoredModel, asked_name: str, said: Sequence[Message], tool_use: ToolUse
-) -> None:
+def _require(model: Model, asked_name: str, said: Sequence[Message], tool_use: ToolUse) -> None:
     """Raise `Unsupported` for what the model cannot do. That it cannot think is no error."""
     needs = {"tools": tool_use.shown, "vision": any(message.images for message in said)}
     require(model, asked_name, "chat", *(name for name, value in needs.items() if value))

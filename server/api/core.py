@@ -5,10 +5,10 @@ reply. Defaults, windows, truncation, capabilities and usage are decided once, h
 Nothing here knows HTTP.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from typing import TypeGuard
 
 import msgspec
 
@@ -16,37 +16,38 @@ from server import limits, quota
 from server.api import prompt
 from server.api.abilities import check_images
 from server.api.conversation import conversation_of
-from server.api.events import Done, Embedded, Events, Started
+from server.api.engines import Engine, Talker
+from server.api.events import Called, Delta, Done, Embedded, Events, Started, Thinking
 from server.api.lifetimes import Lifetimes
-from server.api.prompt import Window
+from server.api.prompt import Inputs, Prompt, Window
 from server.api.reader import Reader
 from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest, Generation
-from server.api.resolving import engine_request, options_of, window_of
+from server.api.resolving import engine_request, ignored, options_of, window_of
 from server.api.turn import Turn, chat_turn
 from server.caller import SERVER, Admission, Caller, Ticket
 from server.chat.renderer import Renderer
 from server.engine import types as engine
+from server.engine.entry import Lease, LoadedEntry, State
 from server.engine.image_tokens import text_tokens
-from server.engine.supervisor import Lease, LoadedEntry, State, Supervisor
 from server.engine.tally import ModelCounts
 from server.engine.types import (
     Finish,
     ImageSegment,
     LoadedModel,
     ModelInfo,
+    Piece,
     Segment,
 )
 from server.errors import Forbidden, InvalidRequest, ModelNotFound
-from server.models.model_files import ModelFiles
+from server.models.model import Model, ModelKey
 from server.models.name import ModelName
-from server.models.store import Store, missing
-from server.models.stored import StoredModel
+from server.models.store import missing
 
 
 class Served(msgspec.Struct, frozen=True):
     """A model in memory and what the engine says about it; `requantized` as in `Core`."""
 
-    model: StoredModel
+    model: Model
     entry: LoadedEntry
     requantized: str
 
@@ -61,21 +62,18 @@ class Spelled(msgspec.Struct, frozen=True):
 
 
 class Core:
-    """The store and the engine behind all dialects."""
+    """The models and their engine behind all dialects."""
 
-    def __init__(
-        self, store: Store, supervisor: Supervisor, renderer: Renderer, admission: Admission
-    ) -> None:
-        self._store = store
-        self._supervisor = supervisor
+    def __init__(self, models: Engine, renderer: Renderer, admission: Admission) -> None:
+        self._models = models
         self._renderer = renderer
         self._admission = admission
         # By their names, the one that was asked for last behind the others.
-        self._asked: dict[ModelFiles, dict[ModelName, StoredModel]] = {}
-        self._first_names: dict[ModelFiles, str] = {}
+        self._asked: dict[ModelKey, dict[ModelName, Model]] = {}
+        self._first_names: dict[ModelKey, str] = {}
         self._lifetimes = Lifetimes()
 
-    async def find(self, name: str, caller: Caller) -> StoredModel:
+    async def find(self, name: str, caller: Caller) -> Model:
         """The stored model of that name. Raises `ModelNotFound`, `InvalidModelName`.
 
         One that the caller may not use does not exist for it.
@@ -84,73 +82,75 @@ class Core:
         try:
             if not caller.may_use(parsed):
                 raise missing(parsed)
-            return await asyncio.to_thread(self._store.get, parsed)
+            return await self._models.find(parsed)
         except ModelNotFound as error:
             raise ModelNotFound(f"model '{name}' not found", hint=error.hint) from None
 
-    async def list(self, caller: Caller) -> Sequence[StoredModel]:
-        """Every stored model that the caller may use, newest first."""
-        stored = await asyncio.to_thread(self._store.list)
-        return [model for model in stored if caller.may_use(model.name)]
+    async def list(self, caller: Caller) -> Sequence[Model]:
+        """Every model that the caller may use, newest first."""
+        return [model for model in await self._models.list() if caller.may_use(model.name)]
 
     def loaded(self, caller: Caller) -> Sequence[Served]:
         """Those of them that are in memory, the one that stays longest first; each by the name
         it was last asked for with, of those that the caller may use."""
         return [
             Served(model, entry, self.requantized(model))
-            for entry in self._supervisor.loaded()
-            if (model := self._last_asked(entry.files, caller))
+            for entry in self._models.loaded()
+            if (model := self._last_asked(entry.key, caller))
         ]
 
-    def _last_asked(self, files: ModelFiles, caller: Caller) -> StoredModel | None:
-        asked = reversed(self._asked.get(files, {}).values())
+    def _last_asked(self, key: ModelKey, caller: Caller) -> Model | None:
+        asked = reversed(self._asked.get(key, {}).values())
         return next((model for model in asked if caller.may_use(model.name)), None)
 
-    def requantized(self, model: StoredModel) -> str:
+    def requantized(self, model: Model) -> str:
         """The type that its weights are computed in here, such as "Q8_0"; empty if it is
         the file's."""
-        return self._supervisor.requantized(model.header) if model.header else ""
+        return self._models.requantized(model)
 
-    def state(self, model: StoredModel) -> State:
+    def state(self, model: Model) -> State:
         """What the engine is doing with a model."""
-        return self._supervisor.state(model.files())
+        return self._models.state(model)
 
-    def progress(self, model: StoredModel) -> float:
+    def progress(self, model: Model) -> float:
         """The part of a model's weights that is loaded, 0 to 1."""
-        return self._supervisor.progress(model.files())
+        return self._models.progress(model)
 
-    def problem(self, model: StoredModel) -> str:
-        """Why the engine has failed with a model; empty if it has not."""
-        return self._supervisor.problem(model.files())
+    def problem(self, model: Model | None = None) -> str:
+        """Why the engine has failed with a model, or altogether; empty if it has not."""
+        return self._models.problem(model)
 
     def counts(self) -> Sequence[tuple[str, ModelCounts]]:
         """What each model that was asked for has done, by the name it was first asked for
         with: its counters keep their label when it is asked for by another."""
         return [
-            (self._first_names[each.files], each)
-            for each in self._supervisor.counts()
-            if each.files in self._first_names
+            (self._first_names[each.key], each)
+            for each in self._models.counts()
+            if each.key in self._first_names
         ]
+
+    async def engine_metrics(self) -> bytes:
+        """What the engine itself tells Prometheus."""
+        return await self._models.metrics()
 
     @property
     def memory_budget_bytes(self) -> int | None:
         """What models may take together; None if nothing bounds it."""
-        return self._supervisor.budget.memory_bytes
+        return self._models.memory_budget_bytes
 
-    async def load(self, model: StoredModel, generation: Generation) -> None:
+    async def load(self, model: Model, generation: Generation) -> None:
         """Load a model and wait for it."""
         options_of(model, generation)
         async with self._use(model, generation):
             return
 
-    async def unload(self, model: StoredModel, caller: Caller) -> None:
+    async def unload(self, model: Model, caller: Caller) -> None:
         """End a model once nobody uses it; nothing if it is not loaded. Raises `Forbidden`
         for one that the server or another key counts on, unless an administrator asks."""
-        files = model.files()
-        if not self._lifetimes.may_set(files, caller):
+        if not self._lifetimes.may_set(model.key, caller):
             name = model.name.display()
             raise Forbidden(f"this key may not unload {name}: others count on it")
-        await self._supervisor.unload(files)
+        await self._models.unload(model)
 
     async def render(self, request: ChatRequest | CompletionRequest) -> str:
         """The text of a prompt as the template makes it, without generating anything."""
@@ -159,13 +159,15 @@ class Core:
             segments = await self._segments(request, lease.model.info)
             return prompt.text_of(segments)
 
-    async def tokenize(self, request: ChatRequest | CompletionRequest) -> Sequence[int]:
-        """The tokens of a prompt as the model gets it, whatever its length."""
+    async def count_tokens(self, request: ChatRequest | CompletionRequest) -> int:
+        """How many tokens a prompt has as the model gets it, whatever its length."""
         if isinstance(request, CompletionRequest) and isinstance(request.prompt, tuple):
-            return request.prompt
+            return len(request.prompt)
         async with self._use(request.model, request.generation) as (lease, _):
+            if _is_taken(lease.model, request):
+                return await lease.model.count(request)
             segments = await self._segments(request, lease.model.info)
-            return await prompt.tokenize(lease.model, segments)
+            return len(await prompt.tokenize(lease.model, segments))
 
     async def spell(
         self, request: ChatRequest | CompletionRequest, *, add_bos: bool, with_texts: bool
@@ -178,9 +180,7 @@ class Core:
             texts = await prompt.texts_of(lease.model, tokens) if with_texts else []
             return Spelled(tokens, texts, lease.model.info.context)
 
-    async def detokenize(
-        self, model: StoredModel, tokens: Sequence[int], generation: Generation
-    ) -> str:
+    async def detokenize(self, model: Model, tokens: Sequence[int], generation: Generation) -> str:
         """The text of tokens, control tokens written out. Raises `InvalidRequest`."""
         async with self._use(model, generation) as (lease, _):
             return await lease.model.detokenize(tokens)
@@ -206,7 +206,7 @@ class Core:
             return chat_turn(request, template, made)
 
         length = sum(len(message.content) for message in request.messages)
-        return self._run(request.model, request.generation, length, make)
+        return self._run(request, length, make)
 
     def run_completion(self, request: CompletionRequest) -> Events:
         """`run` for a text."""
@@ -220,7 +220,7 @@ class Core:
             return Turn(made, Reader(), request.generation.format)
 
         length = _characters(request.prompt) + len(request.suffix)
-        return self._run(request.model, request.generation, length, make)
+        return self._run(request, length, make)
 
     async def run_embed(self, request: EmbedRequest) -> Events:
         """`Started` and `Embedded`. Closing the iterator cancels the work. Any model embeds;
@@ -232,8 +232,13 @@ class Core:
         tokens = quota.estimate(sum(map(_characters, request.inputs)), 0)
         async with self._use(request.model, generation, tokens) as (lease, ticket):
             window = window_of(lease.model.info, options, generation)
-            made = await prompt.from_inputs(
-                lease.model, request.inputs, window.context, may_cut=generation.truncate
+            is_taken = _is_taken(lease.model, request)
+            made = (
+                Inputs([])
+                if is_taken
+                else await prompt.from_inputs(
+                    lease.model, request.inputs, window.context, may_cut=generation.truncate
+                )
             )
             num_tokens = sum(len(tokens) for tokens in made.tokens)
             ticket.settle(num_tokens, 0)
@@ -244,9 +249,13 @@ class Core:
                 asked_context=options.num_ctx,
                 quota=ticket.headers,
             )
-            result = await lease.model.embed(
-                engine.EmbedRequest(inputs=made.tokens, dimensions=request.dimensions)
-            )
+            if _is_taken(lease.model, request):
+                result = await lease.model.embed_texts(request)
+                ticket.settle(result.prompt_tokens, 0)
+            else:
+                result = await lease.model.embed(
+                    engine.EmbedRequest(inputs=made.tokens, dimensions=request.dimensions)
+                )
             yield Embedded(
                 vectors=result.vectors,
                 prompt_tokens=result.prompt_tokens,
@@ -257,42 +266,53 @@ class Core:
 
     async def _run(
         self,
-        stored: StoredModel,
-        generation: Generation,
+        asked: ChatRequest | CompletionRequest,
         length: int,
         make: Callable[[LoadedModel, Window], Awaitable[Turn]],
     ) -> Events:
         """`length` is that of the prompt in characters, roughly."""
         begun_ns = time.monotonic_ns()
-        options = options_of(stored, generation)
+        generation = asked.generation
+        options = options_of(asked.model, generation)
         tokens = quota.estimate(length, options.max_tokens)
-        async with self._use(stored, generation, tokens) as (lease, ticket):
-            window = window_of(lease.model.info, options, generation)
-            turn = await make(lease.model, window)
+        async with self._use(asked.model, generation, tokens) as (lease, ticket):
+            info = lease.model.info
+            window = window_of(info, options, generation)
+            said: AsyncGenerator[Delta | Thinking | Called | Piece | Finish]
+            if is_taken := _is_taken(lease.model, asked):
+                turn = Turn(Prompt([]), Reader())
+                said = lease.model.talk(asked, options, window)
+            else:
+                turn = await make(lease.model, window)
+                said = lease.model.generate(engine_request(turn, window, options, generation))
             ticket.settle(len(turn.prompt.tokens), 0)
             yield Started(
                 prompt_tokens=len(turn.prompt.tokens),
                 truncated_tokens=turn.prompt.truncated,
                 context=window.context,
                 asked_context=options.num_ctx,
-                has_template=bool(stored.jinja or lease.model.info.chat_template),
+                has_template=is_taken or bool(asked.model.jinja or info.chat_template),
+                ignored=ignored(options.sampling, info),
                 quota=ticket.headers,
             )
-            request = engine_request(turn, window, options, generation)
             output: list[int] = []
-            async with aclosing(lease.model.generate(request)) as pieces:
+            async with aclosing(said) as pieces:
                 async for piece in pieces:
-                    if isinstance(piece, Finish):
-                        ticket.settle(piece.prompt_tokens, piece.output_tokens)
-                        ticket.computed((piece.prompt_ns + piece.output_ns) / 1e9)
-                        for event in turn.reader.finish():
+                    match piece:
+                        case Finish():
+                            ticket.settle(piece.prompt_tokens, piece.output_tokens)
+                            ticket.computed((piece.prompt_ns + piece.output_ns) / 1e9)
+                            for event in turn.reader.finish():
+                                yield event
+                            yield _done(piece, turn, output, lease.load_ns, begun_ns)
+                            return
+                        case Piece():
+                            output += piece.tokens
+                            ticket.settle(len(turn.prompt.tokens), len(output))
+                            for event in turn.reader.feed(piece):
+                                yield event
+                        case event:
                             yield event
-                        yield _done(piece, turn, output, lease.load_ns, begun_ns)
-                        return
-                    output += piece.tokens
-                    ticket.settle(len(turn.prompt.tokens), len(output))
-                    for event in turn.reader.feed(piece):
-                        yield event
 
     async def _segments(
         self, request: ChatRequest | CompletionRequest, info: ModelInfo
@@ -310,26 +330,33 @@ class Core:
 
     @asynccontextmanager
     async def _use(
-        self, model: StoredModel, generation: Generation, tokens: int = 0
+        self, model: Model, generation: Generation, tokens: int = 0
     ) -> AsyncIterator[tuple[Lease, Ticket]]:
         """A model, for a request that was let in and will use about so many tokens.
 
         Raises `RateLimited` before anything is loaded.
         """
         with self._admission.begin(generation.caller, model.name, tokens) as ticket:
-            files = model.files()
-            asked = self._asked.setdefault(files, {})
+            key = model.key
+            asked = self._asked.setdefault(key, {})
             asked.pop(model.name, None)
             asked[model.name] = model
-            self._first_names.setdefault(files, model.name.display())
+            self._first_names.setdefault(key, model.name.display())
             keep_alive_s = generation.keep_alive_s
             if generation.caller is SERVER:
-                self._lifetimes.keep(files)
-            elif not self._lifetimes.may_set(files, generation.caller):
+                self._lifetimes.keep(key)
+            elif not self._lifetimes.may_set(key, generation.caller):
                 keep_alive_s = None
-            self._lifetimes.used(files, generation.caller)
-            async with self._supervisor.use(files, keep_alive_s=keep_alive_s) as lease:
+            self._lifetimes.used(key, generation.caller)
+            async with self._models.use(model, keep_alive_s=keep_alive_s) as lease:
                 yield lease, ticket
+
+
+def _is_taken(
+    model: LoadedModel, request: ChatRequest | CompletionRequest | EmbedRequest
+) -> TypeGuard[Talker]:
+    """Whether the engine of this model wants the request as it is."""
+    return isinstance(model, Talker) and model.takes(request)
 
 
 def _characters(text: str | tuple[int, ...]) -> int:

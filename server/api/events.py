@@ -12,7 +12,8 @@ from server.models.pull import Progress
 class Started(msgspec.Struct, frozen=True, kw_only=True):
     """The first event: the prompt is made. `context` is the window in force,
     `asked_context` the one that was asked for, `has_template` False if a plain layout
-    stands in for the model's missing chat template, `quota` what the caller has left, as
+    stands in for the model's missing chat template, `ignored` are options that the engine does
+    not know, `quota` what the caller has left, as
     header fields."""
 
     prompt_tokens: int
@@ -20,6 +21,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     context: int
     asked_context: int | None
     has_template: bool = True
+    ignored: tuple[str, ...] = ()
     quota: Mapping[str, str] = {}
 
 

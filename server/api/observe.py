@@ -10,15 +10,14 @@ from contextlib import aclosing
 from server import exchange
 from server.admission import Gate
 from server.api.core import Core
+from server.api.engines import Engine
 from server.api.events import Done, Embedded, Event, Events, Started
 from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest
 from server.chat.renderer import Renderer
-from server.engine.supervisor import Supervisor
 from server.engine.types import FinishReason
 from server.errors import ServerError
 from server.exchange import Exchange
-from server.models.store import Store
-from server.models.stored import StoredModel
+from server.models.model import Model
 from server.traffic import Completion, Traffic
 
 CANCELLED = "cancelled"
@@ -32,13 +31,12 @@ class ObservedCore(Core):
 
     def __init__(
         self,
-        store: Store,
-        supervisor: Supervisor,
+        models: Engine,
         renderer: Renderer,
         gate: Gate,
         traffic: Traffic,
     ) -> None:
-        super().__init__(store, supervisor, renderer, gate)
+        super().__init__(models, renderer, gate)
         self._traffic = traffic
 
     def run_chat(self, request: ChatRequest) -> Events:
@@ -50,7 +48,7 @@ class ObservedCore(Core):
     def run_embed(self, request: EmbedRequest) -> Events:
         return self._observed(super().run_embed(request), request.model)
 
-    def _observed(self, events: Events, model: StoredModel) -> Events:
+    def _observed(self, events: Events, model: Model) -> Events:
         served = exchange.current()
         if served is None:
             return events

@@ -27,8 +27,8 @@ from server.caller import Caller
 from server.chat.messages import SYSTEM, USER, Message
 from server.errors import InvalidRequest, ModelNotFound, Unsupported
 from server.keys import Scope
+from server.models.model import Model
 from server.models.modelfile import go_quote
-from server.models.stored import StoredModel
 
 # The Ollama release whose API this is: clients gate features on it.
 VERSION = "0.32.15"
@@ -256,7 +256,7 @@ def _check_raw(body: wire.GenerateRequest) -> None:
 
 
 def _check_capabilities(
-    model: StoredModel,
+    model: Model,
     body: wire.GenerationRequest,
     verb: str,
     *,
@@ -272,7 +272,7 @@ def _check_capabilities(
         raise Unsupported(f"{go_quote(body.model)} does not support thinking")
 
 
-def _think(model: StoredModel, asked: Think) -> Think:
+def _think(model: Model, asked: Think) -> Think:
     """Ollama's default: a model that can think does, whatever its template would do by itself."""
     if asked is None and "thinking" in capabilities(model):
         return True
@@ -292,7 +292,7 @@ def _message(message: wire.Message) -> Message:
 
 
 def _generate_request(
-    model: StoredModel, body: wire.GenerateRequest, think: Think, generation: Generation
+    model: Model, body: wire.GenerateRequest, think: Think, generation: Generation
 ) -> ChatRequest | CompletionRequest:
     """A prompt is a conversation of one message, with its own system text if it has one,
     unless it is raw or a gap is to be filled."""

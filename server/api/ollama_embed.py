@@ -14,8 +14,8 @@ from server.api.requests import EmbedRequest, Generation
 from server.api.stream import reply, reply_with_whole
 from server.caller import Caller
 from server.errors import InvalidRequest, ModelNotFound, ServerError
+from server.models.model import Model
 from server.models.modelfile import go_quote
-from server.models.stored import StoredModel
 
 
 async def embed(core: Core, body: wire.EmbedRequest, caller: Caller) -> ASGIApp:
@@ -99,7 +99,7 @@ def _floats(embedded: Embedded) -> list[list[float]]:
     return [array("f", vector).tolist() for vector in embedded.vectors]
 
 
-async def _find(core: Core, name: str, caller: Caller) -> StoredModel:
+async def _find(core: Core, name: str, caller: Caller) -> Model:
     try:
         return await core.find(name, caller)
     except ModelNotFound as error:

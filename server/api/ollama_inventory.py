@@ -1,15 +1,13 @@
 """Ollama's inventory: what lies in the store and what is in memory, in its form."""
 
-import msgspec
-
 from server.api import ollama_types as wire
 from server.api.abilities import capabilities
 from server.api.core import Served
 from server.api.ollama_types import TagDetails
-from server.models.stored import StoredModel
+from server.models.model import Model
 
 
-def tag(model: StoredModel) -> wire.Tag:
+def tag(model: Model) -> wire.Tag:
     """An item of /api/tags. A model that cannot be served is there with its reason."""
     return wire.Tag(
         name=model.name.display(),
@@ -42,14 +40,14 @@ def running(served: Served) -> wire.Running:
     )
 
 
-def shown(model: StoredModel, body: wire.ShowRequest, requantized: str) -> wire.Shown:
+def shown(model: Model, body: wire.ShowRequest, requantized: str) -> wire.Shown:
     """The reply of /api/show; reads a projector, and the weights if `verbose`, so it blocks.
 
     `requantized` is the type that the weights are computed in, if it is not the file's.
     `system` in the request is shown as if it were the model's, as in Ollama.
     """
     if body.system:
-        model = msgspec.structs.replace(model, system=body.system)
+        model = model.with_system(body.system)
     return wire.Shown(
         license=model.license_text,
         modelfile=model.modelfile_text,

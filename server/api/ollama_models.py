@@ -3,7 +3,6 @@
 All need the scope admin. What is stored, and how, is decided in `server.models`.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -33,13 +32,11 @@ from server.errors import (
     ServerError,
 )
 from server.keys import Scope
-from server.models import uploads
 from server.models.library import Library
 from server.models.manifest import Message
 from server.models.modelfile import go_quote
 from server.models.name import InvalidModelName, ModelName
 from server.models.recipe import Recipe
-from server.models.store import Store
 
 _EMPTY = b""
 # What is left to do if the server ends before the work does.
@@ -50,13 +47,12 @@ _SEND_AGAIN = "send the blob again"
 
 def handlers(core: Core, library: Library, drain: Drain) -> Sequence[HTTPRouteHandler]:
     """The routes. What they do ends with `drain`."""
-    store, puller, creator = library
 
     @post("/api/pull", opt=_opt("Gets a model", wire.PullRequest, wire.Progress), status_code=200)
     async def pull(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_json(request, partial(gojson.decode, struct=wire.PullRequest))
-        _check_names(request, _name(body), name_of=puller.name_of)
-        steps = drain.limited(puller.pull(_name(body), insecure=body.insecure), _PULL_AGAIN)
+        _check_names(request, _name(body), name_of=library.name_of)
+        steps = drain.limited(library.pull(_name(body), insecure=body.insecure), _PULL_AGAIN)
         return reply_with_events(steps, _ProgressEncoder(), stream=body.stream)
 
     @post(
@@ -67,20 +63,20 @@ def handlers(core: Core, library: Library, drain: Drain) -> Sequence[HTTPRouteHa
     async def create(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_json(request, partial(gojson.decode, struct=wire.CreateRequest))
         _check_names(request, _name(body), *([body.from_] if body.from_ else []))
-        steps = drain.limited(creator.create(_recipe(body)), _CREATE_AGAIN)
+        steps = drain.limited(library.create(_recipe(body)), _CREATE_AGAIN)
         return reply_with_events(steps, _ProgressEncoder(), stream=body.stream)
 
     @post("/api/copy", opt=_opt("Gives a model another name", wire.CopyRequest), status_code=200)
     async def copy(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_json(request, partial(gojson.decode, struct=wire.CopyRequest))
         _check_names(request, body.source, body.destination)
-        await asyncio.to_thread(store.copy, body.source, body.destination)
+        await library.copy(body.source, body.destination)
         return reply(_EMPTY)
 
     @delete("/api/delete", opt=_opt("Removes a model", wire.DeleteRequest), status_code=200)
     async def remove(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_json(request, partial(gojson.decode, struct=wire.DeleteRequest))
-        await _remove(core, store, body.model or body.name, caller_of(request.scope))
+        await _remove(core, library, body.model or body.name, caller_of(request.scope))
         return reply(_EMPTY)
 
     @route(
@@ -89,7 +85,7 @@ def handlers(core: Core, library: Library, drain: Drain) -> Sequence[HTTPRouteHa
         opt=route_opt(Scope.ADMIN, Described("Whether a blob is there"), management=True),
     )
     async def has_blob(digest: str) -> ASGIApp:
-        if not await uploads.keep_blob(store, digest):
+        if not await library.keep_blob(digest):
             raise NotFound(f"blob {digest} not found")
         return reply(_EMPTY)
 
@@ -110,7 +106,7 @@ def handlers(core: Core, library: Library, drain: Drain) -> Sequence[HTTPRouteHa
     async def take_blob(request: Request[Any, Any, Any], digest: str) -> ASGIApp:
         size = int(request.headers.get("content-length", 0))
         async with drain.limit(_SEND_AGAIN):
-            is_new = await uploads.upload(store, digest, stream_body(request), size=size)
+            is_new = await library.take_blob(digest, stream_body(request), size=size)
         return reply(_EMPTY, status=201 if is_new else 200)
 
     return [pull, create, copy, remove, has_blob, take_blob]
@@ -160,7 +156,7 @@ def _recipe(body: wire.CreateRequest) -> Recipe:
     )
 
 
-async def _remove(core: Core, store: Store, name: str, caller: Caller) -> None:
+async def _remove(core: Core, library: Library, name: str, caller: Caller) -> None:
     """Remove a model, and end it where it is loaded (Ollama leaves it there)."""
     try:
         model = await core.find(name, caller)
@@ -168,7 +164,7 @@ async def _remove(core: Core, store: Store, name: str, caller: Caller) -> None:
         if isinstance(error, ModelNotFound):
             raise
         raise InvalidRequest(f"name {go_quote(name)} is invalid") from None
-    await asyncio.to_thread(store.remove, model.name)
+    await library.remove(model.name)
     if model.problem is None:
         await core.unload(model, caller)
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import msgspec
 
 from server.api.functions import ToolDefinition
+from server.models.model import Details
 from server.models.pull import Progress as Progress
-from server.models.stored import Details
 
 
 def _shown(*kinds: dict[str, Any]) -> msgspec.Meta:

@@ -28,7 +28,7 @@ from server.api.stream import reply
 from server.auth import caller_of
 from server.errors import ModelNotFound
 from server.keys import Scope
-from server.models.stored import StoredModel
+from server.models.model import Model
 
 
 def handlers(core: Core) -> Sequence[HTTPRouteHandler]:
@@ -157,7 +157,7 @@ def _token_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
     return [tokenize, detokenize]
 
 
-def _shown(model: StoredModel, name: str = "") -> wire.Model:
+def _shown(model: Model, name: str = "") -> wire.Model:
     """A model as OpenAI lists it; its namespace owns it, as in Ollama."""
     return wire.Model(
         id=name or model.name.display(),

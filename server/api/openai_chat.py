@@ -18,7 +18,7 @@ from server.api.openai_types import ChatBody
 from server.api.requests import ChatRequest
 from server.api.stream import reply_with_events
 from server.caller import Caller
-from server.models.stored import StoredModel
+from server.models.model import Model
 
 
 async def chat(core: Core, body: ChatBody, caller: Caller) -> ASGIApp:
@@ -66,7 +66,7 @@ def _choice(asked: ChatRequest, at: int) -> ChatRequest:
     return msgspec.structs.replace(asked, generation=moved)
 
 
-def _check_capabilities(model: StoredModel, name: str, asked: ChatRequest) -> None:
+def _check_capabilities(model: Model, name: str, asked: ChatRequest) -> None:
     """Raise `Unsupported` for what the model cannot do."""
     needs = {
         "tools": bool(asked.tool_use.shown),

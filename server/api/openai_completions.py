@@ -33,7 +33,7 @@ from server.api.stream import reply_with_events
 from server.caller import Caller
 from server.engine.types import Logprob, TokenLogprob
 from server.errors import ServerError, Unsupported
-from server.models.stored import StoredModel
+from server.models.model import Model
 
 MAX_LOGPROBS = 5
 
@@ -78,7 +78,7 @@ def _check_extras(body: CompletionBody, count: int) -> None:
 
 
 def _requests(
-    model: StoredModel, body: CompletionBody, prompts: Sequence[Input], count: int, caller: Caller
+    model: Model, body: CompletionBody, prompts: Sequence[Input], count: int, caller: Caller
 ) -> list[CompletionRequest]:
     generation = openai_fields.generation(
         body,

@@ -19,7 +19,7 @@ from server.api.openai_objects import (
 )
 from server.engine.types import FinishReason as EngineReason
 from server.errors import ServerError
-from server.models.stored import StoredModel
+from server.models.model import Model
 
 LAST = b"data: [DONE]\n\n"
 # A comment: clients pass over it, and proxies see that the stream lives.
@@ -37,7 +37,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     system_fingerprint: str
 
     @classmethod
-    def of(cls, prefix: str, asked_name: str, model: StoredModel) -> "Head":
+    def of(cls, prefix: str, asked_name: str, model: Model) -> "Head":
         """A new one. The name is echoed as it was asked for."""
         return cls(
             id=prefix + "".join(secrets.choice(_LETTERS) for _ in range(29)),

@@ -16,7 +16,7 @@ from server.api.openai_types import DetokenizeBody, TokenizeBody
 from server.api.requests import ChatRequest, CompletionRequest, Generation
 from server.api.stream import reply
 from server.caller import Caller
-from server.models.stored import StoredModel
+from server.models.model import Model
 
 
 async def tokenize(core: Core, body: TokenizeBody, caller: Caller) -> ASGIApp:
@@ -55,7 +55,7 @@ def _check_one(body: TokenizeBody) -> None:
 
 
 def _request(
-    model: StoredModel, body: TokenizeBody, generation: Generation
+    model: Model, body: TokenizeBody, generation: Generation
 ) -> ChatRequest | CompletionRequest:
     if body.messages is None:
         text = body.prompt if body.content is None else body.content
@@ -73,7 +73,7 @@ def _adds_bos(body: TokenizeBody) -> bool:
     return body.content is None
 
 
-async def _model(core: Core, name: str | None, caller: Caller) -> StoredModel:
+async def _model(core: Core, name: str | None, caller: Caller) -> Model:
     """The model of that name; without one, the only one in memory or else in the store."""
     if name and name.strip():
         return await core.find(name, caller)

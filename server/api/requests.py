@@ -9,7 +9,7 @@ from server.caller import Caller
 from server.chat.messages import Message
 from server.chat.tools import Tool
 from server.engine.types import Grammar
-from server.models.stored import StoredModel
+from server.models.model import Model
 
 # Whether to think: not said, no, yes, or how much ("low", "medium", "high", "max").
 Think = bool | str | None
@@ -67,7 +67,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     out. `think` None: as the model does by itself.
     """
 
-    model: StoredModel
+    model: Model
     messages: tuple[Message, ...]
     tool_use: ToolUse = ToolUse()
     think: Think = None
@@ -83,7 +83,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The continuation of a text or of tokens, or with `suffix` what goes between two texts."""
 
-    model: StoredModel
+    model: Model
     prompt: str | tuple[int, ...]
     suffix: str = ""
     generation: Generation
@@ -95,7 +95,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     `dimensions`: only so many of its leading components.
     """
 
-    model: StoredModel
+    model: Model
     inputs: tuple[str | tuple[int, ...], ...]
     dimensions: int | None = None
     generation: Generation

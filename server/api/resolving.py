@@ -6,10 +6,12 @@ from server.api.requests import Generation
 from server.api.turn import Turn
 from server.engine.types import ModelInfo, Request, Sampling
 from server.errors import InvalidRequest, ModelUnusable
-from server.models.stored import StoredModel
+from server.models.model import Model
+
+_NO_SAMPLING = Sampling()
 
 
-def options_of(model: StoredModel, generation: Generation) -> Resolved:
+def options_of(model: Model, generation: Generation) -> Resolved:
     """Built-in < dialect < model < request, and no more than the caller may have.
 
     Raises `ModelUnusable` for what the model brings.
@@ -23,7 +25,7 @@ def options_of(model: StoredModel, generation: Generation) -> Resolved:
     return resolved._replace(max_tokens=most)
 
 
-def sampling(model: StoredModel, generation: Generation) -> Sampling:
+def sampling(model: Model, generation: Generation) -> Sampling:
     """How the tokens will be chosen. Raises `ModelUnusable` for what the model brings."""
     return options_of(model, generation).sampling
 
@@ -36,6 +38,13 @@ def window_of(info: ModelInfo, options: Resolved, generation: Generation) -> Win
         num_keep=options.num_keep,
         may_drop=generation.truncate,
         may_cut=generation.truncate and generation.shift,
+    )
+
+
+def ignored(asked: Sampling, info: ModelInfo) -> tuple[str, ...]:
+    """The names of options that were set and that this model's engine does not know."""
+    return tuple(
+        name for name in info.ignored_options if getattr(asked, name) != getattr(_NO_SAMPLING, name)
     )
 
 

@@ -27,7 +27,7 @@ from server.chat.messages import Message
 from server.engine.types import Grammar
 from server.errors import InvalidRequest, Unsupported
 from server.keys import Scope
-from server.models.stored import StoredModel
+from server.models.model import Model
 
 _LOGPROBS = "message.output_text.logprobs"
 _SEND_ALL = "send the whole conversation as input"
@@ -147,9 +147,7 @@ def _format(form: wire.Format) -> Grammar | None:
     raise InvalidRequest("text.format.type must be 'text', 'json_object' or 'json_schema'")
 
 
-def _begun(
-    body: wire.ResponsesRequest, model: StoredModel, generation: Generation
-) -> wire.Response:
+def _begun(body: wire.ResponsesRequest, model: Model, generation: Generation) -> wire.Response:
     """The response before anything is said: what was asked for, and what is in force."""
     chosen = sampling(model, generation)
     # OpenAI has no effort beyond "max".

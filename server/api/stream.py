@@ -236,6 +236,8 @@ def _facts(event: Event) -> dict[str, str]:
         headers["x-num-ctx"] = str(event.context)
     if not event.has_template:
         headers["x-chat-template"] = "plain"
+    if event.ignored:
+        headers["x-ignored-options"] = ", ".join(event.ignored)
     return headers
 
 

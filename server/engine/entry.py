@@ -5,13 +5,13 @@ import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 
 from server.engine.engine import Runner
 from server.engine.restarts import Crashes
 from server.engine.tally import Tally
 from server.engine.types import EngineStats, LoadedModel, ModelInfo
 from server.errors import ServerError
+from server.models.model import ModelKey
 from server.models.model_files import ModelFiles
 
 # Ollama shows "for ever" as now plus the largest int64 of nanoseconds.
@@ -39,18 +39,13 @@ class Lease:
 class LoadedEntry:
     """A model in memory, for inventories."""
 
-    files: ModelFiles
+    key: ModelKey
     info: ModelInfo
     memory_bytes: int
     expires_at: datetime
     stats: EngineStats
     num_restarts: int
     pid: int | None
-
-    @property
-    def path(self) -> Path:
-        """Where its weights lie, as they were asked for."""
-        return self.files.weights
 
 
 @dataclass(slots=True, eq=False)

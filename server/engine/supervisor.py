@@ -146,7 +146,7 @@ class Supervisor:
         """Every model in memory, the one that stays longest first."""
         entries = [
             LoadedEntry(
-                files=entry.files,
+                key=entry.files,
                 info=entry.runner.info,
                 memory_bytes=entry.runner.memory_bytes,
                 expires_at=entry.expires_at(),

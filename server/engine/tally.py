@@ -6,13 +6,14 @@ import msgspec
 
 from server.engine.engine import Runner
 from server.engine.types import EngineCounts, EngineStats
+from server.models.model import ModelKey
 from server.models.model_files import ModelFiles
 
 
 class ModelCounts(msgspec.Struct, frozen=True, kw_only=True):
     """A model for metrics. `stats` has the sums over all runners that it had."""
 
-    files: ModelFiles
+    key: ModelKey
     is_loaded: bool
     memory_bytes: int
     stats: EngineStats
@@ -55,7 +56,7 @@ class Tally:
         """The counters as they are now; `runner` is the one of the model, if it has one."""
         is_loaded = runner is not None and runner.is_alive
         return ModelCounts(
-            files=files,
+            key=files,
             is_loaded=is_loaded,
             memory_bytes=runner.memory_bytes if runner and is_loaded else 0,
             stats=self.total(runner.stats if runner else EngineStats()),

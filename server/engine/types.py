@@ -220,7 +220,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     wrote them. `fim` are the fill-in-the-middle texts (prefix, suffix, middle).
     `text_start` and `text_end` are the tokens that its vocabulary puts around a text that
     stands alone. A model that cannot `generate` gives embeddings and nothing else.
-    `has_vision`: it reads images.
+    `has_vision`: it reads images. `ignored_options` are fields of `Sampling` that make no
+    difference to it.
     """
 
     architecture: str
@@ -242,6 +243,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     can_generate: bool = True
     tool_template: str | None = None
     has_vision: bool = False
+    ignored_options: tuple[str, ...] = ()
 
 
 class LoadedModel(Protocol):

@@ -14,21 +14,9 @@ from server.errors import ModelUnusable
 from server.models import modelfile, splits
 from server.models.gguf import GGUFHeader, Value, read_header
 from server.models.manifest import Config, Message
+from server.models.model import Details
 from server.models.model_files import Adapter, ModelFiles
 from server.models.name import ModelName
-
-
-class Details(msgspec.Struct, frozen=True, kw_only=True):
-    """The `details` of Ollama's replies. 0 and "" mean that the file does not say."""
-
-    parent_model: str = ""
-    format: str = ""
-    family: str = ""
-    families: list[str] | None = None
-    parameter_size: str = ""
-    quantization_level: str = ""
-    context_length: int = 0
-    embedding_length: int = 0
 
 
 class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +59,22 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
         weights, _ = self.check()
         adapters = tuple(Adapter(path) for path in self.adapters)
         return ModelFiles(weights, adapters, self.projector)
+
+    def with_system(self, system: str) -> "StoredModel":
+        """The same with another system text."""
+        return msgspec.structs.replace(self, system=system)
+
+    @property
+    def key(self) -> ModelFiles:
+        """The same: under this it is loaded."""
+        return self.files()
+
+    @property
+    def manner_template(self) -> str | None:
+        """The chat template whose text shows how its replies are written."""
+        if self.header is None:
+            return self.jinja
+        return self.jinja or self.header.chat_templates.get("tool_use") or self.header.chat_template
 
     @property
     def modified_at(self) -> datetime:

@@ -9,8 +9,12 @@ from server.api.core import Core
 from server.chat.renderer import Renderer
 from server.durations import FOREVER
 from server.engine.config import EngineConfig
+from server.engine.quantizer import Quantizer
 from server.engine.restarts import RestartPolicy
 from server.engine.supervisor import Supervisor
+from server.local import LocalEngine
+from server.models.library import StoreLibrary
+from server.models.sources import Registries
 from server.models.store import Store
 from server.preload import Preloader, Readiness
 from server.usage import Usage
@@ -24,8 +28,9 @@ async def test_a_model_that_keeps_crashing_is_red_with_the_reason(tmp_path: Path
     supervisor = Supervisor(
         EngineConfig(backend="fake"), restarts=RestartPolicy(longest_s=600, most=1)
     )
+    library = StoreLibrary(store, Registries.parse(), Quantizer())
     preloader = Preloader(
-        Core(store, supervisor, Renderer(), Gate(Usage())),
+        Core(LocalEngine(store, supervisor, library), Renderer(), Gate(Usage())),
         ["m"],
         stock=None,
         puller=None,

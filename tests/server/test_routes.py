@@ -28,7 +28,8 @@ from server.engine.quantizer import Quantizer
 from server.engine.supervisor import Supervisor
 from server.keychain import Keychain
 from server.keys import Scope, digest
-from server.models.library import make_library
+from server.local import LocalEngine
+from server.models.library import StoreLibrary
 from server.models.sources import Registries
 from server.models.store import Store
 from server.preload import Preloader
@@ -63,9 +64,9 @@ def routes() -> list[Route]:
     supervisor = Supervisor(EngineConfig(backend="fake"))
     accounts = Accounts(Keychain((), None, may_open=True), None, Usage())
     store = Store(Path("unused"))
-    core = Core(store, supervisor, Renderer(), Gate(accounts.usage))
+    library = StoreLibrary(store, Registries.parse(), Quantizer())
+    core = Core(LocalEngine(store, supervisor, library), Renderer(), Gate(accounts.usage))
     drain = Drain(Traffic(BodyMemory(1 << 20)), 1.0)
-    library = make_library(store, Registries.parse(), Quantizer())
     preloader = Preloader(core, [], stock=None, puller=None, keep_alive_s=0)
     drain = Drain(Traffic(BodyMemory(1)), limit_s=0)
     return sorted(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from server.__main__ import engine_config
 from server.engine.config import Attention, EngineConfig, Placement
 from server.keys import digest
+from server.local import engine_config
 from server.settings import ENVIRONMENT, SETTINGS, SettingsError, load
 
 KEYS = f"me:inference:{digest('secret')}"
@@ -38,7 +38,9 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
         "pull": ("never", "missing"),
         "parallel": ("1", "2"),
         "context": ("8", "16"),
-        "engine": ("llama-cpp", "llama-cpp"),
+        "engine": ("vllm", "ollama"),
+        "upstream": ("http://engine:8000/v1", "https://[::1]/base/"),
+        "upstream_timeout": ("1", "2.5"),
         "pool": ("100", "200"),
         "parking": ("1GiB", "2048"),
         "share_prefixes": ("on", "off"),
@@ -86,6 +88,8 @@ def test_every_flag_is_a_variable_and_the_flag_wins() -> None:
     assert (one.host, one.port, one.models, one.preload) == ("::1", 1, Path("/a"), ("a", "b"))
     assert (one.url, one.keep_alive, one.preload_keep_alive) == ("http://[::1]:1", 60.0, 60.0)
     assert (other.host, other.port, other.preload) == ("localhost", 2, ("c",))
+    assert (one.engine, one.upstream) == ("vllm", "http://engine:8000")
+    assert (other.engine, other.upstream) == ("ollama", "https://[::1]/base")
     assert (one.memory, other.memory, one.max_loaded) == (8 << 30, 512_000_000, 1)
     assert (one.parking, other.parking, other.speculate) == (1 << 30, 2048, "auto")
     assert not one.registries.urls
@@ -136,7 +140,19 @@ def test_an_empty_variable_is_none() -> None:
         (["--port", "x"], {}, 2, "--port: expected a whole number from 1 to 65535, got 'x'"),
         (["--port", "0"], {}, 2, "--port"),
         (["--parallel", "1e3"], {}, 2, "--parallel"),
-        (["--engine", "vllm"], {}, 2, "--engine: expected one of llama-cpp"),
+        (["--engine", "tgi"], {}, 2, "--engine: expected one of llama-cpp, vllm, ollama, got"),
+        (["--engine", "vllm"], {}, 3, "--engine vllm needs --upstream, the address where it"),
+        (["--upstream", "http://a"], {}, 3, "--upstream goes with --engine vllm or --engine ol"),
+        (["--upstream", "localhost:8000"], {}, 2, "expected an address such as http://localh"),
+        (["--upstream", "http://a:99999"], {}, 2, "--upstream: expected an address such as"),
+        (["--upstream", "http://a?b=c"], {}, 2, "--upstream: expected an address such as"),
+        (["--upstream", "http://me:canary@a"], {}, 2, "put a key into AKASH_LLM_UPSTREAM_KEY"),
+        (
+            ["--engine", "vllm", "--upstream", "http://a"],
+            {"AKASH_LLM_UPSTREAM_KEY": "a\tb"},
+            3,
+            "AKASH_LLM_UPSTREAM_KEY is no key",
+        ),
         (["--pool", "100", "--context", "200"], {}, 3, "a pool of 100 tokens holds no request"),
         (["--parking", "1 parsec"], {}, 2, "--parking: expected a size such as 8GiB"),
         (["--parking", "GiB"], {}, 2, "--parking"),

@@ -15,8 +15,9 @@ import msgspec
 import numpy
 import psutil
 
-from server.__main__ import engine_config, serve
+from server.__main__ import serve
 from server.engine.config import FakeCosts
+from server.local import LocalEngine, engine_config
 from server.settings import SettingsError, load
 from tests.support.gguf_files import add_field
 from tests.support.started import Started
@@ -133,7 +134,7 @@ def main() -> int:
             chat_template=os.environ.get(TEMPLATE_VARIABLE, ""),
         )
         config = msgspec.structs.replace(engine_config(settings), backend="fake", fake=costs)
-        serve(settings, config)
+        serve(settings, lambda _: LocalEngine.of(settings, config))
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

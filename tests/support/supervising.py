@@ -7,6 +7,7 @@ from pathlib import Path
 
 from server.engine.supervisor import Supervisor
 from server.engine.types import Finish, Piece, Request, Sampling, Segment
+from server.models.model_files import ModelFiles
 
 MODEL = Path("a-model")
 ENDLESS = Sampling(ignore_eos=True)
@@ -53,6 +54,6 @@ async def until(condition: Callable[[], object]) -> None:
 
 def pid_of(supervisor: Supervisor, path: Path = MODEL) -> int:
     """The process of a loaded model."""
-    [entry] = [each for each in supervisor.loaded() if each.path == path]
+    [entry] = [each for each in supervisor.loaded() if each.key == ModelFiles(path)]
     assert entry.pid is not None
     return entry.pid

@@ -14,8 +14,8 @@ from toolkit.errors import ConfigError
 from toolkit.sdl.advice import repository
 from toolkit.sdl.model import SDL, Service
 
-# What a server of ours may be told by an SDL. Host, port and state folder are the target's
-# business.
+# What a server of ours may be told by an SDL. Host, port, state folder and where an upstream
+# answers are the target's business.
 SERVER_ENVIRONMENT = frozenset(
     {
         "AKASH_LLM_BATCH",
@@ -61,11 +61,20 @@ SERVER_ENVIRONMENT = frozenset(
         "AKASH_LLM_SWA_FULL",
         "AKASH_LLM_TENSOR_SPLIT",
         "AKASH_LLM_THREADS",
+        "AKASH_LLM_UPSTREAM_TIMEOUT",
         "AKASH_LLM_USAGE_DAYS",
         "AKASH_LLM_WRITE_TIMEOUT",
     }
 )
-FIXED = frozenset({"AKASH_LLM_HOST", "AKASH_LLM_PORT", "AKASH_LLM_STATE"})
+FIXED = frozenset(
+    {
+        "AKASH_LLM_HOST",
+        "AKASH_LLM_PORT",
+        "AKASH_LLM_STATE",
+        "AKASH_LLM_UPSTREAM",
+        "AKASH_LLM_UPSTREAM_KEY",
+    }
+)
 
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 

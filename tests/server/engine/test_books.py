@@ -17,6 +17,7 @@ from server.engine.config import EngineConfig, FakeCosts
 from server.engine.restarts import RestartPolicy
 from server.engine.supervisor import State, Supervisor
 from server.errors import EngineCrashed, LoadFailed, Overloaded
+from server.models.model_files import ModelFiles
 from tests.support.supervising import begin, reply, until
 
 GIB = 1 << 30
@@ -71,7 +72,7 @@ class World:
                 await self.supervisor.unload(path)
             case "crash":
                 for entry in self.supervisor.loaded():
-                    if entry.path == path and entry.pid is not None:
+                    if entry.key == ModelFiles(path) and entry.pid is not None:
                         os.kill(entry.pid, signal.SIGKILL)
 
     def check(self) -> None:

@@ -77,7 +77,7 @@ async def test_the_embedded_model_answers_in_another_type(
     supervisor = Supervisor(EngineConfig(context=256), requantizer=Requantizer(folder, kind))
     try:
         assert "Paris" in await say(supervisor, embedded, QUESTION)
-        assert supervisor.loaded()[0].files == embedded
+        assert supervisor.loaded()[0].key == embedded
     finally:
         await supervisor.close()
     [fields] = requantized(caplog)

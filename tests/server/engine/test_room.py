@@ -47,7 +47,8 @@ async def make() -> AsyncIterator[Make]:
 
 
 def in_memory(supervisor: Supervisor) -> set[Path]:
-    return {entry.path for entry in supervisor.loaded()}
+    keys = [entry.key for entry in supervisor.loaded()]
+    return {key.weights for key in keys if isinstance(key, ModelFiles)}
 
 
 async def test_the_least_recently_used_idle_model_goes(make: Make) -> None:
@@ -56,7 +57,7 @@ async def test_the_least_recently_used_idle_model_goes(make: Make) -> None:
         await reply(supervisor, "x", path=path)
     assert await reply(supervisor, "⟦c⟧", path=C) == "c"
     assert in_memory(supervisor) == {A, C}
-    [b] = [each for each in supervisor.counts() if each.files == ModelFiles(B)]
+    [b] = [each for each in supervisor.counts() if each.key == ModelFiles(B)]
     assert (b.num_evictions, b.is_loaded, b.memory_bytes) == (1, False, 0)
 
 
@@ -73,11 +74,11 @@ async def test_the_same_weights_with_another_adapter_are_another_model(make: Mak
     plain, tuned = ModelFiles(A), ModelFiles(A, (Adapter(B),))
     for files in (plain, tuned):
         async with supervisor.use(files):
-            assert [each.files for each in supervisor.loaded()] == [files]
+            assert [each.key for each in supervisor.loaded()] == [files]
     states = [supervisor.state(files) for files in (A, plain, tuned)]
     assert states == [State.ABSENT, State.ABSENT, State.READY]
     assert [supervisor.progress(files) for files in (A, tuned)] == [0, 1]
-    evictions = {counts.files: counts.num_evictions for counts in supervisor.counts()}
+    evictions = {counts.key: counts.num_evictions for counts in supervisor.counts()}
     assert evictions == {plain: 1, tuned: 0}
 
 

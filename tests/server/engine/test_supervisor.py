@@ -15,6 +15,7 @@ from server.engine.config import EngineConfig, FakeCosts
 from server.engine.supervisor import State, Supervisor
 from server.engine.types import Piece, Segment
 from server.errors import EngineCrashed, InvalidRequest, LoadFailed, Overloaded
+from server.models.model_files import ModelFiles
 from tests.support.supervising import ENDLESS, MODEL, events, pid_of, reply, until
 
 
@@ -30,7 +31,11 @@ async def test_a_model_is_loaded_by_the_first_request(supervisor: Supervisor) ->
     assert await reply(supervisor, "⟦hello⟧") == "hello"
     assert supervisor.state(MODEL) is State.READY
     [entry] = supervisor.loaded()
-    assert (entry.path, entry.info.architecture, entry.num_restarts) == (MODEL, "fake", 0)
+    assert (entry.key, entry.info.architecture, entry.num_restarts) == (
+        ModelFiles(MODEL),
+        "fake",
+        0,
+    )
 
 
 async def test_requests_that_come_together_share_one_load(supervisor: Supervisor) -> None:

@@ -1,0 +1,108 @@
+"""The seam between the core and what runs the models: this machine, or another server.
+
+`server.local` is the engine of this machine; those over other servers are in
+`server.upstream`. The core does not know which one it has.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, runtime_checkable
+
+from server.api.events import Called, Delta, Thinking
+from server.api.options import Resolved
+from server.api.prompt import Window
+from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest
+from server.engine.entry import Lease, LoadedEntry, State
+from server.engine.tally import ModelCounts
+from server.engine.types import Embeddings, Finish, LoadedModel
+from server.models.library import Library, ModelSource
+from server.models.model import Model
+from server.models.name import ModelName
+
+
+class Engine(Protocol):
+    """The models that there are, and what runs them.
+
+    `stock` fills it before anything else is done, `puller` gets what is to be preloaded and
+    is not there; None if neither is wanted.
+    """
+
+    @property
+    def library(self) -> Library:
+        """Gets, makes and removes models."""
+
+    @property
+    def puller(self) -> ModelSource | None: ...
+
+    @property
+    def stock(self) -> Callable[[], Awaitable[object]] | None: ...
+
+    def begin(self) -> None:
+        """Begin what can be begun before the web framework is there. Needs an event loop."""
+
+    async def work(self) -> None:
+        """What is done beside requests; it ends by itself or is cancelled."""
+
+    async def close(self) -> None:
+        """End every model. Requests in them fail. May be called twice."""
+
+    async def find(self, name: ModelName) -> Model:
+        """The model of that name. Raises `ModelNotFound`, `UpstreamFailed`."""
+
+    async def list(self) -> Sequence[Model]:
+        """Every model, newest first. Raises `UpstreamFailed`."""
+
+    def use(
+        self, model: Model, *, keep_alive_s: float | None
+    ) -> AbstractAsyncContextManager[Lease]:
+        """The model, loaded, for as long as the context is open. `keep_alive_s` as in
+        `server.engine.supervisor`. Raises `ServerError`s."""
+
+    def loaded(self) -> Sequence[LoadedEntry]:
+        """Every model in memory, the one that stays longest first."""
+
+    async def unload(self, model: Model) -> None:
+        """End a model once nobody uses it; nothing if it is not loaded."""
+
+    def state(self, model: Model) -> State:
+        """What is done with a model now."""
+
+    def progress(self, model: Model) -> float:
+        """The part of a model's weights that is loaded, 0 to 1."""
+
+    def problem(self, model: Model | None = None) -> str:
+        """Why a model has failed, or without one the engine as a whole; empty if it has not."""
+
+    def requantized(self, model: Model) -> str:
+        """The type that a model's weights are computed in; empty if it is the file's."""
+
+    def counts(self) -> Sequence[ModelCounts]:
+        """What every model that was ever asked for has done, for metrics."""
+
+    @property
+    def memory_budget_bytes(self) -> int | None:
+        """What models may take together; None if nothing here bounds it."""
+
+    async def metrics(self) -> bytes:
+        """What the engine itself tells Prometheus, in its text format, beside `counts`."""
+
+
+@runtime_checkable
+class Talker(LoadedModel, Protocol):
+    """A loaded model whose engine makes prompts itself, of some requests or of all: it takes
+    them whole, and what it answers is read already."""
+
+    def takes(self, request: ChatRequest | CompletionRequest | EmbedRequest) -> bool:
+        """Whether it wants this request whole. All others get tokens, as everywhere."""
+
+    def talk(
+        self, request: ChatRequest | CompletionRequest, options: Resolved, window: Window
+    ) -> AsyncGenerator[Delta | Thinking | Called | Finish]:
+        """The reply, then exactly one `Finish`. Closing the iterator cancels the request.
+        Raises `ServerError`s, before or between events."""
+
+    async def count(self, request: ChatRequest | CompletionRequest) -> int:
+        """How many tokens its prompt has. Raises `ServerError`s."""
+
+    async def embed_texts(self, request: EmbedRequest) -> Embeddings:
+        """The vectors of all inputs. Raises `ServerError`s."""
