@@ -53,6 +53,7 @@ def create_app(
         stock=engine.stock,
         puller=engine.puller,
         keep_alive_s=settings.preload_keep_alive,
+        may_recover=engine.may_recover,
     )
 
     @asynccontextmanager

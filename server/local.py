@@ -59,6 +59,8 @@ def memory_budget(settings: Settings) -> Budget:
 class LocalEngine:
     """See `server.api.engines.Engine`."""
 
+    may_recover = False
+
     def __init__(
         self,
         store: Store,
@@ -143,8 +145,8 @@ class LocalEngine:
     async def unload(self, model: Model) -> None:
         await self._supervisor.unload(_files(model))
 
-    def state(self, model: Model) -> State:
-        return self._supervisor.state(_files(model))
+    def state(self, model: Model | None = None) -> State:
+        return self._supervisor.state(_files(model)) if model else State.READY
 
     def progress(self, model: Model) -> float:
         return self._supervisor.progress(_files(model))

@@ -18,13 +18,17 @@ from server.api.options import Options
 from server.api.requests import CompletionRequest, EmbedRequest, Generation
 from server.caller import SERVER
 from server.engine.supervisor import State
-from server.errors import ModelNotFound, ServerError
+from server.errors import ModelNotFound, ServerError, UpstreamGone
 from server.fetching import Fetching
 from server.models.library import ModelSource
 from server.models.model import Model
+from server.models.patience import Patience
 
 _log = logging.getLogger("akash_llm.preload")
 _PROBE = "Hello"
+_LOOK_EVERY_S = 0.2
+# Between tries of what may come without anything being done here.
+_PATIENCE = Patience(first_wait_s=0.5, longest_wait_s=30.0)
 
 READY, PULLING, LOADING, FAILED = "ready", "pulling", "loading", "failed"
 
@@ -59,19 +63,22 @@ class Preloader:
         stock: Callable[[], Awaitable[object]] | None,
         puller: ModelSource | None,
         keep_alive_s: float,
+        may_recover: bool = False,
     ) -> None:
         """`stock` puts the embedded model into the store; None if the store has models.
         `puller` gets what is not there; None leaves that as a failure.
-        `keep_alive_s` is how long a preloaded model stays when it is idle."""
+        `keep_alive_s` is how long a preloaded model stays when it is idle. What fails is tried
+        again, later each time, if it `may_recover`."""
         self._core = core
         self._names = tuple(names)
         self._stock = stock
         self._puller = puller
         self._keep_alive_s = keep_alive_s
+        self._may_recover = may_recover
         self._fetching: dict[str, Fetching] = {}
         self._found: dict[str, Model] = {}
         self._answered: dict[str, Model] = {}
-        self._reasons: dict[str, str] = {}
+        self._errors: dict[str, ServerError] = {}
         self._is_stocked = stock is None
 
     async def prepare(self) -> Readiness:
@@ -80,15 +87,19 @@ class Preloader:
             await self._fill(self._stock)
             self._is_stocked = True
         await asyncio.gather(*map(self._get_ready, self._names))
+        while self._core.state() is not State.READY:
+            await asyncio.sleep(_LOOK_EVERY_S)
         return self.readiness()
 
     def readiness(self) -> Readiness:
         """How it stands now. A model that a client unloaded counts as ready."""
         models = {name: self._state(name) for name in self._names}
-        states = set(models.values()) | (set() if self._is_stocked else {LOADING})
+        states = {*models.values(), _AFTERWARDS[self._core.state()]}
+        states |= set() if self._is_stocked else {LOADING}
         status = next((state for state in (FAILED, PULLING, LOADING) if state in states), READY)
         reasons = {name: self._reason(name, state) for name, state in models.items()}
-        reason = "; ".join(f"{name}: {text}" for name, text in reasons.items() if text)
+        told = [f"{name}: {text}" for name, text in reasons.items() if text]
+        reason = "; ".join(told) or self._core.problem()
         coming = [name for name, state in models.items() if state in (PULLING, LOADING)]
         percent = {name: self._percent(name) for name in coming}
         return Readiness(status, models, percent, reason)
@@ -101,14 +112,30 @@ class Preloader:
             _log.warning("no embedded model: %s (%s)", error.message, error.hint)
 
     async def _get_ready(self, name: str) -> None:
+        failures = 0
+        while not await self._try(name) and self._may_recover:
+            failures += 1
+            await asyncio.sleep(_PATIENCE.wait_s(failures, retry_after_s=0))
+
+    async def _try(self, name: str) -> bool:
+        """Whether the model is there and answers."""
         try:
             model = self._found[name] = await self._there(name)
             await self._probe(model)
         except ServerError as error:
-            self._reasons[name] = error.message
-            _log.error("preloading %s failed: %s", name, error.message)
-        else:
-            self._answered[name] = model
+            if error.message != self._said(name):
+                hint = f" ({error.hint})" if error.hint else ""
+                _log.error("preloading %s failed: %s%s", name, error.message, hint)
+            self._errors[name] = error
+            return False
+        self._errors.pop(name, None)
+        self._answered[name] = model
+        return True
+
+    def _said(self, name: str) -> str:
+        """What was wrong when it was tried last."""
+        error = self._errors.get(name)
+        return error.message if error else ""
 
     async def _there(self, name: str) -> Model:
         """The model, pulled first if it may be and has to."""
@@ -143,9 +170,9 @@ class Preloader:
     def _reason(self, name: str, state: str) -> str:
         if state == PULLING:
             return self._fetching[name].problem
-        if state != FAILED:
-            return ""
-        return self._reasons.get(name) or self._core.problem(self._answered[name])
+        if name in self._errors:
+            return self._said(name)
+        return self._core.problem(self._answered[name]) if state == FAILED else ""
 
     def _percent(self, name: str) -> int:
         if name in self._fetching:
@@ -154,8 +181,8 @@ class Preloader:
         return int(100 * self._core.progress(found)) if found else 0
 
     def _state(self, name: str) -> str:
-        if name in self._reasons:
-            return FAILED
+        if name in self._errors:
+            return LOADING if isinstance(self._errors[name], UpstreamGone) else FAILED
         if name in self._fetching:
             return PULLING
         if name not in self._answered:

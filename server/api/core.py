@@ -108,8 +108,8 @@ class Core:
         the file's."""
         return self._models.requantized(model)
 
-    def state(self, model: Model) -> State:
-        """What the engine is doing with a model."""
+    def state(self, model: Model | None = None) -> State:
+        """What the engine is doing with a model, or how it is altogether."""
         return self._models.state(model)
 
     def progress(self, model: Model) -> float:

@@ -24,8 +24,12 @@ class Engine(Protocol):
     """The models that there are, and what runs them.
 
     `stock` fills it before anything else is done, `puller` gets what is to be preloaded and
-    is not there; None if neither is wanted.
+    is not there; None if neither is wanted. One that `may_recover` is asked again when a model
+    cannot be prepared: what failed is not here.
     """
+
+    @property
+    def may_recover(self) -> bool: ...
 
     @property
     def library(self) -> Library:
@@ -64,8 +68,8 @@ class Engine(Protocol):
     async def unload(self, model: Model) -> None:
         """End a model once nobody uses it; nothing if it is not loaded."""
 
-    def state(self, model: Model) -> State:
-        """What is done with a model now."""
+    def state(self, model: Model | None = None) -> State:
+        """What is done with a model now, or without one how the engine as a whole is."""
 
     def progress(self, model: Model) -> float:
         """The part of a model's weights that is loaded, 0 to 1."""

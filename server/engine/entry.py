@@ -15,7 +15,7 @@ from server.models.model import ModelKey
 from server.models.model_files import ModelFiles
 
 # Ollama shows "for ever" as now plus the largest int64 of nanoseconds.
-_FOREVER = timedelta(microseconds=(2**63 - 1) // 1000)
+FOREVER = timedelta(microseconds=(2**63 - 1) // 1000)
 
 
 class State(StrEnum):
@@ -114,7 +114,7 @@ class Entry:
     def expires_at(self) -> datetime:
         since = datetime.now(UTC) if self.busy else self.idle_since
         if math.isinf(self.keep_alive_s):
-            return since + _FOREVER
+            return since + FOREVER
         return since + timedelta(seconds=self.keep_alive_s)
 
     def stop_timers(self) -> None:

@@ -19,6 +19,10 @@ class Interrupted(Exception):
         self.retry_after_s = retry_after_s
 
 
+# Further ones make no difference, and a float has room for a thousand.
+_MOST_DOUBLINGS = 64
+
+
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait for what, in seconds, and how often to try.
 
@@ -40,7 +44,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
 
     def wait_s(self, failures: int, retry_after_s: float) -> float:
         """The pause after so many failures in a row."""
-        doubled = self.first_wait_s * 2.0 ** (failures - 1)
+        doubled = self.first_wait_s * 2.0 ** min(failures - 1, _MOST_DOUBLINGS)
         return max(min(doubled, self.longest_wait_s), retry_after_s)
 
 

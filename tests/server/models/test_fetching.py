@@ -101,3 +101,8 @@ def test_a_server_waits_for_a_registry_that_is_away(
     finally:
         is_over.set()
         thread.join()
+
+
+def test_who_tries_for_days_waits_as_long_as_ever() -> None:
+    patience = Patience(first_wait_s=0.5, longest_wait_s=60)
+    assert [patience.wait_s(failures, 0) for failures in (1, 2, 10, 5000)] == [0.5, 1, 60, 60]
