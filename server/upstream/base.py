@@ -7,6 +7,7 @@ so that a request need not ask for it.
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -79,6 +80,8 @@ class UpstreamEngine(ABC):
         self._opening = asyncio.Lock()
         self._looking = asyncio.Lock()
         self._has_answered = False
+        # When it was first seen here: it does not say when it got its models.
+        self.since_ns = time.time_ns()
         self._problem = f"{engine} has not answered yet"
         self._is_closed = False
         self._first_look: asyncio.Task[None] | None = None

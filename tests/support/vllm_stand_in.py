@@ -60,6 +60,7 @@ class VLLMStandIn(Started):
         self.asked: list[Asked] = []
         self.num_open = 0
         self.model = model
+        self.root = "org/model"
         self.template: str | None = TEMPLATE
         self._port = port
         self._step_s = step_s
@@ -152,7 +153,7 @@ class VLLMStandIn(Started):
             case "/health":
                 return Reply()
             case "/v1/models":
-                card = {"id": self.model, "root": "org/model", "max_model_len": CONTEXT}
+                card = {"id": self.model, "root": self.root, "max_model_len": CONTEXT}
                 return _json({"data": [card]})
             case "/tokenizer_info" if self.template is not None:
                 return _json(
@@ -173,6 +174,8 @@ class VLLMStandIn(Started):
                 return _json({"prompt": text_of(asked.body["tokens"])})
             case "/v1/completions":
                 return Reply(lines=self._completion(asked.body))
+            case "/v1/chat/completions":
+                return Reply(lines=self._chat(asked.body))
             case "/v1/embeddings":
                 vector = b64encode(b"\x00\x00\x80?" + bytes(12)).decode()
                 data = [
@@ -184,6 +187,15 @@ class VLLMStandIn(Started):
                     body=b"# HELP vllm:x y\n# TYPE vllm:x gauge\nvllm:x 1.0\npython_info 1.0\n"
                 )
         return _json({"detail": "Not Found"}, status=404)
+
+    async def _chat(self, body: Any) -> AsyncIterator[bytes]:
+        parts = body["messages"][-1]["content"]
+        text = next(part["text"] for part in parts if part["type"] == "text")
+        for token in said_to(text):
+            choice = {"delta": {"content": text_of([token])}, "token_ids": [token]}
+            yield _event({"choices": [choice]})
+        yield _event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+        yield _event({"choices": [], "usage": {"prompt_tokens": 99, "completion_tokens": 2}})
 
     async def _completion(self, body: Any) -> AsyncIterator[bytes]:
         prompt = body["prompt"]

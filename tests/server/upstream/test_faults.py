@@ -2,7 +2,6 @@
 request works."""
 
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.serving import Serving
 from tests.support.vllm_stand_in import Asked, Reply, VLLMStandIn
+from tests.support.waiting import until
 
 Ask = Callable[[httpx2.Client, str], httpx2.Response]
 
@@ -38,13 +38,6 @@ def message_of(reply: httpx2.Response) -> str:
 
 
 EVERY = pytest.mark.parametrize("ask", [ollama, openai, anthropic])
-
-
-def until(condition: Callable[[], object], within_s: float = 20) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
 
 
 def on(path: str, reply: Callable[[], Reply]) -> Callable[[Asked], Reply | None]:
