@@ -63,7 +63,7 @@ class VLLMStandIn(Started):
         self.root = "org/model"
         self.template: str | None = TEMPLATE
         self._port = port
-        self._step_s = step_s
+        self.step_s = step_s
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -202,7 +202,7 @@ class VLLMStandIn(Started):
         said, reason = said_to(text_of(prompt)), "length"
         count = 0
         for token in itertools.islice(said, body["max_tokens"]):
-            await asyncio.sleep(self._step_s)
+            await asyncio.sleep(self.step_s)
             count += 1
             yield _event(
                 {"choices": [{"index": 0, "text": text_of([token]), "token_ids": [token]}]}

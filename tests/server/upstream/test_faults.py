@@ -220,6 +220,20 @@ def test_paths_get_a_name(upstream: VLLMStandIn, gateway: Callable[..., Serving]
         assert client.post("/api/generate", json=body).json()["response"] == "hi"
 
 
+def test_a_slow_prompt_keeps_the_stream_alive(
+    upstream: VLLMStandIn, gateway: Callable[..., Serving]
+) -> None:
+    """An ingress ends what says nothing for a minute; heartbeats say something."""
+    serving = gateway(upstream.url, "--preload", "m", "--heartbeat", "0.1")
+    upstream.step_s = 0.5
+    with serving.client() as client:
+        body = {"model": "m", "prompt": "⟦x⟧"}
+        with client.stream("POST", "/api/generate", json=body) as reply:
+            events = [json.loads(line) for line in reply.iter_lines()]
+    assert "".join(event["response"] for event in events) == "x"
+    assert [event["response"] for event in events[:2]] == ["", ""]
+
+
 def test_silence_has_an_end(upstream: VLLMStandIn, gateway: Callable[..., Serving]) -> None:
     async def nothing() -> AsyncIterator[bytes]:
         import asyncio
@@ -240,7 +254,7 @@ def test_silence_has_an_end(upstream: VLLMStandIn, gateway: Callable[..., Servin
 def test_who_leaves_ends_the_work_there(
     upstream: VLLMStandIn, gateway: Callable[..., Serving]
 ) -> None:
-    upstream._step_s = 0.02
+    upstream.step_s = 0.02
     with gateway(upstream.url, "--preload", "m").client() as client:
         body = {"model": "m", "prompt": "for ever", "options": {"num_predict": 400}}
         with client.stream("POST", "/api/generate", json=body) as reply:
@@ -255,7 +269,7 @@ def test_who_leaves_ends_the_work_there(
 def test_no_more_requests_than_it_may_have(
     upstream: VLLMStandIn, gateway: Callable[..., Serving]
 ) -> None:
-    upstream._step_s = 0.02
+    upstream.step_s = 0.02
     with gateway(upstream.url, "--preload", "m", "--max-queue", "1").client() as client:
         body = {"model": "m", "prompt": "for ever", "options": {"num_predict": 400}}
         with client.stream("POST", "/api/generate", json=body) as reply:

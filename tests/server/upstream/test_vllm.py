@@ -224,7 +224,9 @@ def test_conversations_with_images_go_there_whole(upstream: VLLMStandIn, gateway
         assert tag["capabilities"] == ["completion", "vision", "tools"]
         call = '<tool_call>{"name": "look", "arguments": {"at": 1}}</tool_call>'
         message = {"role": "user", "content": f"⟦{call}⟧", "images": [b64encode(image).decode()]}
-        tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
+        schema = {"type": "object", "properties": {}}
+        look = {"name": "look", "description": "looks", "parameters": schema}
+        tool = {"type": "function", "function": look}
         reply = chat(client, "", messages=[message], tools=[tool], options={"num_predict": 100})
         (called,) = reply["message"]["tool_calls"]
         assert called["function"] == {"index": 0, "name": "look", "arguments": {"at": 1}}
