@@ -285,7 +285,9 @@ class Core:
             else:
                 turn = await make(lease.model, window)
                 said = lease.model.generate(engine_request(turn, window, options, generation))
-            ticket.settle(len(turn.prompt.tokens), 0)
+            # An engine that makes prompts itself counts them at the end.
+            num_prompt = quota.estimate(length, 0) if is_taken else len(turn.prompt.tokens)
+            ticket.settle(num_prompt, 0)
             yield Started(
                 prompt_tokens=len(turn.prompt.tokens),
                 truncated_tokens=turn.prompt.truncated,
@@ -296,6 +298,7 @@ class Core:
                 quota=ticket.headers,
             )
             output: list[int] = []
+            num_said = 0
             async with aclosing(said) as pieces:
                 async for piece in pieces:
                     match piece:
@@ -308,10 +311,12 @@ class Core:
                             return
                         case Piece():
                             output += piece.tokens
-                            ticket.settle(len(turn.prompt.tokens), len(output))
+                            ticket.settle(num_prompt, len(output))
                             for event in turn.reader.feed(piece):
                                 yield event
                         case event:
+                            num_said += 1
+                            ticket.settle(num_prompt, num_said)
                             yield event
 
     async def _segments(
