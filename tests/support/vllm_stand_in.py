@@ -2,7 +2,7 @@
 
 It says again what stands between the last `⟦` and `⟧` of a prompt, byte by byte, `step_s` apart,
 and without that the letters of the alphabet for ever. As a program
-(`python -m tests.support.vllm_stand_in PORT STEP_S`) it is the upstream of which a gateway's
+(`python -m tests.support.vllm_stand_in PORT STEP_S MODEL`) it is the upstream of which a gateway's
 overhead is measured.
 """
 
@@ -55,7 +55,9 @@ class VLLMStandIn(Started):
     first and answers those that it wants to; `asked` has all of them, `num_open` counts the
     replies that are being sent."""
 
-    def __init__(self, port: int = 0, *, step_s: float = 0.0, model: str = "m") -> None:
+    def __init__(
+        self, port: int = 0, *, step_s: float = 0.0, model: str = "m", context: int = CONTEXT
+    ) -> None:
         self.script: Script = lambda asked: None
         self.asked: list[Asked] = []
         self.num_open = 0
@@ -64,6 +66,7 @@ class VLLMStandIn(Started):
         self.template: str | None = TEMPLATE
         self._port = port
         self.step_s = step_s
+        self._context = context
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -126,6 +129,8 @@ class VLLMStandIn(Started):
                     sending.cancel()
                     await asyncio.gather(sending, return_exceptions=True)
                     self.num_open -= 1
+                if asked.headers.get("connection") == "close":
+                    return
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -153,7 +158,7 @@ class VLLMStandIn(Started):
             case "/health":
                 return Reply()
             case "/v1/models":
-                card = {"id": self.model, "root": self.root, "max_model_len": CONTEXT}
+                card = {"id": self.model, "root": self.root, "max_model_len": self._context}
                 return _json({"data": [card]})
             case "/tokenizer_info" if self.template is not None:
                 return _json(
@@ -169,7 +174,8 @@ class VLLMStandIn(Started):
             case "/tokenize":
                 own = [IDS["<s>"]] if asked.body["add_special_tokens"] else []
                 tokens = [*own, *tokens_of(asked.body["prompt"])]
-                return _json({"tokens": tokens, "count": len(tokens), "max_model_len": CONTEXT})
+                count = {"count": len(tokens), "max_model_len": self._context}
+                return _json({"tokens": tokens, **count})
             case "/detokenize":
                 return _json({"prompt": text_of(asked.body["tokens"])})
             case "/v1/completions":
@@ -198,18 +204,20 @@ class VLLMStandIn(Started):
         yield _event({"choices": [], "usage": {"prompt_tokens": 99, "completion_tokens": 2}})
 
     async def _completion(self, body: Any) -> AsyncIterator[bytes]:
-        prompt = body["prompt"]
+        asked = body["prompt"]
+        prompt = tokens_of(asked) if isinstance(asked, str) else asked
         said, reason = said_to(text_of(prompt)), "length"
         count = 0
+        clock_s = asyncio.get_running_loop().time
+        begun_s = clock_s()
         for token in itertools.islice(said, body["max_tokens"]):
-            await asyncio.sleep(self.step_s)
             count += 1
-            yield _event(
-                {"choices": [{"index": 0, "text": text_of([token]), "token_ids": [token]}]}
-            )
+            # By the clock: a step is not longer because sending takes time, too.
+            await asyncio.sleep(begun_s + count * self.step_s - clock_s())
+            yield self._chunk(text=text_of([token]), token_ids=[token])
         if count < body["max_tokens"]:
             reason = "stop"
-        yield _event({"choices": [{"index": 0, "text": "", "finish_reason": reason}]})
+        yield self._chunk(finish_reason=reason)
         usage = {
             "prompt_tokens": len(prompt),
             "completion_tokens": count,
@@ -222,6 +230,26 @@ class VLLMStandIn(Started):
         }
         yield _event({"choices": [], "usage": usage, "metrics": timing})
         yield b"data: [DONE]\n\n"
+
+    def _chunk(self, **said: Any) -> bytes:
+        """A chunk of a completion, as long as vLLM's are."""
+        choice = {
+            "index": 0,
+            "text": "",
+            "logprobs": None,
+            "finish_reason": None,
+            "stop_reason": None,
+            "token_ids": None,
+            "prompt_logprobs": None,
+            "prompt_token_ids": None,
+        }
+        head = {
+            "id": "cmpl-8f1e0fca5c2b4b2f9f0c8d3a7e6b5a49",
+            "object": "text_completion",
+            "created": 1_760_000_000,
+            "model": self.model,
+        }
+        return _event({**head, "choices": [choice | said], "usage": None})
 
 
 def tokens_of(text: str) -> list[int]:
@@ -272,8 +300,9 @@ def _json(value: Any, *, status: int = 200) -> Reply:
 
 
 def _event(value: Any) -> bytes:
-    return b"data: " + json.dumps(value).encode() + b"\n\n"
+    return b"data: " + json.dumps(value, separators=(",", ":")).encode() + b"\n\n"
 
 
 if __name__ == "__main__":
-    VLLMStandIn(int(sys.argv[1]), step_s=float(sys.argv[2])).run()
+    _port, _step_s, _model = sys.argv[1:]
+    VLLMStandIn(int(_port), step_s=float(_step_s), model=_model, context=1 << 14).run()
