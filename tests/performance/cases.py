@@ -11,8 +11,9 @@ from typing import Literal
 from tests.performance import measures
 from tests.performance.cancels import cancels
 from tests.performance.embeddings import Embeddings, OllamaEmbedWire, OpenAIEmbedWire
+from tests.performance.gateway import Behind, Overhead, real, stand_in
 from tests.performance.measures import Throughput
-from tests.performance.programs import Setting, llama_cpp_python, llama_server, ours, vllm
+from tests.performance.programs import Program, Setting, llama_cpp_python, llama_server, ours, vllm
 from tests.performance.sides import (
     DECODE_SEQUENCES,
     Measure,
@@ -23,9 +24,11 @@ from tests.performance.sides import (
     first_token,
     our_decode,
 )
+from tests.performance.wires import OpenAIChatWire, VllmWire, Wire
 
 OURS, LLAMA_SERVER = "akash-llm", "llama-server"
 Q8, Q4 = f"{OURS} q8_0", f"{OURS} q4_0"
+GATEWAY, GATEWAY_CHAT, STAND_IN, VLLM = "gateway", "gateway chat", "stand-in", "vllm"
 
 # How a bar is meant: of the ratio or the difference to the peer in the same round, or of our
 # own figure, its median or its worst.
@@ -85,6 +88,21 @@ def _own_slots(count: int) -> Case:
         _both(Throughput(count), count, 1024),
         [_streams(count, f"{count} of {count} slots")],
     )
+
+
+def _behind(upstream: Callable[[Setting], Program], wire: Wire, measure: Measure) -> Make:
+    return lambda setting: Behind(upstream(setting), setting.home, wire, measure)
+
+
+def _added(side: str, peer: str, what: str) -> list[Figure]:
+    """What a gateway may cost: 2 ms to the first token, a twentieth of the tokens."""
+    return [
+        Figure("first p50", f"first token p50, {what}", "ms", False, 2, "difference", side, peer),
+        Figure("first p95", f"first token p95, {what}", "ms", False, 2, "difference", side, peer),
+        Figure("tokens", f"32 streams, {what}", "tok/s", bar=0.95, ours=side, peer=peer),
+        Figure("cpu", f"CPU a token, {what}", "µs", False, None, "median", side, None),
+        Figure("memory", f"memory, {what}", "MiB", False, None, "median", side, None),
+    ]
 
 
 CASES = (
@@ -220,6 +238,29 @@ CASES = (
             Figure("prompt p50", "in a long prompt, p50", "ms", False, 100, "median", peer=None),
             Figure("prompt max", "in a long prompt, longest", "ms", False, 100, "worst", peer=None),
         ],
+    ),
+    Case(
+        "gateway",
+        "our gateway before what speaks vLLM's wire, a token each 10 ms, against that alone",
+        {
+            GATEWAY: _behind(stand_in, VllmWire(), Overhead(firsts=100, tokens=256)),
+            GATEWAY_CHAT: _behind(stand_in, OpenAIChatWire(), Overhead(firsts=100, tokens=256)),
+            STAND_IN: lambda setting: Served(stand_in(setting), Overhead(100, 256)),
+        },
+        [
+            *_added(GATEWAY, STAND_IN, "a completion"),
+            *_added(GATEWAY_CHAT, STAND_IN, "a chat"),
+        ],
+    ),
+    Case(
+        "gateway-vllm",
+        "our gateway before vLLM's CPU build, against that alone",
+        {
+            GATEWAY: _behind(real, VllmWire(), Overhead(firsts=30, tokens=64)),
+            VLLM: lambda setting: Served(real(setting), Overhead(30, 64)),
+        },
+        _added(GATEWAY, VLLM, "a completion"),
+        most_rounds=3,
     ),
 )
 

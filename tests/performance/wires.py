@@ -126,6 +126,20 @@ class VllmWire:
         return Usage(used["prompt_tokens"], used["completion_tokens"])
 
 
+class OpenAIChatWire(VllmWire):
+    """OpenAI's `/v1/chat/completions` with what vLLM adds to it: the prompt is what a user says."""
+
+    path = "/v1/chat/completions"
+
+    def body(self, prompt: str, num_tokens: int) -> Mapping[str, Any]:
+        body = dict(super().body(prompt, num_tokens))
+        body["messages"] = [{"role": "user", "content": body.pop("prompt")}]
+        return body
+
+    def has_text(self, line: bytes) -> bool:
+        return line.startswith(_EVENT) and b'"content":"' in line and b'"content":""' not in line
+
+
 class LlamaCppPythonWire:
     """OpenAI's `/v1/completions` as llama-cpp-python serves it: it cannot ignore the end of
     a text, so the tokens that would end it are given no chance."""
