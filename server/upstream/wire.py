@@ -22,6 +22,7 @@ from server.errors import (
     UpstreamSilent,
 )
 from server.settings import UPSTREAM_KEY_VARIABLE
+from server.upstream.transport import PlainTransport
 
 _log = logging.getLogger("akash_llm.upstream")
 
@@ -59,6 +60,7 @@ class Wire:
             ),
             headers={"authorization": f"Bearer {key}"} if key else {},
             trust_env=False,
+            transport=PlainTransport(idle_s=_IDLE_S) if url.startswith("http://") else None,
         )
 
     async def close(self) -> None:

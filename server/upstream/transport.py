@@ -1,0 +1,137 @@
+"""HTTP/1.1 without TLS as a transport for httpx2, for upstreams that stand beside the gateway.
+
+Every token of every reply passes here. httpx2's own transport parses in Python, through many
+layers: a quarter of all that a gateway computes for a token.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final, cast
+
+import httpx2
+
+from server.upstream.answer import Answer
+from server.upstream.channel import Channel
+
+_MOST_IDLE: Final = 64
+_Origin = tuple[str, int]
+
+
+class PlainTransport(httpx2.AsyncBaseTransport):
+    """Connections to servers, kept for `idle_s` behind an exchange. There may be any number."""
+
+    def __init__(self, *, idle_s: float) -> None:
+        self._idle_s = idle_s
+        self._idle: dict[_Origin, list[Channel]] = {}
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        origin = (request.url.host, request.url.port or 80)
+        times = request.extensions.get("timeout", {})
+        parts = _parts(request)
+        channel = self._kept(origin) or await _connect(origin, times.get("connect"))
+        try:
+            answer = await channel.ask(
+                parts,
+                has_body=request.method != "HEAD",
+                write_s=times.get("write"),
+                read_s=times.get("read"),
+            )
+        except BaseException:
+            channel.abort()
+            raise
+        finally:
+            await parts.aclose()
+        body = _Body(self, origin, channel, answer, times.get("read"))
+        return httpx2.Response(answer.status, headers=answer.headers, stream=body)
+
+    async def aclose(self) -> None:
+        for channels in self._idle.values():
+            for channel in channels:
+                channel.abort()
+        self._idle.clear()
+
+    def keep(self, origin: _Origin, channel: Channel) -> None:
+        """Take back a connection: for the next request if one may follow."""
+        kept = self._idle.setdefault(origin, [])
+        now_s = channel.idle_since_s = asyncio.get_running_loop().time()
+        if channel.is_free:
+            kept.append(channel)
+        else:
+            channel.abort()
+        # Those that have waited longest stand in front.
+        while kept and (len(kept) > _MOST_IDLE or now_s - kept[0].idle_since_s > self._idle_s):
+            kept.pop(0).abort()
+
+    def _kept(self, origin: _Origin) -> Channel | None:
+        least_s = asyncio.get_running_loop().time() - self._idle_s
+        kept = self._idle.get(origin, [])
+        while kept:
+            channel = kept.pop()
+            if channel.is_free and channel.idle_since_s >= least_s:
+                return channel
+            channel.abort()
+        return None
+
+
+class _Body(httpx2.AsyncByteStream):
+    """The body of an answer; closing it early ends the connection."""
+
+    def __init__(
+        self,
+        transport: PlainTransport,
+        origin: _Origin,
+        channel: Channel,
+        answer: Answer,
+        within_s: float | None,
+    ) -> None:
+        self._transport = transport
+        self._origin = origin
+        self._channel = channel
+        self._answer = answer
+        self._within_s = within_s
+        self._is_closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while data := await self._channel.read(self._answer, self._within_s):
+            yield data
+
+    async def aclose(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._transport.keep(self._origin, self._channel)
+
+
+async def _connect(origin: _Origin, within_s: float | None) -> Channel:
+    """A new connection. Raises `httpx2.ConnectError`, `httpx2.ConnectTimeout`."""
+    host, port = origin
+    try:
+        async with asyncio.timeout(within_s):
+            loop = asyncio.get_running_loop()
+            _, channel = await loop.create_connection(Channel, host, port)
+            return channel
+    except TimeoutError:
+        raise httpx2.ConnectTimeout(f"{host}:{port} does not answer") from None
+    except (OSError, UnicodeError) as error:
+        raise httpx2.ConnectError(str(error)) from None
+
+
+async def _parts(request: httpx2.Request) -> AsyncGenerator[bytes, None]:
+    """A request as bytes; its head and the first of its body together."""
+    stream = cast(httpx2.AsyncByteStream, request.stream)
+    is_chunked = request.headers.get("transfer-encoding") == "chunked"
+    head = _head(request)
+    async for data in stream:
+        sent = b"%x\r\n%b\r\n" % (len(data), data) if is_chunked and data else data
+        yield head + sent
+        head = b""
+    if head or is_chunked:
+        yield head + (b"0\r\n\r\n" if is_chunked else b"")
+
+
+def _head(request: httpx2.Request) -> bytes:
+    """Raises `httpx2.LocalProtocolError` for a line in a header."""
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    lines += [b"%b: %b" % header for header in request.headers.raw]
+    if any(b"\r" in line or b"\n" in line for line in lines):
+        raise httpx2.LocalProtocolError("a line break in a header")
+    return b"\r\n".join([*lines, b"", b""])
