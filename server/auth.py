@@ -58,7 +58,7 @@ def sees_all_models(scope: ASGIScope) -> bool:
     return found is not None and found.models.is_whole
 
 
-def require_scope(
+async def require_scope(
     connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
 ) -> None:
     """Litestar guard: the scope that the route names, `admin` if it names none.
@@ -76,7 +76,9 @@ def require_scope(
         raise Forbidden("this key may not do that: it is for some models only")
 
 
-def refuse_management(_: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def refuse_management(
+    _: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
     """Litestar guard of a server without management: routes with `management` are off."""
     if handler.opt.get("management"):
         raise Forbidden(

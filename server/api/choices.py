@@ -48,6 +48,12 @@ async def interleaved(runs: Sequence[Events], at_once: int) -> Events:
 
 async def _merged(runs: Sequence[Events], at_once: int) -> AsyncGenerator[tuple[int, Event], None]:
     """The events of all runs as they come, each with the place of its run."""
+    if len(runs) == 1:
+        # As most are: without a task for each event.
+        async with aclosing(runs[0]) as events:
+            async for event in events:
+                yield 0, event
+        return
     waiting: dict[asyncio.Task[Event | None], int] = {}
 
     def wait_for(index: int) -> None:
