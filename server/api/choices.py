@@ -51,8 +51,8 @@ async def _merged(runs: Sequence[Events], at_once: int) -> AsyncGenerator[tuple[
     if len(runs) == 1:
         # As most are: without a task for each event.
         async with aclosing(runs[0]) as events:
-            async for event in events:
-                yield 0, event
+            async for said in events:
+                yield 0, said
         return
     waiting: dict[asyncio.Task[Event | None], int] = {}
 

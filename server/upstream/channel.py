@@ -58,7 +58,7 @@ class Channel(asyncio.Protocol):
         """What of the body is there, as soon as something is; empty at its end."""
         while not (data := answer.take()) and not answer.is_whole:
             await self._more(within_s)
-        if self._is_held_back:
+        if self._is_held_back and not self._is_lost:
             self._is_held_back = False
             self._transport.resume_reading()
         return data

@@ -71,10 +71,12 @@ class Behind:
         return self.upstream.kv
 
     async def turn(self, seed: int, log: Path) -> Figures:
-        port = free_port()
-        async with running(self.upstream, port, log.with_suffix(".upstream.log")):
-            async with running(self._gateway(port), free_port(), log) as server:
-                return await self.measure(server, seed)
+        port, before = free_port(), log.with_suffix(".upstream.log")
+        async with (
+            running(self.upstream, port, before),
+            running(self._gateway(port), free_port(), log) as server,
+        ):
+            return await self.measure(server, seed)
 
     def _gateway(self, port: int) -> Program:
         argv = [sys.executable, "-m", "server", "--port", "{port}", "--preload", MODEL]
