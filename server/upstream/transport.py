@@ -6,21 +6,22 @@ layers: a quarter of all that a gateway computes for a token.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Final, cast
+from typing import cast
 
 import httpx2
 
 from server.upstream.answer import Answer
 from server.upstream.channel import Channel
 
-_MOST_IDLE: Final = 64
 _Origin = tuple[str, int]
 
 
 class PlainTransport(httpx2.AsyncBaseTransport):
-    """Connections to servers, kept for `idle_s` behind an exchange. There may be any number."""
+    """Connections to servers, any number of them. `most_idle` to one are kept behind an exchange,
+    for `idle_s`."""
 
-    def __init__(self, *, idle_s: float) -> None:
+    def __init__(self, *, most_idle: int, idle_s: float) -> None:
+        self._most_idle = most_idle
         self._idle_s = idle_s
         self._idle: dict[_Origin, list[Channel]] = {}
 
@@ -59,7 +60,7 @@ class PlainTransport(httpx2.AsyncBaseTransport):
         else:
             channel.abort()
         # Those that have waited longest stand in front.
-        while kept and (len(kept) > _MOST_IDLE or now_s - kept[0].idle_since_s > self._idle_s):
+        while kept and (len(kept) > self._most_idle or now_s - kept[0].idle_since_s > self._idle_s):
             kept.pop(0).abort()
 
     def _kept(self, origin: _Origin) -> Channel | None:

@@ -5,7 +5,8 @@ What it sends is as hostile as what a client sends: every read has an end.
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import httpx2
@@ -39,6 +40,9 @@ _RETRY_AFTER_S: Final = 5
 # Servers end connections that are idle for 5 s (uvicorn); one that is just being ended must not
 # be used again.
 _IDLE_S: Final = 3.0
+_MOST_IDLE: Final = 64
+_HEADERS: Final = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "akash-llm"}
+_JSON: Final = {"content-type": "application/json"}
 _NO_VALUE: Final = 422
 _LATER: Final = (429, 502, 503, 504)
 
@@ -51,21 +55,15 @@ class Wire:
         self._engine = engine
         self._url = url
         self._timeout_s = timeout_s
-        self._client = httpx2.AsyncClient(
-            base_url=url,
-            timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
-            # How many may be at work is decided before: in `base`.
-            limits=httpx2.Limits(
-                max_connections=None, max_keepalive_connections=64, keepalive_expiry=_IDLE_S
-            ),
-            headers={"authorization": f"Bearer {key}"} if key else {},
-            trust_env=False,
-            transport=PlainTransport(idle_s=_IDLE_S) if url.startswith("http://") else None,
-        )
+        self._timeout = httpx2.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
+        self._headers = _HEADERS | ({"authorization": f"Bearer {key}"} if key else {})
+        # Without a client of httpx2 around it, whose cookies, redirects and hooks nobody wants
+        # and each request would pay for.
+        self._transport = _transport(url)
 
     async def close(self) -> None:
         """End every connection."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def get(self, path: str, reply: type[T], *, within_s: float | None = None) -> T:
         """What is answered to a GET, as a `reply`. Raises `UpstreamFailed`, `NotFound`."""
@@ -126,12 +124,17 @@ class Wire:
         self, method: str, path: str, content: Any, within_s: float | None
     ) -> AsyncIterator[httpx2.Response]:
         """A successful answer whose body is not read yet."""
-        timeout = httpx2.USE_CLIENT_DEFAULT if within_s is None else httpx2.Timeout(within_s)
-        headers = {"content-type": "application/json"} if isinstance(content, bytes) else {}
+        timeout = self._timeout if within_s is None else httpx2.Timeout(within_s)
         try:
-            async with self._client.stream(
-                method, path, content=content, headers=headers, timeout=timeout
-            ) as response:
+            request = httpx2.Request(
+                method,
+                _address(self._url + path),
+                headers=self._headers | (_JSON if isinstance(content, bytes) else {}),
+                content=content,
+                extensions={"timeout": timeout.as_dict()},
+            )
+            response = await self._transport.handle_async_request(request)
+            async with aclosing(response):
                 if not response.is_success:
                     raise self._refused(response.status_code, await _beginning(response))
                 yield response
@@ -179,6 +182,22 @@ class Wire:
         except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
             _log.warning("%s at %s answered no sense: %s", self._engine, self._url, error)
             raise UpstreamFailed(f"{self._engine} answered what cannot be read") from None
+
+
+def _transport(url: str) -> httpx2.AsyncBaseTransport:
+    # How many requests may be at work is decided before: in `base`.
+    if url.startswith("http://"):
+        return PlainTransport(most_idle=_MOST_IDLE, idle_s=_IDLE_S)
+    limits = httpx2.Limits(
+        max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_S
+    )
+    return httpx2.AsyncHTTPTransport(limits=limits, trust_env=False)
+
+
+@lru_cache(maxsize=256)
+def _address(url: str) -> httpx2.URL:
+    """Raises `httpx2.InvalidURL`."""
+    return httpx2.URL(url)
 
 
 def _encode(body: Any) -> bytes | None:

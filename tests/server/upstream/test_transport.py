@@ -49,7 +49,7 @@ async def _client(talk: Talk, **more: float) -> AsyncIterator[tuple[httpx2.Async
     server = Server(talk)
     async with await asyncio.start_server(server.connected, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
-        transport = PlainTransport(idle_s=more.pop("idle_s", 5))
+        transport = PlainTransport(most_idle=8, idle_s=more.pop("idle_s", 5))
         timeout = httpx2.Timeout(20, **more)
         url = f"http://127.0.0.1:{port}"
         async with httpx2.AsyncClient(base_url=url, transport=transport, timeout=timeout) as client:
@@ -256,7 +256,7 @@ async def test_a_body_larger_than_what_is_kept_comes_whole() -> None:
 
 
 async def test_nobody_there_is_an_error_of_its_own(free_port: Callable[[], int]) -> None:
-    async with httpx2.AsyncClient(transport=PlainTransport(idle_s=1)) as client:
+    async with httpx2.AsyncClient(transport=PlainTransport(most_idle=8, idle_s=1)) as client:
         with pytest.raises(httpx2.ConnectError):
             await client.get(f"http://127.0.0.1:{free_port()}/")
 
