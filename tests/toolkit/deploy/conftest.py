@@ -33,7 +33,7 @@ async def keeper(stocked_home: Path) -> AsyncIterator[MakeKeeper]:
     home = str(paths.home())
     for uid, members in processes.marked().items():
         if any(processes.environment_of(p).get("AKASH_LLM_HOME") == home for p in members):
-            await processes.end(uid, None, grace_s=1)
+            await processes.end(uid, grace_s=1)
 
 
 @pytest.fixture
