@@ -101,6 +101,8 @@ def family(uid: str, *started: Started) -> list[psutil.Process]:
         if is_alive(one, uid):
             with suppress(psutil.NoSuchProcess):
                 members[one.pid] = psutil.Process(one.pid)
+        else:
+            members |= {p.pid: p for p in _orphans(one)}
     for member in tuple(members.values()):
         with suppress(psutil.NoSuchProcess):
             members |= {p.pid: p for p in member.children(recursive=True)}
@@ -168,6 +170,25 @@ def _of_sessions(members: Iterable[psutil.Process]) -> list[psutil.Process]:
     if not sessions:
         return []
     return [process for process in psutil.process_iter() if _session(process) in sessions]
+
+
+def _orphans(leader: Started) -> list[psutil.Process]:
+    """What is left of the session of a leader that has ended.
+
+    The system gives its number to no other process while any of that session lives. Should it
+    be that of another session since, its members show an environment without our mark; ours
+    that have lost the mark have written over all of theirs.
+    """
+    with suppress(psutil.NoSuchProcess):
+        if psutil.Process(leader.pid).status() != psutil.STATUS_ZOMBIE:
+            return []
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid != leader.pid
+        and _session(process) == leader.pid
+        and not environment_of(process)
+    ]
 
 
 def _session(process: psutil.Process) -> int | None:

@@ -17,7 +17,9 @@ from toolkit.deploy.services import Program
 
 
 def stand_in_target(manners: str) -> LocalTarget:
-    programs = {**PROGRAMS, "stand-in": Program((sys.executable, str(STAND_IN), manners))}
+    program = Program((sys.executable, str(STAND_IN), manners))
+    names = ["stand-in", *(PROGRAMS if manners == "gateway" else ())]
+    programs = {**PROGRAMS, **dict.fromkeys(names, program)}
     return LocalTarget(programs, image="example.org/test/stand-in:1", stop_grace_s=1, probe_s=2)
 
 

@@ -58,8 +58,7 @@ class VLLM:
                 f"{model[:200]!r} cannot name a model of vLLM",
                 hint="Write a name on Hugging Face, or the whole path of a folder.",
             )
-        serves = flags.values.get(SERVED_NAME) or model
-        serves = served_name(model) if serves == model else serves
+        serves = flags.values.get(SERVED_NAME) or served_name(model)
         values = {**flags.values, SERVED_NAME: serves}
         return EngineJob(
             service=name,

@@ -70,6 +70,8 @@ def read_flags(args: Sequence[str]) -> Flags:
     values: dict[str, str | None] = {}
     left_out = []
     for flag, given in _split(words[1:]):
+        if flag == SERVED_NAME and given == words[:1]:
+            continue  # the model's own name, or its path: as if nothing were said
         if flag in _WHOLE or flag in _WORDS or flag in _SWITCHES:
             values[flag] = _checked(flag, given)
         elif flag not in _OURS:
