@@ -8,6 +8,7 @@ checked (2 µs); only when it is refused is the mask of all allowed tokens compu
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import llguidance
 import numpy as np
@@ -74,7 +75,7 @@ class Constraint:
     def __init__(self, tokenizer: llguidance.LLTokenizer, grammar: Grammar) -> None:
         given = grammar.given
         if grammar.markers:
-            text = place_markers(grammar.text, grammar.markers, tokenizer)
+            text = place_markers(grammar.text, grammar.markers, partial(special_token, tokenizer))
             grammar = Grammar(grammar.kind, text)
         self._matcher = llguidance.LLMatcher(tokenizer, compile_grammar(grammar), log_level=0)
         self._raise_on_error()
@@ -155,6 +156,12 @@ class Constraints:
                     self._waiting.remove(waiting)
                     return waiting[1]
         return None
+
+
+def special_token(tokenizer: llguidance.LLTokenizer, mark: str) -> int | None:
+    """The special token that a mark is."""
+    tokens = tokenizer.tokenize_str(mark, parse_special=True)
+    return tokens[0] if len(tokens) == 1 and tokenizer.is_special_token(tokens[0]) else None
 
 
 def _in_one_line(text: str) -> str:

@@ -1,6 +1,7 @@
 """A model as another server knows it."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,15 @@ from server.errors import ModelUnusable
 from server.models import modelfile
 from server.models.manifest import Message
 from server.models.model import Details
-from server.models.name import DEFAULT_HOST, DEFAULT_NAMESPACE, InvalidModelName, ModelName
+from server.models.name import (
+    DEFAULT_HOST,
+    DEFAULT_NAMESPACE,
+    InvalidModelName,
+    ModelName,
+)
+
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]", re.ASCII)
+_LONGEST_PART = 80
 
 
 class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +64,10 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
     def with_system(self, system: str) -> "ListedModel":
         """The same with another system text."""
         return msgspec.structs.replace(self, system=system)
+
+    def with_modelfile(self, text: str) -> "ListedModel":
+        """The same with that Modelfile."""
+        return msgspec.structs.replace(self, modelfile_text=text)
 
     def check(self) -> None:
         """Raise `ModelUnusable` if it cannot be served."""

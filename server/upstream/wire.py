@@ -35,6 +35,9 @@ MOST_LINE_BYTES: Final = 32 << 20
 _MOST_ERROR_BYTES: Final = 64 << 10
 _MOST_ERROR_CHARACTERS: Final = 500
 _RETRY_AFTER_S: Final = 5
+# Servers end connections that are idle for 5 s (uvicorn); one that is just being ended must not
+# be used again.
+_IDLE_S: Final = 3.0
 _NO_VALUE: Final = 422
 _LATER: Final = (429, 502, 503, 504)
 
@@ -51,7 +54,9 @@ class Wire:
             base_url=url,
             timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
             # How many may be at work is decided before: in `base`.
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
+            limits=httpx2.Limits(
+                max_connections=None, max_keepalive_connections=64, keepalive_expiry=_IDLE_S
+            ),
             headers={"authorization": f"Bearer {key}"} if key else {},
             trust_env=False,
         )

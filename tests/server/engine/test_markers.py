@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from server.chat.begun import Begun
 from server.chat.families import family_of
 from server.chat.grammars import for_answer, forced_call
 from server.chat.tools import Tool, ToolCall
+from server.engine.grammar import special_token
 from server.engine.markers import place_markers
 from server.engine.types import Grammar, Sampling, Segment
 from server.models.name import ModelName
@@ -43,7 +45,8 @@ def engine(embedded_store: Path) -> RealEngine:
 
 def test_only_a_token_of_the_vocabulary_is_one(engine: RealEngine) -> None:
     tokenizer = engine.backend._vocab.for_grammars
-    rules = place_markers("start: marker_0 marker_1", ["<|im_end|>", "<tool_call>"], tokenizer)
+    token_of = partial(special_token, tokenizer)
+    rules = place_markers("start: marker_0 marker_1", ["<|im_end|>", "<tool_call>"], token_of)
     [end] = engine.backend.tokenize([Segment("<|im_end|>")], add_bos=False)
     assert f"marker_0: <[{end}]>" in rules
     assert 'marker_1: "<tool_call>"' in rules

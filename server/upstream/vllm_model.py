@@ -1,0 +1,246 @@
+"""One model of a vLLM: tokens go there, tokens and text come back.
+
+Chat templates are rendered here, and calls and thoughts read here, as for every other engine:
+vLLM gets finished prompts, and needs none of its own parsers.
+"""
+
+import asyncio
+import hashlib
+import math
+from array import array
+from base64 import b64decode
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from server.api.abilities import check_images
+from server.api.events import Said
+from server.api.options import Resolved
+from server.api.prompt import Prompt, Window, template_of
+from server.api.requests import ChatRequest, CompletionRequest
+from server.api.requests import EmbedRequest as TextsToEmbed
+from server.api.resolving import engine_request
+from server.api.turn import chat_turn
+from server.engine.markers import place_markers
+from server.engine.types import (
+    Embeddings,
+    EmbedRequest,
+    Finish,
+    FinishReason,
+    Grammar,
+    ImageSegment,
+    ModelInfo,
+    Piece,
+    Request,
+    Segment,
+)
+from server.errors import Unsupported, UpstreamFailed
+from server.upstream.base import Book
+from server.upstream.vllm_images import ChatChunk, chat_fields
+from server.upstream.vllm_stream import CompletionStream, data_of
+from server.upstream.vllm_wire import (
+    Chunk,
+    Detokenized,
+    Tokenized,
+    Vectors,
+    sampling_fields,
+    structured_outputs,
+)
+from server.upstream.vocabulary import Vocabulary
+from server.upstream.wire import Wire
+
+
+class VLLMModel:
+    """See `server.engine.types.LoadedModel`; of conversations with images, and only of those, it
+    makes the prompt itself: see `server.api.engines.Talker`."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        name: str,
+        info: ModelInfo,
+        vocabulary: Vocabulary,
+        book: Book,
+        *,
+        share_prefixes: bool,
+    ) -> None:
+        """`name` is what vLLM calls it. Unless they `share_prefixes`, what vLLM has computed for
+        one key is found by requests of that key only."""
+        self.info = info
+        self._wire = wire
+        self._name = name
+        self._vocabulary = vocabulary
+        self._book = book
+        self._share_prefixes = share_prefixes
+
+    async def tokenize(
+        self, segments: Sequence[Segment | ImageSegment], *, add_bos: bool
+    ) -> list[int]:
+        texts = [segment for segment in segments if isinstance(segment, Segment)]
+        if len(texts) < len(segments):
+            raise Unsupported("with vLLM images are for conversations")
+        text, between = self._vocabulary.marked(texts)
+        body = {"model": self._name, "prompt": text, "add_special_tokens": False}
+        found = await self._wire.post("/tokenize", body, Tokenized) if text else None
+        tokens = [token for token in found.tokens if token != between] if found else []
+        if add_bos and self.info.add_bos:
+            start = list(self.info.text_start)
+            return tokens if tokens[: len(start)] == start else [*start, *tokens]
+        return tokens
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        body = {"model": self._name, "tokens": list(tokens)}
+        return (await self._wire.post("/detokenize", body, Detokenized)).prompt if tokens else ""
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish]:
+        if not self.info.can_generate:
+            raise Unsupported("the model of this vLLM only gives embeddings")
+        context = min(request.context or self.info.context, self.info.context)
+        room = context - len(request.tokens)
+        most = room if request.max_tokens is None else min(room, request.max_tokens)
+        if most <= 0:
+            yield _nothing(request)
+            return
+        body = self._body(request) | {"prompt": list(request.tokens), "max_tokens": most}
+        async with aclosing(self._stream("/v1/completions", body, request, Chunk)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _stream(
+        self, path: str, body: dict[str, Any], request: Request, kind: type[Chunk | ChatChunk]
+    ) -> AsyncGenerator[Piece | Finish]:
+        stream = CompletionStream(request, self._vocabulary)
+        async with self._wire.lines(path, body) as lines:
+            async for line in lines:
+                if (data := data_of(line)) is None:
+                    continue
+                chunk = self._wire.decode(data, kind)
+                said = chunk.as_completion() if isinstance(chunk, ChatChunk) else chunk
+                if piece := stream.feed(said):
+                    yield piece
+        finish = stream.finish()
+        self._book.add(finish)
+        yield finish
+
+    def takes(self, request: ChatRequest | CompletionRequest | TextsToEmbed) -> bool:
+        return isinstance(request, ChatRequest) and bool(request.images)
+
+    async def talk(
+        self, request: ChatRequest | CompletionRequest, options: Resolved, window: Window
+    ) -> AsyncGenerator[Said | Finish]:
+        asked = _conversation(request)
+        check_images(asked, self.info)
+        turn = chat_turn(asked, template_of(self.info), Prompt([]))
+        sent = engine_request(turn, window, options, asked.generation)
+        body = self._body(sent) | chat_fields(asked)
+        if options.max_tokens is not None:
+            body["max_tokens"] = options.max_tokens
+        if sent.top_logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": sent.top_logprobs}
+        async with aclosing(self._stream("/v1/chat/completions", body, sent, ChatChunk)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Finish):
+                    for event in turn.reader.finish():
+                        yield event
+                    yield piece
+                    return
+                for event in turn.reader.feed(piece):
+                    yield event
+
+    async def count(self, request: ChatRequest | CompletionRequest) -> int:
+        body = {"model": self._name, **chat_fields(_conversation(request))}
+        body.pop("tool_choice", None)
+        return len((await self._wire.post("/tokenize", body, Tokenized)).tokens)
+
+    async def embed_texts(self, request: TextsToEmbed) -> Embeddings:
+        raise Unsupported("with vLLM texts are embedded as tokens")
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        if self.info.can_generate:
+            raise Unsupported(
+                "the model of this vLLM gives no embeddings",
+                hint="vLLM serves a model for embeddings with --runner pooling",
+            )
+        body = {"model": self._name, "input": list(request.inputs), "encoding_format": "base64"}
+        found = await self._wire.post("/v1/embeddings", body, Vectors)
+        vectors = await asyncio.to_thread(_vectors, found, len(request.inputs), request.dimensions)
+        return Embeddings(
+            vectors=vectors,
+            prompt_tokens=found.usage.prompt_tokens or sum(map(len, request.inputs)),
+            queue_ns=0,
+        )
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        """What is said of every reply."""
+        body: dict[str, Any] = {
+            "model": self._name,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "return_token_ids": True,
+            "skip_special_tokens": not request.markers,
+            "spaces_between_special_tokens": False,
+            **sampling_fields(request.sampling),
+        }
+        if request.stop:
+            body["stop"] = list(request.stop)
+        if request.top_logprobs is not None:
+            body["logprobs"] = request.top_logprobs
+        if request.grammar is not None:
+            body["structured_outputs"] = structured_outputs(self._placed(request.grammar))
+        if not self._share_prefixes:
+            body["cache_salt"] = hashlib.sha256(request.owner.encode()).hexdigest()
+        return body
+
+    def _placed(self, grammar: Grammar) -> Grammar:
+        """The grammar with the model's tokens in it. Raises `Unsupported`."""
+        if grammar.given:
+            raise Unsupported(
+                "with vLLM a format cannot go on from what the reply begins with already",
+                hint="leave out the last message of the assistant, or the format",
+            )
+        if not grammar.markers:
+            return grammar
+        text = place_markers(grammar.text, grammar.markers, self._vocabulary.token)
+        return Grammar(grammar.kind, text)
+
+
+def _conversation(request: ChatRequest | CompletionRequest) -> ChatRequest:
+    """What `takes` has taken."""
+    if isinstance(request, ChatRequest):
+        return request
+    raise Unsupported("with vLLM images are for conversations")
+
+
+def _nothing(request: Request) -> Finish:
+    """Of a request that has no room to say anything."""
+    return Finish(
+        reason=FinishReason.LENGTH,
+        prompt_tokens=len(request.tokens),
+        cached_tokens=0,
+        output_tokens=0,
+        queue_ns=0,
+        prompt_ns=0,
+        output_ns=0,
+    )
+
+
+def _vectors(found: Vectors, count: int, dimensions: int | None) -> tuple[bytes, ...]:
+    """In the order of the inputs. Raises `UpstreamFailed` if they are not one for each."""
+    ordered = sorted(found.data, key=lambda vector: vector.index)
+    if [vector.index for vector in ordered] != list(range(count)):
+        raise UpstreamFailed("vLLM did not answer with one vector for each text")
+    try:
+        vectors = [b64decode(vector.embedding, validate=True) for vector in ordered]
+        return tuple(_cut(vector, dimensions) for vector in vectors)
+    except ValueError:
+        raise UpstreamFailed("vLLM answered with something that is no vector") from None
+
+
+def _cut(vector: bytes, dimensions: int | None) -> bytes:
+    """The leading components, made as long as 1 again."""
+    values = array("f", vector)
+    if dimensions is None or len(values) <= dimensions:
+        return vector
+    kept = values[:dimensions]
+    length = math.sqrt(math.fsum(value * value for value in kept)) or 1.0
+    return array("f", (value / length for value in kept)).tobytes()
