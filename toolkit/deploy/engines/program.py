@@ -10,8 +10,8 @@ import platformdirs
 from toolkit.deploy.engines.base import LocalEngine
 from toolkit.errors import ConfigError
 
-# Folders of the user's cache that hold a virtual environment per engine, by its name.
-CACHES: Final = ("akash-llm-engines", "akash-llm-peers")
+# The folder of the user's cache where `make engines` makes a virtual environment per engine.
+CACHE: Final = "akash-llm-peers"
 
 
 def variable(engine: LocalEngine) -> str:
@@ -27,9 +27,9 @@ def find_program(engine: LocalEngine) -> Path:
     if given := os.environ.get(variable(engine)):
         return _given(engine, given)
     on_path = shutil.which(engine.name)
-    made = (_made(cache, engine.name) for cache in CACHES)
-    found = Path(on_path) if on_path else next((path for path in made if _is_program(path)), None)
-    if found is None:
+    made = Path(platformdirs.user_cache_dir(CACHE)) / engine.name / "bin" / engine.name
+    found = Path(on_path) if on_path else made
+    if not _is_program(found):
         raise ConfigError(
             f"{engine.name} is not installed here",
             hint=f"{engine.how_to_get} If it is at another place than PATH:"
@@ -46,10 +46,6 @@ def _given(engine: LocalEngine, text: str) -> Path:
             hint=f"It is the path of the file {engine.name} itself; leave it out to use PATH.",
         )
     return path
-
-
-def _made(cache: str, name: str) -> Path:
-    return Path(platformdirs.user_cache_dir(cache)) / name / "bin" / name
 
 
 def _is_program(path: Path) -> bool:
