@@ -10,6 +10,17 @@ from toolkit.sdl.render import RETRY
 GATEWAY = "example.org/test/akash-llm-gateway:1"
 IMAGES = {"vllm": "vllm/vllm-openai:v0.11.0", "ollama": "ollama/ollama:0.13.4"}
 
+ROOT = Path(__file__).parent.parent.parent
+SPEAKING = """\
+#!{python}
+import sys
+sys.path.insert(0, {root!r})
+from tests.support.vllm_stand_in import VLLMStandIn
+given = dict(zip(sys.argv, sys.argv[1:]))
+print("serving", given["--served-model-name"], flush=True)
+VLLMStandIn(int(given["--port"]), model=given["--served-model-name"]).run()
+"""
+
 
 def pair_sdl(
     engine: str,
@@ -91,5 +102,14 @@ def install(folder: Path, name: str) -> Path:
     program = folder / name
     stand_in = Path(__file__).parent / "engine_stand_in.py"
     program.write_text(f"#!{sys.executable}\n{stand_in.read_text()}")
+    program.chmod(0o755)
+    return program
+
+
+def install_vllm(folder: Path, *, name: str = "vllm") -> Path:
+    """A program of that name that speaks vLLM's wire, so that a real gateway can use it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / name
+    program.write_text(SPEAKING.format(python=sys.executable, root=str(ROOT)))
     program.chmod(0o755)
     return program

@@ -130,8 +130,11 @@ def jobs_of(sdl: SDL, programs: Mapping[str, Program], mounts: Path, model: str)
     service = sdl.services[found.engine_name]
     engine = found.engine.job(found.engine_name, service, model)
     notices = (*engine.notices, *_replicas(sdl, found.engine_name))
+    # Under the name that the engine serves it by, and no other.
+    environment = {**server.environment, "AKASH_LLM_PRELOAD": engine.serves}
     return Jobs(
-        _preloading(server, engine.serves), msgspec.structs.replace(engine, notices=notices)
+        msgspec.structs.replace(server, environment=environment),
+        msgspec.structs.replace(engine, notices=notices),
     )
 
 
@@ -145,14 +148,6 @@ def _server_job(
         key: _rewritten(value, places) for key, value in given.items() if key in program.environment
     }
     return Job(name, program.argv, environment, places, _notices(sdl, name, service, program))
-
-
-def _preloading(server: Job, serves: str) -> Job:
-    """With the model under the name that the engine serves it by, if it has one of its own."""
-    if not serves:
-        return server
-    environment = {**server.environment, "AKASH_LLM_PRELOAD": serves}
-    return msgspec.structs.replace(server, environment=environment)
 
 
 def _program(image: str, programs: Mapping[str, Program]) -> Program:

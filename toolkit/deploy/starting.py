@@ -129,8 +129,7 @@ def _note_places(opening: Opening, jobs: Jobs, ports: Ports) -> dict[str, Path]:
     values = members.handle(members.SERVER, port=ports.server, log=str(server_log))
     if jobs.engine is not None:
         values |= members.handle(members.ENGINE, port=ports.engine, log=str(engine_log))
-        if jobs.engine.serves:
-            values["model"] = jobs.engine.serves
+        values["model"] = jobs.engine.serves
     opening.note(url=f"http://{HOST}:{ports.server}", **values)
     return {members.SERVER: server_log, members.ENGINE: engine_log}
 

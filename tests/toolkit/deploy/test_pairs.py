@@ -43,9 +43,10 @@ def test_a_gateway_and_vllm() -> None:
 def test_a_gateway_and_ollama() -> None:
     known = {"OLLAMA_CONTEXT_LENGTH": "512", "OLLAMA_KEEP_ALIVE": "-1"}
     ours = {"OLLAMA_HOST": "0.0.0.0:8000", "OLLAMA_MODELS": "/models"}
-    made = jobs("ollama", engine_env={**known, **ours})
+    made = jobs("ollama", engine_env={**known, **ours}, env={"AKASH_LLM_PRELOAD": "another"})
     assert made.engine is not None
     assert (made.engine.arguments, made.engine.environment) == ((), known)
+    assert made.server.environment["AKASH_LLM_PRELOAD"] == "org/tiny"
     assert ["no keys" in notice for notice in made.notices] == [True]
 
 

@@ -15,14 +15,14 @@ class EngineJob(msgspec.Struct, frozen=True):
     """An engine's service, ready to be started once its program and a port are known.
 
     `arguments` and `environment` hold only what was read and checked. `serves` is the model's
-    name as clients write it; empty where the engine serves models by names of its own.
+    name as clients write it.
     """
 
     service: str
     engine: str
+    serves: str
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = {}
-    serves: str = ""
     notices: tuple[str, ...] = ()
 
 

@@ -71,6 +71,7 @@ class Ollama:
             service=name,
             engine=self.name,
             environment=environment,
+            serves=model,
             notices=(*(ignored(name, what) for what in _ignored(service)), _OPEN),
         )
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -93,10 +94,11 @@ class VLLM:
 def _processor_flags(arguments: tuple[str, ...]) -> tuple[str, ...]:
     """What its build for processors needs: no compiling, a type that all of them compute, and
     no share of GPUs. The last one of two equal flags counts."""
+    given = dict(pairwise(arguments))
     flags: tuple[str, ...] = ("--enforce-eager",)
-    if DTYPE not in arguments:
+    if DTYPE not in given:
         flags += (DTYPE, "bfloat16")
-    if TENSOR_PARALLEL in arguments:
+    if given.get(TENSOR_PARALLEL, "1") != "1":
         flags += (TENSOR_PARALLEL, "1")
     return flags
 
