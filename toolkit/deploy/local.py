@@ -179,9 +179,9 @@ class LocalTarget:
     async def inventory(self) -> list[Finding]:
         home = str(paths.home())
         return [
-            Finding(uid, f"running: process {', '.join(str(p.pid) for p in members)}")
-            for uid, members in processes.marked().items()
-            if any(processes.environment_of(p).get(paths.HOME_VARIABLE) == home for p in members)
+            Finding(uid, f"running: process {', '.join(str(p.pid) for p in found)}")
+            for uid, found in processes.marked().items()
+            if any(processes.environment_of(p).get(paths.HOME_VARIABLE) == home for p in found)
         ]
 
     async def discard(self, finding: Finding) -> None:

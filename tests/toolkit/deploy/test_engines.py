@@ -142,6 +142,7 @@ async def test_the_key_between_them_is_in_their_environments_only(
 ) -> None:
     monkeypatch.setenv("AKASH_API_KEY", "canary-of-the-console")
     monkeypatch.setenv("VLLM_API_KEY", "canary-of-the-person")
+    monkeypatch.setenv("PYTHONPATH", "/of/our/python")
     keep = keeper("gateway")
     record = await opened(keep, plan())
     server, engine = (said(record, service)["env"] for service in ("server", "engine"))
