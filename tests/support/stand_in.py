@@ -28,7 +28,9 @@ SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); t
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health/ready":
-            self._answer(200 if _is_ready() else 503, {"status": "as it is"})
+            is_ready = _is_ready()
+            reason = "" if is_ready else f"the {MANNERS} one is not ready"
+            self._answer(200 if is_ready else 503, {"status": "as it is", "reason": reason})
         elif self._is_allowed():
             self._answer(200, {"version": "0.0.0", "models": []})
 

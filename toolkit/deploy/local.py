@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from toolkit import paths
+from toolkit.client import Endpoint
 from toolkit.deploy import folder, keyfile, logfile, members, processes
 from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.base import (
@@ -143,9 +144,7 @@ class LocalTarget:
         try:
             async with asyncio.timeout(self._probe_s), endpoint_of(record) as endpoint:
                 if not await endpoint.is_ready():
-                    is_behind = members.ENGINE in members.services(record)
-                    who = f"its engine {record.intent.engine}" if is_behind else "it"
-                    return Health.NOT_READY, f"{who} is loading, or does not answer"
+                    return Health.NOT_READY, await _why(record, endpoint)
                 await endpoint.version()
         except TimeoutError:
             return Health.NOT_READY, "it runs, but does not answer"
@@ -214,6 +213,14 @@ class LocalTarget:
                 hint="Plan again, with the engine that you want.",
             )
         return jobs
+
+
+async def _why(record: Record, endpoint: Endpoint) -> str:
+    """Why an endpoint that runs is not ready, as far as it says."""
+    is_behind = members.ENGINE in members.services(record)
+    who = f"its engine {record.intent.engine}" if is_behind else "it"
+    reason = await endpoint.why_not_ready()
+    return f"{who} is loading, or does not answer{': ' if reason else ''}{reason}"
 
 
 def _engine_of(intent: Intent) -> LocalEngine | None:

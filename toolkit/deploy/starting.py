@@ -83,12 +83,15 @@ async def wait(opening: Opening, started: Mapping[str, Started], *, is_new: bool
             if not processes.is_alive(process, record.uid):
                 raise _died(opening.record, service)
 
+    def tell(reason: str) -> None:
+        opening.report("load", f"not yet: {reason}")
+
     engine = ENGINES[record.intent.engine] if members.ENGINE in started else None
     _report_loading(opening, engine)
     async with endpoint_of(opening.record) as endpoint:
         try:
             await ready.wait_until_ready(
-                endpoint, check, is_new=is_new, is_gateway=engine is not None
+                endpoint, check, is_new=is_new, tell=tell if engine else None
             )
         except EndpointError as error:
             check()  # a process that died says more than a connection that broke

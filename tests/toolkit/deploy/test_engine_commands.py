@@ -97,7 +97,12 @@ async def test_deploy_ask_lose_the_engine_and_get_it_back() -> None:
     assert members.living(record) == {}
 
 
-@pytest.mark.skipif("vllm" not in TEMPLATES, reason="there is no template of that engine")
+needs_template = pytest.mark.skipif(
+    "vllm" not in TEMPLATES, reason="there is no template of that engine"
+)
+
+
+@needs_template
 @pytest.mark.usefixtures("vllm")
 def test_up_with_an_engine() -> None:
     options = ("--engine", "vllm", "--model", MODEL, "--context", "512", "--json")
@@ -108,6 +113,16 @@ def test_up_with_an_engine() -> None:
     (plan,) = rows(akash_llm("plan", *options).stdout)
     assert plan["action"] == "adopt"
     assert "Hello" in akash_llm("chat", "--once", "⟦Hello⟧").stdout
+
+
+@needs_template
+def test_the_notebook_with_an_engine(vllm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.defpath)
+    monkeypatch.setenv("AKASH_LLM_VLLM", str(vllm))
+    options = ("-p", "engine=vllm", "-p", f"model={MODEL}", "-p", "context=512", "--json")
+    (*_, result) = rows(akash_llm("notebook", "run", "04_deploy", *options).stdout)
+    assert (result["status"], result["scraps"]["model"]) == ("ok", MODEL)
+    assert result["scraps"]["stats"]["output_tokens"] > 0
 
 
 @pytest.mark.parametrize("engine", ["vllm", "ollama"])

@@ -322,8 +322,13 @@ async def test_killed_half_way_the_next_one_goes_on(
     left = await _left_loading(keep, plan(), monkeypatch)
     (seen,) = await keep.status()
     assert "engine vllm is loading" in seen.detail
-    (stocked_home / "go").touch()
-    again = await opened(keep, plan())
+    assert seen.detail.endswith(": the gateway one is not ready")
+
+    def go_on(update: Update) -> None:
+        if update.text == "not yet: the gateway one is not ready":
+            (stocked_home / "go").touch()
+
+    again = await keep.apply(plan(), progress=go_on, deadline_s=60)
     assert (again.uid, again.handle) == (left.uid, left.handle)
 
 
