@@ -1,12 +1,15 @@
 """What of an SDL of two services reaches an engine of this machine, and what is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 
 from tests.support.pairs import pair_sdl
-from toolkit.deploy.engines.vllm_flags import read_flags
+from toolkit.deploy.engines.vllm_flags import as_words, read_flags
 from toolkit.deploy.services import Jobs, Program, jobs_of
 from toolkit.errors import ConfigError
 from toolkit.sdl.parse import parse
@@ -236,3 +239,22 @@ def test_replicas_of_the_engine_are_said() -> None:
 def test_the_last_of_two_equal_flags_counts() -> None:
     flags = read_flags(["m", "--max-num-seqs", "1", "--max-num-seqs=3"])
     assert flags.values == {"--max-num-seqs": "3"}
+
+
+FLAGS = (
+    *("--max-model-len", "--dtype", "--served-model-name", "--enable-prefix-caching", "--config"),
+    *("--tensor-parallel-size=2", "--quantization=awq", "512", "bfloat16", "awq", "-tp"),
+)
+
+
+@hypothesis.given(st.lists(st.sampled_from(FLAGS) | st.text(max_size=8)))
+def test_whatever_is_said_only_checked_words_come_out(words: list[str]) -> None:
+    try:
+        flags = read_flags(["org/m", *words])
+    except ConfigError as error:
+        assert error.hint
+        return
+    assert flags.model == "org/m" and "--config" not in flags.values
+    for word in as_words(flags.values):
+        assert re.fullmatch(r"(--)?[A-Za-z0-9][A-Za-z0-9._:/-]*", word)
+    assert len(as_words(flags.values)) + len(flags.ignored) <= 2 * len(words)
