@@ -5,6 +5,8 @@ import http.server
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -15,7 +17,7 @@ import msgspec
 import psutil
 import pytest
 
-from tests.support.deploying import MakeKeeper, until
+from tests.support.deploying import STAND_IN, MakeKeeper, until
 from tests.support.pairs import install, pair_sdl
 from toolkit import paths
 from toolkit.deploy import keyfile, members, processes
@@ -319,7 +321,7 @@ async def test_killed_half_way_the_next_one_goes_on(
     """What a program that was killed leaves: both processes loading, and an open row."""
     monkeypatch.setenv("STAND_IN_MANNERS", "slow")
     keep = keeper("gateway")
-    left = await _left_loading(keep, plan(), monkeypatch)
+    left = await _left_loading(keep, plan(), stocked_home)
     (seen,) = await keep.status()
     assert "engine vllm is loading" in seen.detail
     assert seen.detail.endswith(": the gateway one is not ready")
@@ -337,7 +339,7 @@ async def test_half_a_pair_is_begun_anew(
 ) -> None:
     monkeypatch.setenv("STAND_IN_MANNERS", "slow")
     keep = keeper("gateway")
-    left = await _left_loading(keep, plan(), monkeypatch)
+    left = await _left_loading(keep, plan(), stocked_home)
     psutil.Process(int(left.handle["pid"])).kill()
     await until(lambda: "server" not in members.living(left))
     (stocked_home / "go").touch()
@@ -346,21 +348,30 @@ async def test_half_a_pair_is_begun_anew(
     assert not processes.is_alive(members.noted(left)["engine"], left.uid)
 
 
-async def _left_loading(keep: Keeper, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Record:
-    """An apply that goes away without cleaning up, as one does that is killed."""
+APPLY = """
+import asyncio, sys
+from pathlib import Path
+from toolkit.deploy.base import Plan
+from toolkit.deploy.keeper import Keeper
+from toolkit.deploy.local import LocalTarget
+from toolkit.deploy.services import Program
 
-    async def nothing(*_: object, **__: object) -> None:
-        return None
+server, plan = sys.argv[1:]
+programs = {"akash-llm-gateway": Program((sys.executable, server, "gateway"))}
+keeper = Keeper(targets={"local": LocalTarget(programs)})
+asyncio.run(keeper.apply(Plan.from_json(Path(plan).read_bytes())))
+"""
 
-    task = asyncio.create_task(keep.apply(plan))
-    await until(
-        lambda: any({"pid", "engine_pid"} <= set(r.handle) for r in keep.ledger.open_records())
-    )
-    with monkeypatch.context() as patched:
-        patched.setattr(Keeper, "_end", nothing)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+
+async def _left_loading(keep: Keeper, plan: Plan, folder: Path) -> Record:
+    """The record of an apply whose program was killed while both processes were loading."""
+    file = folder / "plan.json"
+    file.write_bytes(plan.to_json())
+    with subprocess.Popen([sys.executable, "-c", APPLY, str(STAND_IN), str(file)]) as program:
+        await until(
+            lambda: any({"pid", "engine_pid"} <= set(r.handle) for r in keep.ledger.open_records())
+        )
+        program.kill()
     (record,) = keep.ledger.open_records()
     return record
 
