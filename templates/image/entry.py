@@ -23,9 +23,10 @@ def main() -> None:
 
 
 def hand_over(folder: str) -> None:
-    """Make the folder and all in it the server's, unless it is already. One that is mounted to
-    be read stays as it is."""
+    """Make the folder, which may be one inside a volume, and all in it the server's, unless it
+    is already. One that is mounted to be read stays as it is."""
     try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
         if Path(folder).stat().st_uid == USER_ID:
             return
         for _, folders, files, inside in os.fwalk(folder):

@@ -12,9 +12,13 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHE
 
 BUILD=/build
 SOURCE=$BUILD/source
+LOCK=$SOURCE/requirements.lock
 WHEELS=$BUILD/wheels
 VENV=/opt/akash-llm
 USER_ID=10001
+# For what pip installs to make wheels with, too: there it hears no option, and of these variables
+# the first until 25.3, then the second.
+export PIP_CONSTRAINT=$LOCK PIP_BUILD_CONSTRAINT=$LOCK
 
 main() {
     step=${1:-} variant=${2:-}
@@ -59,9 +63,13 @@ compile() {
     [ "$variant" != gateway ] || fail "a gateway has no llama.cpp"
     add build-essential ca-certificates python3-venv
     python3 -m venv $BUILD/pip
+    # What is compiled says where its source lay: in a folder of ours, as pip's have random names.
+    $BUILD/pip/bin/pip download --no-cache-dir --no-deps --no-binary llama-cpp-python \
+        --dest $BUILD/llama llama-cpp-python
+    tar -xzf $BUILD/llama/*.tar.gz -C $BUILD/llama --strip-components=1 --no-same-owner
     # Whatever lies in pip's cache was made with other options.
     CMAKE_ARGS="$options" $BUILD/pip/bin/pip wheel --no-cache-dir --no-deps \
-        --constraint $SOURCE/requirements.lock --wheel-dir $WHEELS llama-cpp-python
+        --config-settings=build-dir=$BUILD/cmake --wheel-dir $WHEELS $BUILD/llama
 }
 
 # -- install ------------------------------------------------------------------
@@ -77,8 +85,7 @@ install_server() {
     [ "$variant" != gateway ] || extra=gateway
     mkdir -p $WHEELS
     python3 -m venv $VENV
-    $VENV/bin/pip install --no-compile --constraint $SOURCE/requirements.lock \
-        --find-links $WHEELS "$SOURCE""[$extra]"
+    $VENV/bin/pip install --no-compile --find-links $WHEELS "$SOURCE""[$extra]"
     cp $SOURCE/templates/image/entry.py $SOURCE/templates/image/health.py $VENV/
 }
 
@@ -140,6 +147,11 @@ clean_system() {
         /usr/share/python-wheels /usr/lib/*/gconv /usr/lib/python3*/ensurepip \
         /usr/lib/python3*/idlelib /usr/lib/python3*/pydoc_data /usr/lib/python3*/test \
         /usr/lib/python3*/turtle* /usr/lib/python3*/unittest
+    # Where OpenSSL looks for the roots of trust. It is the program's package that says so, and
+    # that is gone.
+    mkdir -p /usr/lib/ssl
+    ln -sf /etc/ssl/certs/ca-certificates.crt /usr/lib/ssl/cert.pem
+    ln -sfn /etc/ssl/certs /usr/lib/ssl/certs
     # The last one to go is what removes packages.
     purge dpkg
     rm -rf /etc/apt /etc/dpkg /var/lib/dpkg/info /var/lib/dpkg/*-old

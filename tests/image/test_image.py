@@ -62,6 +62,26 @@ class TestEveryImage:
         python = ["chroot", str(image_root), "/opt/akash-llm/bin/python", "-P", "-c", program]
         subprocess.run(python, check=True)
 
+    def test_belongs_to_root(self, image_root: Path) -> None:
+        status = {path: path.lstat() for path in image_root.rglob("*")}
+        others = {path.name for path, each in status.items() if each.st_uid or each.st_gid >= 1000}
+        written_by_all = {
+            path
+            for path, each in status.items()
+            if each.st_mode & stat.S_IWOTH
+            and not stat.S_ISLNK(each.st_mode)
+            and not stat.S_ISCHR(each.st_mode)
+            and not each.st_mode & stat.S_ISVTX
+        }
+        assert others == {"models", "state"}
+        assert not written_by_all
+
+    def test_trusts_the_usual_authorities(self, image_root: Path) -> None:
+        program = "import ssl; print(len(ssl.create_default_context().get_ca_certs()))"
+        python = ["chroot", str(image_root), "/opt/akash-llm/bin/python", "-I", "-c", program]
+        done = subprocess.run(python, env={"PATH": os.defpath}, capture_output=True, check=True)
+        assert int(done.stdout) > 100
+
     def test_refuses_to_start_without_a_key(self, run_image: RunImage) -> None:
         container = run_image(environment={"AKASH_LLM_HOST": "0.0.0.0", "AKASH_LLM_KEYS": ""})
         container.start()
@@ -83,6 +103,14 @@ class TestEveryImage:
         assert (names, code) == ([MODEL], 0)
         assert not container.is_healthy()
         assert {path.stat().st_uid for path in (stocked, container.state)} == {USER_ID}
+
+    def test_makes_its_folders_inside_volumes(self, run_image: RunImage) -> None:
+        folders = {"AKASH_LLM_MODELS": "/models/of/mine", "AKASH_LLM_STATE": "/state/of/mine"}
+        with run_image(environment=folders) as container:
+            assert container.ask_to_stop() == 0
+        for volume in (container.models, container.state):
+            assert (volume / "of" / "mine").stat().st_uid == USER_ID
+            assert volume.stat().st_uid == 0
 
     def test_runs_as_somebody_who_may_nothing(self, run_image: RunImage, stocked: Path) -> None:
         volumes = [stocked, *stocked.rglob("*"), stocked.with_name("state")]
