@@ -107,6 +107,8 @@ clean_python() {
         httpx httpcore websockets watchfiles
     # pip fetches the embedded model, which a gateway has no use for.
     [ "$variant" != gateway ] || $VENV/bin/pip uninstall -q -y pip
+    # Programs of those that stay: nobody runs them here, and some need what has gone.
+    find $VENV/bin -type f ! -name akash-llm -delete
     clean_llama "$packages"
     rm -rf "$packages"/toolkit/_notebooks "$packages"/pip/_vendor/distlib/*.exe
     find "$packages" -depth -type d \( -name tests -o -name test \) -exec rm -r {} +
