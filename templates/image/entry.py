@@ -27,7 +27,8 @@ def hand_over(folder: str) -> None:
     is already. One that is mounted to be read stays as it is."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        if Path(folder).stat().st_uid == USER_ID:
+        # Asked of a link itself: what the server has put there does not get it what it leads to.
+        if Path(folder).lstat().st_uid == USER_ID:
             return
         for _, folders, files, inside in os.fwalk(folder):
             for name in (*folders, *files):

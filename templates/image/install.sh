@@ -173,7 +173,8 @@ purge() {
 # times in them, so that the same source gives the same bytes. Nobody becomes somebody else.
 make_alike() {
     find / -xdev -name __pycache__ -type d -prune -exec rm -r {} +
-    $VENV/bin/python -m compileall -q --invalidation-mode unchecked-hash \
+    # -B, or what it imports itself is there before, with times.
+    $VENV/bin/python -B -m compileall -q --invalidation-mode unchecked-hash \
         /usr/lib/python3* $VENV/lib
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +
     [ -z "${SOURCE_DATE_EPOCH:-}" ] || set_times

@@ -15,6 +15,8 @@ from tests.support.containerfile import Containerfile
 from tests.support.image_root import contents, make_root, size_bytes
 
 USER_ID = 10001
+# In the head of a .pyc: it goes by a digest of its source, and that is not compared (PEP 552).
+BY_HASH = (1).to_bytes(4, "little")
 MB = 1_000_000
 WHY_NOT = "takes minutes: `make image-test` compiles llama.cpp as in the image, and does this"
 LIMITS_BYTES = {"cpu": 400 * MB, "gateway": 120 * MB}
@@ -68,6 +70,9 @@ class TestEveryImage:
         (packages,) = image_root.glob("opt/akash-llm/lib/python3.*/site-packages")
         for source in (packages / "server").rglob("*.py"):
             assert list((source.parent / "__pycache__").glob(f"{source.stem}.*.pyc")), source
+        compiled = [*image_root.glob("usr/lib/python3*/**/*.pyc"), *packages.rglob("*.pyc")]
+        assert compiled
+        assert not [path for path in compiled if path.read_bytes()[4:8] != BY_HASH]
 
     def test_survived_being_made_small(self, image_root: Path, variant: str) -> None:
         program = f"import {', '.join(COMPILED[variant])}"
@@ -124,6 +129,18 @@ class TestEveryImage:
         for volume in (container.models, container.state):
             assert (volume / "of" / "mine").stat().st_uid == USER_ID
             assert volume.stat().st_uid == 0
+
+    def test_hands_over_nothing_that_the_server_links_to(
+        self, run_image: RunImage, tmp_path: Path
+    ) -> None:
+        link = tmp_path / "models" / "mine"
+        link.parent.mkdir()
+        link.symlink_to("/state")
+        os.chown(link, USER_ID, USER_ID, follow_symlinks=False)
+        with run_image(environment={"AKASH_LLM_STATE": "/models/mine"}) as container:
+            assert container.ask_to_stop() == 0
+        assert container.models.stat().st_uid == USER_ID
+        assert container.state.stat().st_uid == 0
 
     def test_runs_as_somebody_who_may_nothing(self, run_image: RunImage, stocked: Path) -> None:
         volumes = [stocked, *stocked.rglob("*"), stocked.with_name("state")]

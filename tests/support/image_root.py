@@ -22,6 +22,9 @@ SCRIPT = "/build/source/templates/image/install.sh"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PACKAGES = Path(platformdirs.user_cache_dir("akash-llm-tests")) / "image-packages"
 
+# Files that an engine mounts, besides folders such as /proc.
+MOUNTED = {"etc/hosts", "etc/hostname", "etc/resolv.conf"}
+
 
 class NoRoot(Exception):
     """Why this machine cannot make one."""
@@ -97,10 +100,12 @@ def size_bytes(root: Path) -> int:
 
 def contents(root: Path) -> dict[str, tuple[int | str, ...]]:
     """What two roots of the same image have in common: of each path its mode, whose it is, when
-    it was changed, and what is in it or where it leads. An engine mounts the rest."""
+    it was changed, and what is in it or where it leads. What an engine mounts is not in it."""
     found: dict[str, tuple[int | str, ...]] = {}
     for folder in ("etc", "models", "opt", "state", "usr", "var"):
         for path in (root / folder, *(root / folder).rglob("*")):
+            if str(path.relative_to(root)) in MOUNTED:
+                continue
             status = path.lstat()
             inside = ""
             if path.is_symlink():
