@@ -126,6 +126,9 @@ class UpstreamEngine(ABC):
             raise UpstreamGone(self._problem, retry_after_s=int(LOOK_S))
         return list(self._there.values())
 
+    async def detailed(self, model: Model) -> Model:
+        return model
+
     @asynccontextmanager
     async def use(self, model: Model, *, keep_alive_s: float | None) -> AsyncIterator[Lease]:
         if self._is_closed:

@@ -3,9 +3,10 @@
 What it sends is as hostile as what a client sends: every read has an end.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import httpx2
@@ -35,8 +36,16 @@ MOST_LINE_BYTES: Final = 32 << 20
 _MOST_ERROR_BYTES: Final = 64 << 10
 _MOST_ERROR_CHARACTERS: Final = 500
 _RETRY_AFTER_S: Final = 5
+_END_S: Final = 0.5
 _NO_VALUE: Final = 422
 _LATER: Final = (429, 502, 503, 504)
+# In the words of vLLM, of Ollama, and of the llama-server in it.
+_TOO_LONG: Final = (
+    "maximum context length",
+    "exceeds the context",
+    "longer than the context length",
+    "exceed_context_size",
+)
 
 
 class Wire:
@@ -101,6 +110,12 @@ class Wire:
                 yield lines
             finally:
                 await lines.aclose()
+
+    async def run_out(self, lines: AsyncGenerator[bytes, None]) -> None:
+        """Read to the end what should end now: only then can the connection be used again."""
+        with suppress(TimeoutError, httpx2.HTTPError):
+            async with asyncio.timeout(_END_S):
+                await anext(lines, None)
 
     async def _split(self, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
         rest = b""
@@ -205,4 +220,4 @@ def _message(body: bytes) -> str:
 
 
 def _is_too_long(said: str) -> bool:
-    return "maximum context length" in said or "exceeds the context" in said.lower()
+    return any(sign in said.lower() for sign in _TOO_LONG)
