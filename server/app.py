@@ -93,6 +93,6 @@ def route_handlers(
     """Every route of a server."""
     routes = [handler for dialect in DIALECTS for handler in dialect.handlers(core)]
     routes += ollama_models.handlers(core, library, drain)
-    routes += health.handlers(preloader, Metrics(core, drain.traffic), drain)
+    routes += health.handlers(core, preloader, Metrics(core, drain.traffic), drain)
     routes += admin.handlers(accounts)
     return [*routes, *docs.handlers(routes, DIALECTS, version("akash-llm"))]

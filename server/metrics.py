@@ -123,6 +123,7 @@ METRICS: tuple[ModelMetric, ...] = (
     ),
 )
 _LOADED = ("models_loaded", "models in memory")
+UPSTREAM_UP = ("upstream_up", "1 while the server of the engine answers (`--upstream`)")
 _BUDGET = ("memory_budget_bytes", "what models may take together (`--memory`)")
 
 
@@ -185,7 +186,7 @@ def table() -> str:
     """All metrics as a Markdown table."""
     rows: list[tuple[str, str, str, str]]
     rows = [(each.full_name, each.kind, "`model`", each.help) for each in METRICS]
-    rows += [(PREFIX + name, "gauge", "", text) for name, text in (_LOADED, _BUDGET)]
+    rows += [(PREFIX + name, "gauge", "", text) for name, text in (_LOADED, _BUDGET, UPSTREAM_UP)]
     for each in TRAFFIC_METRICS:
         labels = ", ".join(f"`{label}`" for label in each.labels)
         rows.append((each.full_name(PREFIX), each.kind, labels, each.help))

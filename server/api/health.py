@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from server.api import gojson
+from server.api.core import Core
 from server.api.described import TEXT_TYPE, Described, route_opt
 from server.api.stream import reply
 from server.auth import caller_of, sees_all_models
@@ -27,7 +28,9 @@ class Live(msgspec.Struct):
     status: str = "live"
 
 
-def handlers(preloader: Preloader, metrics: Metrics, drain: Drain) -> Sequence[HTTPRouteHandler]:
+def handlers(
+    core: Core, preloader: Preloader, metrics: Metrics, drain: Drain
+) -> Sequence[HTTPRouteHandler]:
     """The routes; the first two are open without a key."""
 
     @get("/health/live", opt=route_opt(None, Described("The process answers", reply=Live)))
@@ -64,6 +67,8 @@ def handlers(preloader: Preloader, metrics: Metrics, drain: Drain) -> Sequence[H
         only_key = None if caller.scope.allows(Scope.ADMIN) else caller.name
         with_totals = caller.scope is not Scope.INFERENCE
         text = metrics.text(only_key, with_totals=with_totals)
+        if with_totals:
+            text += await core.engine_metrics()
         return reply(text, media_type=MEDIA_TYPE)
 
     return [live, ready, prometheus]

@@ -20,6 +20,7 @@ from server.engine.entry import FOREVER, Lease, LoadedEntry, State
 from server.engine.tally import ModelCounts
 from server.engine.types import EngineCounts, EngineStats, Finish, LoadedModel
 from server.errors import ModelNotFound, Overloaded, ServerError, UpstreamGone
+from server.metrics import PREFIX, UPSTREAM_UP
 from server.models.library import Library, ModelSource
 from server.models.model import Model
 from server.models.name import ModelName
@@ -213,7 +214,9 @@ class UpstreamEngine(ABC):
         ]
 
     async def metrics(self) -> bytes:
-        return b""
+        name, help_text = PREFIX + UPSTREAM_UP[0], UPSTREAM_UP[1]
+        up = int(not self._problem)
+        return f"# HELP {name} {help_text}\n# TYPE {name} gauge\n{name} {up}\n".encode()
 
     async def _see(self) -> None:
         """Look at it now; who comes meanwhile waits for the same look."""

@@ -31,7 +31,7 @@ ENGINE: Final = "vLLM"
 _GENERATES: Final = "/v1/completions"
 # A text that is one token or two of its own in every vocabulary.
 _PROBE: Final = "a"
-_OURS: Final = b"vllm"
+_THEIRS: Final = b"vllm"
 _COMMENTS: Final = (b"# HELP vllm", b"# TYPE vllm")
 _NO_TEMPLATE: Final = (
     "vLLM does not tell its chat template: it was started without --enable-tokenizer-info-endpoint"
@@ -61,13 +61,15 @@ class VLLMEngine(UpstreamEngine):
         return self._library
 
     async def metrics(self) -> bytes:
-        """vLLM's own, as they are."""
+        """Ours, and vLLM's as they are."""
+        ours = await super().metrics()
         try:
             text = await self._wire.read("GET", "/metrics", within_s=LOOK_S)
         except (UpstreamFailed, InvalidRequest, NotFound):
-            return b""
+            return ours
         lines = text.splitlines(keepends=True)
-        return b"".join(line for line in lines if line.startswith((_OURS, *_COMMENTS)))
+        theirs = (line for line in lines if line.startswith((_THEIRS, *_COMMENTS)))
+        return ours + b"".join(theirs)
 
     async def _look(self) -> Sequence[ListedModel]:
         await self._wire.read("GET", "/health", within_s=LOOK_S)

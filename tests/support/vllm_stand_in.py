@@ -112,21 +112,27 @@ class VLLMStandIn(Started):
         task.add_done_callback(self._tasks.discard)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while not writer.is_closing():
+        try:
+            while True:
                 asked = await _read(reader)
                 self.asked.append(asked)
                 reply = self.script(asked) or self._reply(asked)
                 self.num_open += 1
+                sending = asyncio.ensure_future(self._send(writer, reply))
                 try:
-                    await self._send(reader, writer, reply)
+                    await _while_there(reader, sending)
                 finally:
+                    sending.cancel()
+                    await asyncio.gather(sending, return_exceptions=True)
                     self.num_open -= 1
-        writer.close()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
-    async def _send(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reply: Reply
-    ) -> None:
+    async def _send(self, writer: asyncio.StreamWriter, reply: Reply) -> None:
         if reply.lines is None:
             head = f"HTTP/1.1 {reply.status} x\r\ncontent-length: {len(reply.body)}\r\n\r\n"
             writer.write(head.encode() + (reply.body[:-1] if reply.cut else reply.body))
@@ -134,9 +140,6 @@ class VLLMStandIn(Started):
         else:
             writer.write(b"HTTP/1.1 200 x\r\ntransfer-encoding: chunked\r\n\r\n")
             async for line in reply.lines:
-                # As uvicorn: who has gone away is noticed although nothing is read.
-                if reader.at_eof():
-                    raise ConnectionError
                 writer.write(b"%x\r\n%s\r\n" % (len(line), line))
                 await writer.drain()
             writer.write(b"" if reply.cut else b"0\r\n\r\n")
@@ -232,6 +235,15 @@ def said_to(prompt: str) -> Iterator[int]:
     if mark:
         return iter(tokens_of(rest.partition("⟧")[0]))
     return itertools.cycle(string.ascii_lowercase.encode())
+
+
+async def _while_there(reader: asyncio.StreamReader, sending: asyncio.Future[None]) -> None:
+    """Wait for what is sent; who has gone away is noticed, as by vLLM."""
+    while not sending.done():
+        await asyncio.wait([sending], timeout=0.02)
+        if reader.at_eof():
+            raise ConnectionError
+    sending.result()
 
 
 async def _read(reader: asyncio.StreamReader) -> Asked:
