@@ -50,7 +50,9 @@ class OllamaEngine(UpstreamEngine):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(ENGINE, settings)
-        self._library = OllamaLibrary(self._wire, settings.registries, self._see_anew)
+        self._library = OllamaLibrary(
+            self._wire, settings.registries, is_there=self._is_there, changed=self._see_anew
+        )
         self.puller = self._library if settings.pull else None
         self._running: dict[ModelName, Running] = {}
         self._shown: dict[ModelName, ListedModel] = {}
@@ -161,6 +163,9 @@ class OllamaEngine(UpstreamEngine):
         """Who asks now what is in memory is to find it."""
         if key not in self._running:
             await self._see_running()
+
+    def _is_there(self, name: ModelName) -> bool:
+        return name.folded() in self._there
 
     def _loaded_as(self, key: ModelKey) -> Running | None:
         return self._running.get(key) if isinstance(key, ModelName) else None

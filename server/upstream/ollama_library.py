@@ -31,11 +31,18 @@ class OllamaLibrary(Library):
     anything either."""
 
     def __init__(
-        self, wire: Wire, registries: Registries, changed: Callable[[], Awaitable[None]]
+        self,
+        wire: Wire,
+        registries: Registries,
+        *,
+        is_there: Callable[[ModelName], bool],
+        changed: Callable[[], Awaitable[None]],
     ) -> None:
-        """`changed` is told when there are other models than before."""
+        """`is_there` says whether Ollama has a model, `changed` is told when it has others than
+        before."""
         self._wire = wire
         self._registries = registries
+        self._is_there = is_there
         self._changed = changed
 
     def name_of(self, source: str) -> ModelName:
@@ -53,8 +60,8 @@ class OllamaLibrary(Library):
             yield step
 
     async def create(self, recipe: Recipe) -> Steps:
-        if recipe.base:  # it is pulled if it is not there
-            self.check(recipe.base)
+        if recipe.base and not self._is_there(self.name_of(recipe.base)):
+            self.check(recipe.base)  # Ollama pulls it
         async for step in self._steps("/api/create", _created(recipe)):
             yield step
 

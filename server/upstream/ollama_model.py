@@ -28,6 +28,7 @@ from server.errors import ModelNotFound, NotFound, Unsupported, UpstreamFailed
 from server.upstream import ollama_requests as asking
 from server.upstream.base import Book
 from server.upstream.listed import ListedModel
+from server.upstream.ollama_forced import as_format
 from server.upstream.ollama_requests import Asked
 from server.upstream.ollama_shown import info_of
 from server.upstream.ollama_stream import ReplyStream
@@ -157,6 +158,8 @@ class OllamaModel:
         if isinstance(request, CompletionRequest):
             return asking.completion(self._name, request, options)
         check_images(request, self.info)
+        if request.tool_use.choice == "required":
+            request = as_format(request)
         return asking.chat(
             self._name, request, options, thinks="thinking" in self._model.capabilities
         )
@@ -180,8 +183,12 @@ def _stream(request: ChatRequest | CompletionRequest, *, is_mute: bool) -> Reply
     if isinstance(request, CompletionRequest):
         return ReplyStream(is_mute=is_mute)
     tool_use = request.tool_use
-    most_calls = None if tool_use.is_parallel else 1
-    return ReplyStream(tool_use.shown, most_calls=most_calls, is_mute=is_mute)
+    return ReplyStream(
+        tool_use.shown,
+        most_calls=None if tool_use.is_parallel else 1,
+        is_call=tool_use.choice == "required",
+        is_mute=is_mute,
+    )
 
 
 def _vectors(found: Vectors, count: int, dimensions: int | None) -> tuple[bytes, ...]:

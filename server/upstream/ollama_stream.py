@@ -12,7 +12,7 @@ from server.chat.values import NotReadable
 from server.engine.types import Finish, FinishReason, TokenLogprob
 from server.engine.types import Logprob as Known
 from server.errors import UpstreamFailed
-from server.upstream.ollama_wire import Call, Chunk, Logprob
+from server.upstream.ollama_wire import Call, CalledFunction, Chunk, Logprob
 from server.upstream.ollama_wire import TokenLogprob as Told
 
 Event = Delta | Thinking | Called
@@ -31,19 +31,22 @@ class ReplyStream:
         tools: Sequence[Tool] = (),
         *,
         most_calls: int | None = None,
+        is_call: bool = False,
         is_mute: bool = False,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """At most `most_calls` calls are told. One that `is_mute` was asked for no token: the
-        one that came is not told."""
+        """At most `most_calls` calls are told. The text of one that `is_call` is the JSON of a
+        call. One that `is_mute` was asked for no token: the one that came is not told."""
         self._offered = Offered(tools)
         self._most_calls = most_calls
+        self._is_call = is_call
         self._is_mute = is_mute
         self._clock_ns = clock_ns
         self._begun_ns = clock_ns()
         self._first_ns = 0
         self._num_chunks = 0
         self._num_calls = 0
+        self._json = ""
         self._last: Chunk | None = None
 
     @property
@@ -91,11 +94,25 @@ class ReplyStream:
         message = chunk.message
         if thought := chunk.thinking or message.thinking:
             yield Thinking(thought)
-        if text := chunk.response or message.content:
+        text = chunk.response or message.content
+        if self._is_call:
+            self._json += text
+            text = ""
+        if text:
             yield Delta(text)
         for call in chunk.tool_calls or message.tool_calls or ():
             if event := self._called(call):
                 yield event
+        if chunk.done and self._json:
+            yield self._read_call()
+
+    def _read_call(self) -> Event:
+        """What was held to the form of a call; text if it was cut before its end."""
+        try:
+            call = msgspec.json.decode(self._json, type=CalledFunction)
+        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+            return Delta(self._json)
+        return self._called(Call(function=call)) or Delta("")
 
     def _called(self, call: Call) -> Event | None:
         function = call.function

@@ -14,6 +14,7 @@ import msgspec
 
 from server.errors import (
     ContextExceeded,
+    Forbidden,
     InvalidRequest,
     NotFound,
     ServerError,
@@ -160,6 +161,8 @@ class Wire:
         """What a status that is no success means."""
         said = _message(body)
         reason = f": {said}" if said else ""
+        if status == 403 and said:
+            return Forbidden(said)
         if status in (401, 403):
             _log.error("%s at %s refuses the key of this server", self._engine, self._url)
             return UpstreamFailed(

@@ -211,7 +211,7 @@ def test_keys_do_not_find_what_was_computed_for_others(
 
 def embedder(asked: Any) -> Any:
     """A vLLM that only embeds."""
-    from tests.support.vllm_stand_in import Reply
+    from tests.support.upstream_stand_in import Reply
 
     if asked.path == "/openapi.json":
         return Reply(body=b'{"paths": {"/v1/embeddings": {}}}')
