@@ -106,7 +106,7 @@ class Wire:
         """The lines of the answer to a POST of JSON, as they come, without those that are
         empty. Leaving the block ends the request there. Raises like `post`."""
         async with self._open("POST", path, _encode(body), None) as response:
-            lines = self._split(response)
+            lines = split_lines(response.aiter_bytes(), self._engine)
             try:
                 yield lines
             finally:
@@ -117,18 +117,6 @@ class Wire:
         with suppress(TimeoutError, httpx2.HTTPError):
             async with asyncio.timeout(_END_S):
                 await anext(lines, None)
-
-    async def _split(self, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-        rest = b""
-        async for chunk in response.aiter_bytes():
-            *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
-                if line := line.strip():
-                    yield line
-            if len(rest) > MOST_LINE_BYTES:
-                raise UpstreamFailed(f"{self._engine} sends a line without end")
-        if rest := rest.strip():
-            yield rest
 
     @asynccontextmanager
     async def _open(
@@ -190,6 +178,24 @@ class Wire:
         except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
             _log.warning("%s at %s answered no sense: %s", self._engine, self._url, error)
             raise UpstreamFailed(f"{self._engine} answered what cannot be read") from None
+
+
+async def split_lines(chunks: AsyncIterable[bytes], engine: str) -> AsyncGenerator[bytes, None]:
+    """The lines that are not empty, wherever the chunks were cut. Raises `UpstreamFailed` for
+    one without end."""
+    waiting = bytearray()
+    async for chunk in chunks:
+        head, newline, rest = chunk.rpartition(b"\n")
+        if newline:
+            for line in (bytes(waiting) + head).split(b"\n"):
+                if line := line.strip():
+                    yield line
+            waiting.clear()
+        waiting += rest
+        if len(waiting) > MOST_LINE_BYTES:
+            raise UpstreamFailed(f"{engine} sends a line without end")
+    if last := waiting.strip():
+        yield bytes(last)
 
 
 def _encode(body: Any) -> bytes | None:
