@@ -77,7 +77,7 @@ END = {
 
 
 class OllamaStandIn(StandIn):
-    """It says what `chunks` has, then `end`. `running` are the models in memory."""
+    """It says what `chunks` has, then `final`. `running` are the models in memory."""
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)
@@ -85,7 +85,7 @@ class OllamaStandIn(StandIn):
         self.shown: dict[str, Any] = dict(SHOWN)
         self.running: list[dict[str, Any]] = [RUNNING]
         self.chunks: list[dict[str, Any]] = [spoken("Hel"), spoken("lo")]
-        self.end: dict[str, Any] = dict(END)
+        self.final: dict[str, Any] = dict(END)
 
     @property
     def last(self) -> Any:
@@ -113,7 +113,9 @@ class OllamaStandIn(StandIn):
             reason = "unload" if asked.body.get("keep_alive") == 0 else "load"
             return as_json({**head, "response": "", "done": True, "done_reason": reason})
         is_chat = asked.path == "/api/chat"
-        said = [in_form(chunk, is_chat=is_chat) for chunk in (*self.chunks, spoken("") | self.end)]
+        said = [
+            in_form(chunk, is_chat=is_chat) for chunk in (*self.chunks, spoken("") | self.final)
+        ]
         lines = [{**head, "done": False, **chunk} for chunk in said]
         return as_lines(lines) if asked.body["stream"] else as_json(lines[-1])
 

@@ -47,7 +47,7 @@ def shared_gateway(
 def ollama(shared_stand_in: OllamaStandIn) -> OllamaStandIn:
     """The stand-in, as it was at first."""
     fresh = OllamaStandIn()
-    for name in ("script", "tag", "shown", "running", "chunks", "end"):
+    for name in ("script", "tag", "shown", "running", "chunks", "final"):
         setattr(shared_stand_in, name, getattr(fresh, name))
     shared_stand_in.asked.clear()
     return shared_stand_in
@@ -84,12 +84,12 @@ def test_chat_as_it_comes(client: httpx2.Client, ollama: OllamaStandIn) -> None:
 
 
 def test_context_goes_there_and_comes_back(client: httpx2.Client, ollama: OllamaStandIn) -> None:
-    ollama.end["context"] = [1, 2, 3]
+    ollama.final["context"] = [1, 2, 3]
     assert post(client, "/api/generate", prompt="Hi")["context"] == [1, 2, 3]
     assert "context" not in ollama.last
     post(client, "/api/generate", prompt="More", context=[1, 2, 3], system="Be brief.")
     assert ollama.last["context"] == [1, 2, 3] and ollama.last["system"] == "Be brief."
-    del ollama.end["context"]
+    del ollama.final["context"]
     assert "context" not in post(client, "/api/generate", prompt="Hi")
 
 
@@ -124,7 +124,7 @@ def test_thoughts_in_each_dialect(client: httpx2.Client, ollama: OllamaStandIn) 
 
 def test_calls_in_each_dialect(client: httpx2.Client, ollama: OllamaStandIn) -> None:
     """Of a version whose calls have no ids, in the last chunk."""
-    ollama.chunks, ollama.end = [], END | {"tool_calls": [CALL]}
+    ollama.chunks, ollama.final = [], END | {"tool_calls": [CALL]}
     (call,) = post(client, "/api/chat", messages=ASK, tools=[TOOL])["message"]["tool_calls"]
     assert call["function"] == {"index": 0, "name": "weather", "arguments": {"city": "Bonn"}}
     assert call["id"].startswith("call_")
@@ -266,16 +266,16 @@ def test_a_model_that_changed_is_asked_again(client: httpx2.Client, ollama: Olla
 
 
 def test_a_version_of_long_ago(client: httpx2.Client, ollama: OllamaStandIn) -> None:
-    """It lists no capabilities, knows no `/api/ps`, and tells no numbers."""
+    """It lists no capabilities, and tells no numbers."""
     ollama.tag = {"name": "m:latest", "digest": "e" * 64, "size": 7}
     ollama.shown = {"template": "{{ .Prompt }}", "details": {"family": "llama", "families": None}}
-    ollama.end = {"done": True}
-    with_none = {"message": {"role": "assistant", "content": "Hi", "tool_calls": None}}
-    ollama.chunks = [spoken("Hi")]
+    ollama.final = {"done": True}
+    ollama.running = []
+    ollama.chunks = [spoken("Hi", tool_calls=None)]
     client.get("/api/tags")
     assert post(client, "/api/show")["capabilities"] == ["completion"]
     found = post(client, "/api/chat", messages=ASK)
-    assert found["message"]["content"] == with_none["message"]["content"]
+    assert found["message"]["content"] == "Hi"
     assert found["done_reason"] == "stop" and found["eval_count"] == 1
     refused = client.post("/api/chat", json={"model": "m", "messages": ASK, "tools": [TOOL]})
     assert refused.status_code == 400 and "does not support tools" in refused.json()["error"]
@@ -297,4 +297,17 @@ def test_keys_are_for_the_gateway(gateway: Any, ollama: OllamaStandIn) -> None:
     }
     probe = next(body for body in ollama.bodies("/api/generate") if body["prompt"])
     assert probe["keep_alive"] == -1, "what is preloaded stays"
-    assert 'generated_tokens_total{model="m:latest"}' in text or "m:latest" in text
+    assert 'akash_llm_key_prompt_tokens_total{key="me",model="m:latest"} 26.0' in text
+
+
+def test_metrics(client: httpx2.Client) -> None:
+    def value(name: str) -> float:
+        lines = client.get("/metrics").text.splitlines()
+        return float(next(line for line in lines if line.startswith(name)).split()[-1])
+
+    post(client, "/api/chat", messages=ASK)
+    tokens = 'akash_llm_prompt_tokens_total{model="m:latest"}'
+    before = value(tokens)
+    post(client, "/api/chat", messages=ASK)
+    assert value(tokens) == before + 26
+    assert value("akash_llm_upstream_up") == value("akash_llm_models_loaded") == 1
