@@ -241,7 +241,8 @@ class Core:
         options = options_of(request.model, generation)
         tokens = quota.estimate(sum(map(_characters, request.inputs)), 0)
         async with self._use(request.model, generation, tokens) as (lease, ticket):
-            window = window_of(lease.model.info, options, generation)
+            info = lease.model.info
+            window = window_of(info, options, generation)
             is_taken = _is_taken(lease.model, request)
             made = (
                 Inputs([])
@@ -255,7 +256,7 @@ class Core:
             yield Started(
                 prompt_tokens=num_tokens,
                 truncated_tokens=made.truncated,
-                context=window.context,
+                context=info.context if is_taken else window.context,
                 asked_context=options.num_ctx,
                 quota=ticket.headers,
             )
@@ -300,7 +301,7 @@ class Core:
             yield Started(
                 prompt_tokens=len(turn.prompt.tokens),
                 truncated_tokens=turn.prompt.truncated,
-                context=window.context,
+                context=info.context if is_taken else window.context,
                 asked_context=options.num_ctx,
                 has_template=is_taken or bool(asked.model.jinja or info.chat_template),
                 ignored=ignored(options.sampling, info),

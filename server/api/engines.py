@@ -97,7 +97,8 @@ class Engine(Protocol):
 @runtime_checkable
 class Talker(LoadedModel, Protocol):
     """A loaded model whose engine makes prompts itself, of some requests or of all: it takes
-    them whole, and what it answers is read already."""
+    them whole, and what it answers is read already. Its window is what it is, whatever a request
+    or a key says."""
 
     async def load(self) -> None:
         """Have it in memory. Raises `ServerError`s."""

@@ -19,7 +19,7 @@ import msgspec
 from server.engine.entry import FOREVER, Lease, LoadedEntry, State
 from server.engine.tally import ModelCounts
 from server.engine.types import EngineCounts, EngineStats, Finish, LoadedModel
-from server.errors import ModelNotFound, Overloaded, ServerError, UpstreamGone
+from server.errors import ModelNotFound, Overloaded, ServerError, UpstreamFailed, UpstreamGone
 from server.metrics import PREFIX, UPSTREAM_UP
 from server.models.library import Library, ModelSource
 from server.models.model import Model
@@ -133,7 +133,7 @@ class UpstreamEngine(ABC):
     @asynccontextmanager
     async def use(self, model: Model, *, keep_alive_s: float | None) -> AsyncIterator[Lease]:
         if self._is_closed:
-            raise Overloaded("the server is shutting down", retry_after_s=1)
+            raise _ending()
         if sum(book.num_running for book in self._books.values()) >= self._most_running:
             raise Overloaded(
                 "server busy, please try again.  maximum pending requests exceeded",
@@ -143,6 +143,10 @@ class UpstreamEngine(ABC):
         book.num_running += 1
         try:
             yield Lease(await self._model(model, book), 0)
+        except UpstreamFailed:
+            if self._is_closed:  # which is what ended it
+                raise _ending() from None
+            raise
         finally:
             book.num_running -= 1
 
@@ -251,3 +255,7 @@ class UpstreamEngine(ABC):
     def _others(self) -> str:
         names = ", ".join(model.upstream_name for model in list(self._there.values())[:10])
         return f"{self._engine} has {names or 'no models'}"
+
+
+def _ending() -> Overloaded:
+    return Overloaded("the server is shutting down", retry_after_s=1)

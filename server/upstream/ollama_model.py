@@ -110,7 +110,7 @@ class OllamaModel:
 
     async def render(self, request: ChatRequest | CompletionRequest) -> str:
         """Ollama shows it without generating anything."""
-        asked = self._asked(request, options_of(request.model, request.generation))
+        asked = self._asked(request, _one_token(request))
         body = asked.body | {"stream": False, "_debug_render_only": True}
         shown = (await self._post(asked.path, body, Chunk)).debug_info
         if shown is None:
@@ -120,9 +120,8 @@ class OllamaModel:
     async def count(self, request: ChatRequest | CompletionRequest) -> int:
         """Ollama counts only what it computes, so it computes the prompt and one token. A prompt
         that is too long raises `ContextExceeded`."""
-        options = options_of(request.model, request.generation)._replace(max_tokens=1)
         whole = {"stream": False, "truncate": False, "shift": False}
-        asked = self._asked(request, options)
+        asked = self._asked(request, _one_token(request))
         counted = await self._post(asked.path, asked.body | whole, Chunk)
         if not counted.prompt_eval_count:
             raise UpstreamFailed("Ollama did not count the prompt")
@@ -177,6 +176,10 @@ class OllamaModel:
             yield
         except NotFound as error:
             raise ModelNotFound(error.message) from None
+
+
+def _one_token(request: ChatRequest | CompletionRequest) -> Resolved:
+    return options_of(request.model, request.generation)._replace(max_tokens=1)
 
 
 def _stream(request: ChatRequest | CompletionRequest, *, is_mute: bool) -> ReplyStream:

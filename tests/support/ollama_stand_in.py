@@ -131,7 +131,7 @@ def spoken(text: str, **more: Any) -> dict[str, Any]:
 def in_form(chunk: dict[str, Any], *, is_chat: bool) -> dict[str, Any]:
     """The chunk as the route writes it."""
     rest = {key: chunk[key] for key in chunk if key not in ("text", "thinking", "tool_calls")}
-    inner = {key: chunk[key] for key in ("thinking", "tool_calls") if key in chunk}
+    inner: dict[str, Any] = {k: chunk[k] for k in ("thinking", "tool_calls") if k in chunk}
     if is_chat:
         return {"message": {"role": "assistant", "content": chunk["text"], **inner}, **rest}
     return {"response": chunk["text"], **inner, **rest}

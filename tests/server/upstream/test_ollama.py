@@ -13,14 +13,14 @@ from tests.support.ports import free_port
 from tests.support.serving import Serving
 
 ASK = [{"role": "user", "content": "Hi"}]
-TOOL = {
+TOOL: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "weather",
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
-CALL = {"function": {"name": "weather", "arguments": {"city": "Bonn"}}}
+CALL: dict[str, Any] = {"function": {"name": "weather", "arguments": {"city": "Bonn"}}}
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADU"
     "lEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -116,7 +116,8 @@ def test_thoughts_in_each_dialect(client: httpx2.Client, ollama: OllamaStandIn) 
     assert (message["thinking"], message["content"]) == ("hm", "Hi")
     assert ollama.last["think"] is True, "Ollama's default"
     found = post(client, "/v1/chat/completions", messages=ASK, reasoning_effort="low")
-    assert found["choices"][0]["message"]["reasoning"] == "hm" and ollama.last["think"] == "low"
+    assert found["choices"][0]["message"]["reasoning"] == "hm"
+    assert ollama.bodies("/api/chat")[-1]["think"] == "low"
     thinking = {"type": "enabled", "budget_tokens": 1024}
     said = post(client, "/v1/messages", messages=ASK, max_tokens=2000, thinking=thinking)
     assert [block["type"] for block in said["content"]] == ["thinking", "text"]
@@ -130,12 +131,12 @@ def test_calls_in_each_dialect(client: httpx2.Client, ollama: OllamaStandIn) -> 
     assert call["id"].startswith("call_")
     (choice,) = post(client, "/v1/chat/completions", messages=ASK, tools=[TOOL])["choices"]
     assert choice["finish_reason"] == "tool_calls"
-    tools = [{"name": "weather", "input_schema": TOOL["function"]["parameters"]}]  # type: ignore[index]
+    tools = [{"name": "weather", "input_schema": TOOL["function"]["parameters"]}]
     said = post(client, "/v1/messages", messages=ASK, max_tokens=9, tools=tools)
     assert said["stop_reason"] == "tool_use" and said["content"][0]["input"] == {"city": "Bonn"}
     reply = post(
         client, "/v1/responses", input="Hi", tools=[{"type": "function", **TOOL["function"]}]
-    )  # type: ignore[dict-item]
+    )
     assert [item["type"] for item in reply["output"]] == ["function_call"]
 
 
@@ -180,6 +181,9 @@ def test_what_is_ignored_and_the_window_are_told(
     asked = {"num_ctx": 100_000, "ignore_eos": True, "mirostat": 1}
     reply = client.post("/api/chat", json={"model": "m", "messages": ASK, "options": asked})
     assert reply.headers["x-num-ctx"] == "4096", "of what is loaded"
+    asked["num_ctx"] = 100
+    reply = client.post("/api/chat", json={"model": "m", "messages": ASK, "options": asked})
+    assert reply.headers["x-num-ctx"] == "4096", "it is not made smaller either"
     assert reply.headers["x-ignored-options"] == "mirostat, ignore_eos"
     assert ollama.last["options"]["mirostat"] == 1, "for versions that know it"
 

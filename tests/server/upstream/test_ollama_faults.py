@@ -18,7 +18,7 @@ from tests.support.upstream_stand_in import Asked, Reply, as_json
 Gateway = Callable[..., Serving]
 ASK = [{"role": "user", "content": "Hi"}]
 TALKS = ("/api/chat", "/api/generate")
-DIALECTS = {
+DIALECTS: dict[str, dict[str, Any]] = {
     "/api/generate": {"prompt": "Hi"},
     "/api/chat": {"messages": ASK},
     "/v1/chat/completions": {"messages": ASK},
@@ -287,6 +287,24 @@ def answers(client: httpx2.Client) -> bool:
         return client.get("/health/live").status_code == 200
     except httpx2.TransportError:
         return False
+
+
+@EVERY
+def test_a_gateway_that_ends_says_so(gateway: Gateway, ollama: OllamaStandIn, path: str) -> None:
+    async def endless(asked: Asked) -> AsyncIterator[bytes]:
+        while True:
+            yield line(asked.path, "a")
+            await asyncio.sleep(0.02)
+
+    serving = gateway(ollama.url, "--drain", "0", engine="ollama")
+    ollama.script = lambda asked: Reply(lines=endless(asked)) if asked.path in TALKS else None
+    body = {"model": "m", "stream": True} | DIALECTS[path]
+    with serving.client() as client, client.stream("POST", path, json=body) as reply:
+        parts = reply.iter_text()
+        said = next(parts)
+        serving.process.terminate()
+        said += "".join(parts)
+    assert "the server is shutting down" in said
 
 
 def test_something_else_at_that_address(tmp_path: Any, ollama: OllamaStandIn) -> None:

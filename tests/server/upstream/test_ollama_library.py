@@ -141,7 +141,7 @@ def ollama() -> Iterator[OllamaStandIn]:
         yield stand_in
 
 
-PULLED = [
+PULLED: list[dict[str, Any]] = [
     {"status": "pulling manifest"},
     {"status": "pulling aabbccddeeff", "digest": BLOB, "total": 100},
     {"status": "pulling aabbccddeeff", "digest": BLOB, "total": 100, "completed": 40},
