@@ -36,12 +36,13 @@ Script = Callable[[Asked], "Reply | None"]
 class StandIn(Started):
     """Use as a context manager; `url` answers once it is entered. `script` sees every request
     first and answers those that it wants to; `asked` has all of them, `num_open` counts the
-    replies that are being sent."""
+    replies that are being sent, `num_connections` those that were ever made."""
 
     def __init__(self, port: int = 0) -> None:
         self.script: Script = lambda asked: None
         self.asked: list[Asked] = []
         self.num_open = 0
+        self.num_connections = 0
         self._port = port
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -91,6 +92,7 @@ class StandIn(Started):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.num_connections += 1
         task = asyncio.ensure_future(self._talk(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

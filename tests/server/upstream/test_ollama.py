@@ -1,7 +1,9 @@
 """A gateway before something that speaks as Ollama does, in all three dialects."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx2
@@ -11,6 +13,7 @@ from server.keys import digest, generate_key
 from tests.support.ollama_stand_in import END, RUNNING, SHOWN, TAG, OllamaStandIn, spoken
 from tests.support.ports import free_port
 from tests.support.serving import Serving
+from tests.support.upstream_stand_in import Reply
 
 ASK = [{"role": "user", "content": "Hi"}]
 TOOL: dict[str, Any] = {
@@ -302,6 +305,40 @@ def test_keys_are_for_the_gateway(gateway: Any, ollama: OllamaStandIn) -> None:
     probe = next(body for body in ollama.bodies("/api/generate") if body["prompt"])
     assert probe["keep_alive"] == -1, "what is preloaded stays"
     assert 'akash_llm_key_prompt_tokens_total{key="me",model="m:latest"} 26.0' in text
+
+
+def test_connections_are_used_again(client: httpx2.Client, ollama: OllamaStandIn) -> None:
+    post(client, "/api/chat", messages=ASK)
+    before = ollama.num_connections
+    for _ in range(20):
+        post(client, "/api/chat", messages=ASK)
+        chunks(client, "/api/generate", prompt="Hi")
+    assert ollama.num_connections <= before + 2, "a look may need one of its own"
+
+
+def test_tokens_of_a_key(gateway: Any, ollama: OllamaStandIn) -> None:
+    """Of a reply that is left, what was said counts, and about as much prompt as there was."""
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b'{"response": "a"}\n'
+            await asyncio.sleep(0.01)
+
+    key = generate_key()
+    headers = {"authorization": f"Bearer {key}"}
+    env = {"AKASH_LLM_KEYS": f"me:inference:{digest(key)}"}
+    with gateway(ollama.url, engine="ollama", **env).client(headers=headers) as client:
+        asked = {"model": "m", "prompt": "x" * 400}
+        ollama.script = lambda asked: (
+            Reply(lines=endless()) if asked.path == "/api/generate" else None
+        )
+        with client.stream("POST", "/api/generate", json=asked) as reply:
+            lines = reply.iter_lines()
+            for _ in range(10):
+                next(lines)
+        while not (used := client.get("/usage").json()["usage"]) or not used[0]["requests"]:
+            time.sleep(0.02)
+    assert used[0]["prompt_tokens"] == 100 and used[0]["output_tokens"] >= 10
 
 
 def test_metrics(client: httpx2.Client) -> None:
