@@ -22,7 +22,7 @@ from server.models.name import ModelName
 from server.models.pull import Puller
 from server.models.store import Store
 from server.models.stored import StoredModel
-from server.models.wheel import EMBEDDED, embedded
+from server.models.wheel import EMBEDDED, can_fetch, embedded
 from server.settings import Settings, SettingsError
 
 
@@ -78,7 +78,7 @@ class LocalEngine:
         self.library = library
         self.puller = library if may_pull else None
         self.stock: Callable[[], Awaitable[object]] | None
-        self.stock = partial(embedded, store) if is_empty else None
+        self.stock = partial(embedded, store) if is_empty and can_fetch() else None
         self._store = store
         self._supervisor = supervisor
         self._preload = tuple(preload)

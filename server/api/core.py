@@ -17,7 +17,7 @@ from server.api import prompt
 from server.api.abilities import check_images
 from server.api.conversation import conversation_of
 from server.api.engines import Engine, Talker
-from server.api.events import Called, Delta, Done, Embedded, Events, Started, Thinking
+from server.api.events import Done, Embedded, Events, Said, Started
 from server.api.lifetimes import Lifetimes
 from server.api.prompt import Inputs, Prompt, Window
 from server.api.reader import Reader
@@ -289,13 +289,14 @@ class Core:
         async with self._use(asked.model, generation, tokens) as (lease, ticket):
             info = lease.model.info
             window = window_of(info, options, generation)
-            said: AsyncGenerator[Delta | Thinking | Called | Piece | Finish]
+            said: AsyncGenerator[Said | Piece | Finish]
             if is_taken := _is_taken(lease.model, asked):
                 turn = Turn(Prompt([]), Reader())
                 said = lease.model.talk(asked, options, window)
             else:
                 turn = await make(lease.model, window)
                 said = lease.model.generate(engine_request(turn, window, options, generation))
+            # An engine that makes prompts itself counts them at the end.
             num_prompt = quota.estimate(length, 0) if is_taken else len(turn.prompt.tokens)
             ticket.settle(num_prompt, 0)
             yield Started(

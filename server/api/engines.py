@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
-from server.api.events import Called, Delta, Thinking
+from server.api.events import Said
 from server.api.options import Resolved
 from server.api.prompt import Window
 from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest
@@ -108,7 +108,7 @@ class Talker(LoadedModel, Protocol):
 
     def talk(
         self, request: ChatRequest | CompletionRequest, options: Resolved, window: Window
-    ) -> AsyncGenerator[Delta | Thinking | Called | Finish]:
+    ) -> AsyncGenerator[Said | Finish]:
         """The reply, then exactly one `Finish`. Closing the iterator cancels the request.
         Raises `ServerError`s, before or between events."""
 

@@ -47,6 +47,10 @@ class Called(msgspec.Struct, frozen=True):
     logprobs: tuple[Logprob, ...] = ()
 
 
+# What a reply says, piece by piece.
+Said = Delta | Thinking | Called
+
+
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """The last event. `tokens` are those of prompt and output, without BOS; of the output
     `thinking_tokens` are those of thoughts, with their tags."""

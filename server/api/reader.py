@@ -1,6 +1,6 @@
 """The pieces of a reply as events: thoughts, answer and calls told apart."""
 
-from server.api.events import Called, Delta, Event, Thinking
+from server.api.events import Called, Delta, Said, Thinking
 from server.chat.parts import Content, Part, Thought
 from server.chat.reply import ReplyParser
 from server.chat.tools import ToolCall
@@ -24,7 +24,7 @@ class Reader:
         self._undecided_tokens = 0
         self.thinking_tokens = 0
 
-    def feed(self, piece: Piece) -> list[Event]:
+    def feed(self, piece: Piece) -> list[Said]:
         """What is certain behind this piece."""
         if self._parser is None:
             if piece.text or piece.logprobs:
@@ -37,7 +37,7 @@ class Reader:
         self._count(len(piece.tokens), has_thought, self._parser.is_thinking)
         return self._events(parts)
 
-    def finish(self) -> list[Event]:
+    def finish(self) -> list[Said]:
         """What is left at the end."""
         if self._parser is None:
             return []
@@ -55,10 +55,10 @@ class Reader:
         if has_thought or is_thinking is not None:
             self._undecided_tokens = 0
 
-    def _events(self, parts: list[Part]) -> list[Event]:
+    def _events(self, parts: list[Part]) -> list[Said]:
         return [event for part in parts if (event := self._event(part))]
 
-    def _event(self, part: Part) -> Event | None:
+    def _event(self, part: Part) -> Said | None:
         match part:
             case Content(text):
                 return Delta(text, self._take_logprobs())

@@ -7,6 +7,7 @@ so that a request need not ask for it.
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +20,14 @@ import msgspec
 from server.engine.entry import FOREVER, Lease, LoadedEntry, State
 from server.engine.tally import ModelCounts
 from server.engine.types import EngineCounts, EngineStats, Finish, LoadedModel
-from server.errors import ModelNotFound, Overloaded, ServerError, UpstreamFailed, UpstreamGone
+from server.errors import (
+    ModelNotFound,
+    Overloaded,
+    ServerError,
+    UpstreamFailed,
+    UpstreamGone,
+    UpstreamSilent,
+)
 from server.metrics import PREFIX, UPSTREAM_UP
 from server.models.library import Library, ModelSource
 from server.models.model import Model
@@ -33,6 +41,7 @@ _log = logging.getLogger("akash_llm.upstream")
 LOOK_EVERY_S: Final = 2.0
 # A look must not wait for a server that computes; how long requests may take is a setting.
 LOOK_S: Final = 5.0
+_MOST_SILENCES: Final = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -79,6 +88,9 @@ class UpstreamEngine(ABC):
         self._opening = asyncio.Lock()
         self._looking = asyncio.Lock()
         self._has_answered = False
+        self._num_silences = 0
+        # When it was first seen here: it does not say when it got its models.
+        self.since_ns = time.time_ns()
         self._problem = f"{engine} has not answered yet"
         self._is_closed = False
         self._first_look: asyncio.Task[None] | None = None
@@ -230,6 +242,11 @@ class UpstreamEngine(ABC):
         async with self._looking:
             try:
                 models = await self._look()
+            except UpstreamSilent as error:
+                # One that computes may be slow to say that it is well.
+                self._num_silences += 1
+                if self._num_silences >= _MOST_SILENCES or not self._has_answered:
+                    self._lost(error.message)
             except ServerError as error:
                 self._lost(error.message)
             else:
@@ -245,7 +262,7 @@ class UpstreamEngine(ABC):
     def _found(self, models: Sequence[ListedModel]) -> None:
         if self._problem:
             _log.info("%s answers", self._engine)
-        self._problem, self._has_answered = "", True
+        self._problem, self._has_answered, self._num_silences = "", True, 0
         there = {model.name.folded(): model for model in models}
         for key, model in self._there.items():
             if there.get(key) != model:

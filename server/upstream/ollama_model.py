@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from server.api.abilities import check_images
-from server.api.events import Called, Delta, Thinking
+from server.api.events import Said
 from server.api.options import Resolved
 from server.api.prompt import Window
 from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest
@@ -91,7 +91,7 @@ class OllamaModel:
 
     async def talk(
         self, request: ChatRequest | CompletionRequest, options: Resolved, window: Window
-    ) -> AsyncGenerator[Delta | Thinking | Called | Finish]:
+    ) -> AsyncGenerator[Said | Finish]:
         asked = self._asked(request, options)
         stream = _stream(request, is_mute=options.max_tokens == 0)
         body = asked.body | asking.kept(self._keep_alive_s)

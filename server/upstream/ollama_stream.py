@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from server.api.events import Called, Delta, Thinking
+from server.api.events import Called, Delta, Said, Thinking
 from server.chat.tools import Offered, Tool
 from server.chat.values import NotReadable
 from server.engine.types import Finish, FinishReason, TokenLogprob
@@ -15,7 +15,6 @@ from server.errors import UpstreamFailed
 from server.upstream.ollama_wire import Call, CalledFunction, Chunk, Logprob
 from server.upstream.ollama_wire import TokenLogprob as Told
 
-Event = Delta | Thinking | Called
 _MOST_ERROR_CHARACTERS: Final = 500
 
 
@@ -54,7 +53,7 @@ class ReplyStream:
         """Whether nothing comes any more."""
         return self._last is not None
 
-    def feed(self, chunk: Chunk) -> list[Event]:
+    def feed(self, chunk: Chunk) -> list[Said]:
         """What this chunk says. Raises `UpstreamFailed` if it says that it failed."""
         if chunk.error is not None:
             raise failure(chunk.error)
@@ -90,7 +89,7 @@ class ReplyStream:
             tokens=tuple(last.context or ()),
         )
 
-    def _said(self, chunk: Chunk) -> Iterator[Event]:
+    def _said(self, chunk: Chunk) -> Iterator[Said]:
         message = chunk.message
         if thought := chunk.thinking or message.thinking:
             yield Thinking(thought)
@@ -106,7 +105,7 @@ class ReplyStream:
         if chunk.done and self._json:
             yield self._read_call()
 
-    def _read_call(self) -> Event:
+    def _read_call(self) -> Said:
         """What was held to the form of a call; text if it was cut before its end."""
         try:
             call = msgspec.json.decode(self._json, type=CalledFunction)
@@ -114,7 +113,7 @@ class ReplyStream:
             return Delta(self._json)
         return self._called(Call(function=call)) or Delta("")
 
-    def _called(self, call: Call) -> Event | None:
+    def _called(self, call: Call) -> Said | None:
         function = call.function
         try:
             made = self._offered.call(function.name, function.arguments)

@@ -8,15 +8,19 @@ durations true, `--structured-outputs-config.backend guidance` understands all f
 import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from server.engine.types import LoadedModel, ModelInfo
 from server.errors import InvalidRequest, NotFound, UpstreamFailed
 from server.models.library import Library
 from server.models.model import Details
-from server.settings import Settings
+from server.models.sources import HUGGING_FACE
+from server.settings import Settings, is_loopback
 from server.upstream.base import LOOK_S, Book, UpstreamEngine
 from server.upstream.fixed_library import FixedLibrary
 from server.upstream.listed import ListedModel, digest_of, modelfile_of, name_of
+from server.upstream.model_config import ModelConfig, config_of
+from server.upstream.vllm_images import sees_images
 from server.upstream.vllm_model import VLLMModel
 from server.upstream.vllm_wire import (
     IGNORED_OPTIONS,
@@ -31,6 +35,7 @@ ENGINE: Final = "vLLM"
 _GENERATES: Final = "/v1/completions"
 # A text that is one token or two of its own in every vocabulary.
 _PROBE: Final = "a"
+_LARGEST_VOCABULARY: Final = 1 << 31
 _THEIRS: Final = b"vllm"
 _COMMENTS: Final = (b"# HELP vllm", b"# TYPE vllm")
 _NO_TEMPLATE: Final = (
@@ -55,6 +60,10 @@ class VLLMEngine(UpstreamEngine):
         # Asked for once after each time that it was away.
         self._tokenizer: TokenizerInfo | None = None
         self._paths: frozenset[str] = frozenset()
+        self._configs: dict[str, ModelConfig | None] = {}
+        self._reading: set[asyncio.Task[None]] = set()
+        self._is_here = is_loopback(urlsplit(settings.upstream or "").hostname or "")
+        self._may_fetch = any(map(settings.registries.allows, HUGGING_FACE))
 
     @property
     def library(self) -> Library:
@@ -77,12 +86,33 @@ class VLLMEngine(UpstreamEngine):
         if self._tokenizer is None:
             self._tokenizer = await self._read_tokenizer()
             self._paths = await self._read_paths()
+        return [self._listed(card, self._tokenizer) for card in cards.data]
+
+    def _listed(self, card: Card, tokenizer: TokenizerInfo) -> ListedModel:
+        """What is known of a model now; its config may come later."""
+        root = card.root or card.id
+        if root not in self._configs:
+            self._configs[root] = None
+            reading = asyncio.create_task(self._read_config(root))
+            self._reading.add(reading)
+            reading.add_done_callback(self._reading.discard)
         generates = not self._paths or _GENERATES in self._paths
-        return [_listed(card, self._tokenizer, generates=generates) for card in cards.data]
+        return _listed(card, tokenizer, self._configs[root], self.since_ns, generates=generates)
+
+    async def _read_config(self, root: str) -> None:
+        found = await config_of(root, is_here=self._is_here, may_fetch=self._may_fetch)
+        self._configs[root] = found
 
     def _lost(self, problem: str) -> None:
         super()._lost(problem)
         self._tokenizer = None
+        self._configs.clear()
+
+    async def close(self) -> None:
+        for reading in list(self._reading):
+            reading.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
+        await super().close()
 
     async def _read_tokenizer(self) -> TokenizerInfo:
         try:
@@ -122,22 +152,33 @@ class VLLMEngine(UpstreamEngine):
         return await self._wire.post("/tokenize", body, Tokenized)
 
 
-def _listed(card: Card, tokenizer: TokenizerInfo, *, generates: bool) -> ListedModel:
+def _listed(
+    card: Card,
+    tokenizer: TokenizerInfo,
+    config: ModelConfig | None,
+    since_ns: int,
+    *,
+    generates: bool,
+) -> ListedModel:
     template, tool_template = _templates(tokenizer)
-    vocabulary = _vocabulary(tokenizer)
-    can = ("completion", *(("insert",) if vocabulary.gap_texts else ()))
+    can = {
+        "completion": True,
+        "insert": _vocabulary(tokenizer).gap_texts is not None,
+        "vision": sees_images(template),
+    }
     context = card.max_model_len or 0
+    plain = Details(parent_model=card.parent or "", format="safetensors", context_length=context)
     listed = ListedModel(
         name=name_of(card.id),
         upstream_name=card.id,
         digest=digest_of(ENGINE, card.id, card.root or ""),
-        capabilities=can if generates else ("embedding",),
-        details=Details(
-            parent_model=card.parent or "", format="safetensors", context_length=context
-        ),
+        size=config.size if config else 0,
+        modified_ns=since_ns,
+        capabilities=tuple(name for name in can if can[name]) if generates else ("embedding",),
+        details=config.details(plain) if config else plain,
         manner_template=tool_template or template,
         template_text=template or "",
-        info={"general.context_length": context} if context else {},
+        info=config.model_info() if config else {},
     )
     return listed.with_modelfile(modelfile_of(listed))
 
@@ -174,15 +215,16 @@ def _info(
     start: tuple[int, ...],
     end: tuple[int, ...],
 ) -> ModelInfo:
+    vocab_size = model.info.get(f"{model.details.family}.vocab_size", 0)
     template, tool_template = _templates(tokenizer)
     return ModelInfo(
-        architecture="",
+        architecture=model.details.family,
         context=context,
         context_train=context,
         parallel=1,
-        # It does not say; a token beyond is refused there.
-        vocab_size=1 << 31,
-        size_bytes=0,
+        # Where nobody says it, a token beyond is refused there.
+        vocab_size=vocab_size or _LARGEST_VOCABULARY,
+        size_bytes=model.size,
         memory_bytes=0,
         bos=tokenizer.bos_token or "",
         eos=tokenizer.eos_token or "",
@@ -195,5 +237,6 @@ def _info(
         text_start=start,
         text_end=end,
         can_generate="completion" in model.capabilities,
+        has_vision="vision" in model.capabilities,
         ignored_options=IGNORED_OPTIONS,
     )

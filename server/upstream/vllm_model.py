@@ -10,8 +10,17 @@ import math
 from array import array
 from base64 import b64decode
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
+from server.api.abilities import check_images
+from server.api.events import Said
+from server.api.options import Resolved
+from server.api.prompt import Prompt, Window, template_of
+from server.api.requests import ChatRequest, CompletionRequest
+from server.api.requests import EmbedRequest as TextsToEmbed
+from server.api.resolving import engine_request
+from server.api.turn import chat_turn
 from server.engine.markers import place_markers
 from server.engine.types import (
     Embeddings,
@@ -27,6 +36,7 @@ from server.engine.types import (
 )
 from server.errors import Unsupported, UpstreamFailed
 from server.upstream.base import Book
+from server.upstream.vllm_images import ChatChunk, chat_fields
 from server.upstream.vllm_stream import CompletionStream, data_of
 from server.upstream.vllm_wire import (
     Chunk,
@@ -41,7 +51,8 @@ from server.upstream.wire import Wire
 
 
 class VLLMModel:
-    """See `server.engine.types.LoadedModel`."""
+    """See `server.engine.types.LoadedModel`; of conversations with images, and only of those, it
+    makes the prompt itself: see `server.api.engines.Talker`."""
 
     def __init__(
         self,
@@ -67,7 +78,7 @@ class VLLMModel:
     ) -> list[int]:
         texts = [segment for segment in segments if isinstance(segment, Segment)]
         if len(texts) < len(segments):
-            raise Unsupported("images are not supported here with vLLM")
+            raise Unsupported("with vLLM images are for conversations")
         text, between = self._vocabulary.marked(texts)
         body = {"model": self._name, "prompt": text, "add_special_tokens": False}
         found = await self._wire.post("/tokenize", body, Tokenized) if text else None
@@ -90,16 +101,65 @@ class VLLMModel:
         if most <= 0:
             yield _nothing(request)
             return
+        body = self._body(request) | {"prompt": list(request.tokens), "max_tokens": most}
+        async with aclosing(self._stream("/v1/completions", body, request, Chunk)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _stream(
+        self, path: str, body: dict[str, Any], request: Request, kind: type[Chunk | ChatChunk]
+    ) -> AsyncGenerator[Piece | Finish]:
         stream = CompletionStream(request, self._vocabulary)
-        async with self._wire.lines("/v1/completions", self._body(request, most)) as lines:
+        async with self._wire.lines(path, body) as lines:
             async for line in lines:
                 if (data := data_of(line)) is None:
                     continue
-                if piece := stream.feed(self._wire.decode(data, Chunk)):
+                chunk = self._wire.decode(data, kind)
+                said = chunk.as_completion() if isinstance(chunk, ChatChunk) else chunk
+                if piece := stream.feed(said):
                     yield piece
         finish = stream.finish()
         self._book.add(finish)
         yield finish
+
+    def takes(self, request: ChatRequest | CompletionRequest | TextsToEmbed) -> bool:
+        return isinstance(request, ChatRequest) and bool(request.images)
+
+    async def talk(
+        self, request: ChatRequest | CompletionRequest, options: Resolved, window: Window
+    ) -> AsyncGenerator[Said | Finish]:
+        asked = _conversation(request)
+        check_images(asked, self.info)
+        turn = chat_turn(asked, template_of(self.info), Prompt([]))
+        sent = engine_request(turn, window, options, asked.generation)
+        body = self._body(sent) | chat_fields(asked)
+        if options.max_tokens is not None:
+            body["max_tokens"] = options.max_tokens
+        if sent.top_logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": sent.top_logprobs}
+        async with aclosing(self._stream("/v1/chat/completions", body, sent, ChatChunk)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Finish):
+                    for event in turn.reader.finish():
+                        yield event
+                    yield piece
+                    return
+                for event in turn.reader.feed(piece):
+                    yield event
+
+    async def load(self) -> None:
+        """It is there for as long as vLLM is."""
+
+    async def render(self, request: ChatRequest | CompletionRequest) -> str:
+        raise Unsupported("vLLM does not show the prompts of conversations with images")
+
+    async def count(self, request: ChatRequest | CompletionRequest) -> int:
+        body = {"model": self._name, **chat_fields(_conversation(request))}
+        body.pop("tool_choice", None)
+        return len((await self._wire.post("/tokenize", body, Tokenized)).tokens)
+
+    async def embed_texts(self, request: TextsToEmbed) -> Embeddings:
+        raise Unsupported("with vLLM texts are embedded as tokens")
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         if self.info.can_generate:
@@ -116,11 +176,10 @@ class VLLMModel:
             queue_ns=0,
         )
 
-    def _body(self, request: Request, most: int) -> dict[str, Any]:
+    def _body(self, request: Request) -> dict[str, Any]:
+        """What is said of every reply."""
         body: dict[str, Any] = {
             "model": self._name,
-            "prompt": list(request.tokens),
-            "max_tokens": most,
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_token_ids": True,
@@ -149,6 +208,13 @@ class VLLMModel:
             return grammar
         text = place_markers(grammar.text, grammar.markers, self._vocabulary.token)
         return Grammar(grammar.kind, text)
+
+
+def _conversation(request: ChatRequest | CompletionRequest) -> ChatRequest:
+    """What `takes` has taken."""
+    if isinstance(request, ChatRequest):
+        return request
+    raise Unsupported("with vLLM images are for conversations")
 
 
 def _nothing(request: Request) -> Finish:

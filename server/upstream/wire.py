@@ -38,6 +38,9 @@ _MOST_ERROR_BYTES: Final = 64 << 10
 _MOST_ERROR_CHARACTERS: Final = 500
 _RETRY_AFTER_S: Final = 5
 _END_S: Final = 0.5
+# Servers end connections that are idle for 5 s (uvicorn); one that is just being ended must not
+# be used again.
+_IDLE_S: Final = 3.0
 _NO_VALUE: Final = 422
 _LATER: Final = (429, 502, 503, 504)
 # In the words of vLLM, of Ollama, and of the llama-server in it.
@@ -61,7 +64,9 @@ class Wire:
             base_url=url,
             timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
             # How many may be at work is decided before: in `base`.
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
+            limits=httpx2.Limits(
+                max_connections=None, max_keepalive_connections=64, keepalive_expiry=_IDLE_S
+            ),
             headers={"authorization": f"Bearer {key}"} if key else {},
             trust_env=False,
         )

@@ -32,15 +32,16 @@ class VLLMStandIn(StandIn):
     def __init__(self, port: int = 0, *, step_s: float = 0.0, model: str = "m") -> None:
         super().__init__(port)
         self.model = model
+        self.root = "org/model"
         self.template: str | None = TEMPLATE
-        self._step_s = step_s
+        self.step_s = step_s
 
     def reply(self, asked: Asked) -> Reply:
         match asked.path:
             case "/health":
                 return Reply()
             case "/v1/models":
-                card = {"id": self.model, "root": "org/model", "max_model_len": CONTEXT}
+                card = {"id": self.model, "root": self.root, "max_model_len": CONTEXT}
                 return as_json({"data": [card]})
             case "/tokenizer_info" if self.template is not None:
                 return as_json(
@@ -61,6 +62,8 @@ class VLLMStandIn(StandIn):
                 return as_json({"prompt": text_of(asked.body["tokens"])})
             case "/v1/completions":
                 return Reply(lines=self._completion(asked.body))
+            case "/v1/chat/completions":
+                return Reply(lines=self._chat(asked.body))
             case "/v1/embeddings":
                 vector = b64encode(b"\x00\x00\x80?" + bytes(12)).decode()
                 data = [
@@ -73,12 +76,21 @@ class VLLMStandIn(StandIn):
                 )
         return as_json({"detail": "Not Found"}, status=404)
 
+    async def _chat(self, body: Any) -> AsyncIterator[bytes]:
+        parts = body["messages"][-1]["content"]
+        text = next(part["text"] for part in parts if part["type"] == "text")
+        for token in said_to(text):
+            choice = {"delta": {"content": text_of([token])}, "token_ids": [token]}
+            yield _event({"choices": [choice]})
+        yield _event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+        yield _event({"choices": [], "usage": {"prompt_tokens": 99, "completion_tokens": 2}})
+
     async def _completion(self, body: Any) -> AsyncIterator[bytes]:
         prompt = body["prompt"]
         said, reason = said_to(text_of(prompt)), "length"
         count = 0
         for token in itertools.islice(said, body["max_tokens"]):
-            await asyncio.sleep(self._step_s)
+            await asyncio.sleep(self.step_s)
             count += 1
             yield _event(
                 {"choices": [{"index": 0, "text": text_of([token]), "token_ids": [token]}]}

@@ -14,9 +14,9 @@ from server.models.beginnings import read_range
 from server.models.hub import SCHEME, Hub
 from server.models.patience import Patience, persist
 from server.models.sources import HUGGING_FACE
+from server.models.transformers_config import Config, shape_of
 from server.models.web import Web
 from toolkit.errors import ConfigError, UsageError
-from toolkit.sizing.config import Config, shape_of
 from toolkit.sizing.subject import ON_DISK, Subject, local_path, translated
 
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"

@@ -2,7 +2,6 @@
 request works."""
 
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from tests.support.ports import free_port
 from tests.support.serving import Serving
 from tests.support.upstream_stand_in import Asked, Reply
 from tests.support.vllm_stand_in import VLLMStandIn
+from tests.support.waiting import until
 
 Ask = Callable[[httpx2.Client, str], httpx2.Response]
 
@@ -39,13 +39,6 @@ def message_of(reply: httpx2.Response) -> str:
 
 
 EVERY = pytest.mark.parametrize("ask", [ollama, openai, anthropic])
-
-
-def until(condition: Callable[[], object], within_s: float = 20) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
 
 
 def on(path: str, reply: Callable[[], Reply]) -> Callable[[Asked], Reply | None]:
@@ -228,6 +221,20 @@ def test_paths_get_a_name(upstream: VLLMStandIn, gateway: Callable[..., Serving]
         assert client.post("/api/generate", json=body).json()["response"] == "hi"
 
 
+def test_a_slow_prompt_keeps_the_stream_alive(
+    upstream: VLLMStandIn, gateway: Callable[..., Serving]
+) -> None:
+    """An ingress ends what says nothing for a minute; heartbeats say something."""
+    serving = gateway(upstream.url, "--preload", "m", "--heartbeat", "0.1")
+    upstream.step_s = 0.5
+    with serving.client() as client:
+        body = {"model": "m", "prompt": "⟦x⟧"}
+        with client.stream("POST", "/api/generate", json=body) as reply:
+            events = [json.loads(line) for line in reply.iter_lines()]
+    assert "".join(event["response"] for event in events) == "x"
+    assert [event["response"] for event in events[:2]] == ["", ""]
+
+
 def test_silence_has_an_end(upstream: VLLMStandIn, gateway: Callable[..., Serving]) -> None:
     async def nothing() -> AsyncIterator[bytes]:
         import asyncio
@@ -248,7 +255,7 @@ def test_silence_has_an_end(upstream: VLLMStandIn, gateway: Callable[..., Servin
 def test_who_leaves_ends_the_work_there(
     upstream: VLLMStandIn, gateway: Callable[..., Serving]
 ) -> None:
-    upstream._step_s = 0.02
+    upstream.step_s = 0.02
     with gateway(upstream.url, "--preload", "m").client() as client:
         body = {"model": "m", "prompt": "for ever", "options": {"num_predict": 400}}
         with client.stream("POST", "/api/generate", json=body) as reply:
@@ -263,7 +270,7 @@ def test_who_leaves_ends_the_work_there(
 def test_no_more_requests_than_it_may_have(
     upstream: VLLMStandIn, gateway: Callable[..., Serving]
 ) -> None:
-    upstream._step_s = 0.02
+    upstream.step_s = 0.02
     with gateway(upstream.url, "--preload", "m", "--max-queue", "1").client() as client:
         body = {"model": "m", "prompt": "for ever", "options": {"num_predict": 400}}
         with client.stream("POST", "/api/generate", json=body) as reply:

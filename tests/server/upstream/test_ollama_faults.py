@@ -3,7 +3,6 @@ request works."""
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from tests.support.ollama_stand_in import END, OllamaStandIn, in_form, spoken
 from tests.support.ports import free_port
 from tests.support.serving import Serving
 from tests.support.upstream_stand_in import Asked, Reply, as_json
+from tests.support.waiting import until
 
 Gateway = Callable[..., Serving]
 ASK = [{"role": "user", "content": "Hi"}]
@@ -206,13 +206,6 @@ def test_a_prompt_that_is_too_long(client: httpx2.Client, ollama: OllamaStandIn,
     refused = client.post("/v1/chat/completions", json={"model": "m", "messages": ASK})
     error = refused.json()["error"]
     assert refused.status_code == 400 and error["code"] == "context_length_exceeded"
-
-
-def until(condition: Callable[[], object], within_s: float = 20) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
 
 
 @EVERY

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.api.events import Called, Delta, Thinking
+from server.api.events import Called, Delta, Said, Thinking
 from server.chat.tools import Tool
 from server.engine.types import Finish, FinishReason
 from server.errors import UpstreamFailed
-from server.upstream.ollama_stream import Event, ReplyStream
+from server.upstream.ollama_stream import ReplyStream
 from server.upstream.ollama_wire import Chunk
 from server.upstream.wire import split_lines
 from tests.support.ollama_stand_in import END, in_form, spoken
@@ -26,7 +26,7 @@ def chunk(value: dict[str, Any]) -> Chunk:
     return msgspec.json.decode(json.dumps(value), type=Chunk)
 
 
-def read(*chunks: dict[str, Any], is_chat: bool = True, **options: Any) -> list[Event]:
+def read(*chunks: dict[str, Any], is_chat: bool = True, **options: Any) -> list[Said]:
     stream = ReplyStream([WEATHER], **options)
     return [event for one in chunks for event in stream.feed(chunk(in_form(one, is_chat=is_chat)))]
 

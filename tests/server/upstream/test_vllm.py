@@ -1,14 +1,19 @@
 """All dialects over vLLM's wire, through the front door."""
 
-import base64
 import json
 import struct
+from base64 import b64decode, b64encode
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from PIL import Image
 
-from tests.support.vllm_stand_in import CONTEXT, IDS, VLLMStandIn, text_of
+from tests.support.upstream_stand_in import Reply
+from tests.support.vllm_stand_in import CONTEXT, IDS, TEMPLATE, VLLMStandIn, text_of
+from tests.support.waiting import until
 
 LAST = "<|im_start|>assistant\n"
 
@@ -209,10 +214,63 @@ def test_keys_do_not_find_what_was_computed_for_others(
     assert len(sent(shared_upstream)["cache_salt"]) == 64
 
 
+SEES = TEMPLATE + "{# image <tool_call> #}{% if tools %}{% endif %}"
+
+
+def test_conversations_with_images_go_there_whole(upstream: VLLMStandIn, gateway: Any) -> None:
+    upstream.template = SEES
+    image = picture()
+    with gateway(upstream.url, "--preload", "m").client() as client:
+        (tag,) = client.get("/api/tags").json()["models"]
+        assert tag["capabilities"] == ["completion", "vision", "tools"]
+        call = '<tool_call>{"name": "look", "arguments": {"at": 1}}</tool_call>'
+        message = {"role": "user", "content": f"⟦{call}⟧", "images": [b64encode(image).decode()]}
+        schema = {"type": "object", "properties": {}}
+        look = {"name": "look", "description": "looks", "parameters": schema}
+        tool = {"type": "function", "function": look}
+        reply = chat(client, "", messages=[message], tools=[tool], options={"num_predict": 100})
+        (called,) = reply["message"]["tool_calls"]
+        assert called["function"] == {"index": 0, "name": "look", "arguments": {"at": 1}}
+        assert (reply["prompt_eval_count"], reply["eval_count"]) == (99, 2)
+        sent_body = upstream.bodies("/v1/chat/completions")[-1]
+        (said,) = sent_body["messages"]
+        assert said["content"][0]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+        assert sent_body["tools"] == [tool] and sent_body["tool_choice"] == "none"
+        assert sent_body["max_tokens"] == 100 and "prompt" not in sent_body
+        text_only = client.post("/v1/completions", json={"model": "m", "prompt": "⟦x⟧"})
+        assert text_only.json()["choices"][0]["text"] == "x"
+
+
+def picture() -> bytes:
+    """A PNG of one pixel."""
+    file = BytesIO()
+    Image.new("RGB", (1, 1)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_the_config_of_a_model_on_this_machine_is_told(
+    upstream: VLLMStandIn, gateway: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "hugging-face"
+    folder.mkdir()
+    config = {"model_type": "llama", "hidden_size": 8, "vocab_size": 261, "dtype": "bfloat16"}
+    config |= {"num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}
+    (folder / "config.json").write_text(json.dumps(config))
+    header = json.dumps({"w": {"dtype": "BF16", "shape": [10, 200], "data_offsets": [0, 1]}})
+    weights = len(header).to_bytes(8, "little") + header.encode()
+    (folder / "model.safetensors").write_bytes(weights)
+    upstream.root = str(folder)
+    with gateway(upstream.url, "--preload", "m").client() as client:
+        until(lambda: client.get("/api/tags").json()["models"][0]["size"] == len(weights))
+        shown = client.post("/api/show", json={"model": "m"}).json()
+        assert shown["details"]["parameter_size"] == "2K"
+        assert shown["details"]["quantization_level"] == "bfloat16"
+        assert shown["model_info"]["general.architecture"] == "llama"
+        assert shown["model_info"]["llama.context_length"] == 64
+
+
 def embedder(asked: Any) -> Any:
     """A vLLM that only embeds."""
-    from tests.support.upstream_stand_in import Reply
-
     if asked.path == "/openapi.json":
         return Reply(body=b'{"paths": {"/v1/embeddings": {}}}')
     return None
@@ -229,6 +287,6 @@ def test_a_model_that_only_embeds(upstream: VLLMStandIn, gateway: Any) -> None:
         ]
         body = {"model": "m", "input": "a", "dimensions": 2, "encoding_format": "base64"}
         vector = client.post("/v1/embeddings", json=body).json()["data"][0]["embedding"]
-        assert struct.unpack("<2f", base64.b64decode(vector)) == (1.0, 0.0)
+        assert struct.unpack("<2f", b64decode(vector)) == (1.0, 0.0)
         refused = client.post("/api/generate", json={"model": "m", "prompt": "x"})
         assert refused.status_code == 400

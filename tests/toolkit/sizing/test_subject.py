@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from server.models.sources import Registries
 from server.models.store import Store
+from server.models.transformers_config import Config
 from tests.support import shaped_models as shaped
 from tests.support.gguf_files import write_model
 from tests.support.hub_stand_in import REPO, HubStandIn
@@ -24,7 +25,6 @@ from tests.support.tiny_split import write_tiny_split
 from toolkit.errors import ConfigError, UsageError
 from toolkit.gpus import GPUS
 from toolkit.sizing import fitting
-from toolkit.sizing.config import Config
 from toolkit.sizing.demand import Ask
 from toolkit.sizing.subject import find_gguf
 from toolkit.sizing.transformers import Weights, find_transformers, from_config

@@ -1,4 +1,4 @@
-"""What a `config.json` of Hugging Face says of a model's shape."""
+"""What a `config.json` of Hugging Face's transformers says of a model's shape."""
 
 from typing import Any
 
