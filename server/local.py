@@ -134,6 +134,9 @@ class LocalEngine:
     async def list(self) -> Sequence[StoredModel]:
         return await asyncio.to_thread(self._store.list)
 
+    async def detailed(self, model: Model) -> Model:
+        return model
+
     def use(
         self, model: Model, *, keep_alive_s: float | None
     ) -> AbstractAsyncContextManager[Lease]:
