@@ -22,7 +22,7 @@ from server.models.name import ModelName
 from server.models.pull import Puller
 from server.models.store import Store
 from server.models.stored import StoredModel
-from server.models.wheel import EMBEDDED, embedded
+from server.models.wheel import EMBEDDED, can_fetch, embedded
 from server.settings import Settings, SettingsError
 
 
@@ -78,7 +78,7 @@ class LocalEngine:
         self.library = library
         self.puller = library if may_pull else None
         self.stock: Callable[[], Awaitable[object]] | None
-        self.stock = partial(embedded, store) if is_empty else None
+        self.stock = partial(embedded, store) if is_empty and can_fetch() else None
         self._store = store
         self._supervisor = supervisor
         self._preload = tuple(preload)
@@ -133,6 +133,9 @@ class LocalEngine:
 
     async def list(self) -> Sequence[StoredModel]:
         return await asyncio.to_thread(self._store.list)
+
+    async def detailed(self, model: Model) -> Model:
+        return model
 
     def use(
         self, model: Model, *, keep_alive_s: float | None

@@ -21,6 +21,7 @@ from toolkit.errors import (
     EndpointError,
     RequestRefused,
 )
+from toolkit.safetext import cleaned
 from toolkit.transport import Transport, read_key_file
 
 READY_POLL_S = 0.25
@@ -199,6 +200,15 @@ class Endpoint:
                 hint="Its log says what it is doing: akash-llm logs",
             ) from None
 
+    async def why_not_ready(self) -> str:
+        """The reason in its own words; empty where it gives none, or does not answer."""
+        try:
+            body = await self._transport.body("/health/ready")
+            reason = msgspec.json.decode(body, type=_Readiness).reason
+        except (EndpointError, msgspec.MsgspecError, UnicodeDecodeError):
+            return ""
+        return self._transport.redacted(cleaned(reason))
+
     async def version(self) -> str:
         """The version that the server names."""
         return (await self._fetch("GET", "/api/version", _Version)).version
@@ -316,6 +326,10 @@ class _Clock:
             load_s=last.load_duration / 1e9 if last.load_duration is not None else None,
             total_s=self._end - self._start,
         )
+
+
+class _Readiness(msgspec.Struct):
+    reason: str = ""
 
 
 class _Version(msgspec.Struct):

@@ -23,13 +23,14 @@ NAMES = {
 }
 EXAMPLE = "make image IMAGE=ghcr.io/you/akash-llm-server:1.2.3"
 BUILDERS = ("docker", "podman", "buildah")
-# A health check is no part of the format that these write by default.
-FORMAT = {"docker": (), "podman": ("--format", "docker"), "buildah": ("--format", "docker")}
+# What providers run, whatever this machine is: one of another kind has to emulate it.
+PLATFORM = "linux/amd64"
 ANSWER_S = 30
 
+_HOST = r"[A-Za-z0-9][A-Za-z0-9.-]*"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(
-    rf"(?P<repository>(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?(?:{_PART}/)*(?P<name>{_PART}))"
+    rf"(?P<repository>(?:(?P<host>{_HOST})(?::[0-9]+)?/)?(?:{_PART}/)*(?P<name>{_PART}))"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?"
 )
 
@@ -104,12 +105,29 @@ def build_command(
     created = datetime.datetime.fromtimestamp(epoch, datetime.UTC).isoformat()
     labels = {"version": tag, "revision": commit, "created": created}
     return [
-        *(program, "build", *FORMAT[program]),
+        *(program, "build", "--platform", PLATFORM, *alike(program, epoch)),
         *("--file", str(context / "templates" / "image" / f"Containerfile.{variant}")),
         *("--build-arg", f"SOURCE_DATE_EPOCH={epoch}"),
         *(f"--label=org.opencontainers.image.{key}={text}" for key, text in labels.items()),
         *("--tag", image, str(context)),
     ]
+
+
+def alike(program: str, epoch: int) -> tuple[str, ...]:
+    """What the others need to be told for an image such as docker makes: one with a health check,
+    which is no part of their own format, and with `epoch` for the time of the build, which docker
+    takes from the argument."""
+    return () if program == "docker" else ("--format", "docker", "--timestamp", str(epoch))
+
+
+def push_command(program: str, image: str) -> list[str]:
+    """How the program pushes the image. Docker takes a registry of this machine without TLS; the
+    others have to be told."""
+    found = _IMAGE.fullmatch(image)
+    host = (found and found["host"]) or ""
+    is_here = host == "localhost" or re.fullmatch(r"127(?:\.[0-9]{1,3}){3}", host)
+    without_tls = ("--tls-verify=false",) if is_here and program != "docker" else ()
+    return [program, "push", *without_tls, image]
 
 
 def git(*arguments: str) -> str:
@@ -153,7 +171,9 @@ def make(image: str, asked: str) -> None:
         commit, epoch = export(context)
         say(f"{program} builds {image} ({variant}) from {commit[:12]}")
         run(build_command(program, image, variant, context, commit, epoch), "was not built")
-    run([program, "push", image], f"was not pushed. Log in with `{program} login` and try again")
+    run(
+        push_command(program, image), f"was not pushed. Log in with `{program} login` and try again"
+    )
     say(f"{image} is pushed: deploy it with --image {image}")
 
 

@@ -61,6 +61,11 @@ class Transport:
             await self._refuse_errors(response)
             return await _read_bounded(response, MAX_BODY_BYTES)
 
+    async def body(self, path: str) -> bytes:
+        """What GET answers, also where its status is an error."""
+        async with self._response("GET", path, None) as response:
+            return await _read_bounded(response, MAX_BODY_BYTES)
+
     @asynccontextmanager
     async def lines(self, path: str, body: object) -> AsyncIterator["LineStream"]:
         """POST, then the lines of the answer as they come.

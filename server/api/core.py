@@ -90,18 +90,25 @@ class Core:
         """Every model that the caller may use, newest first."""
         return [model for model in await self._models.list() if caller.may_use(model.name)]
 
+    async def detailed(self, model: Model) -> Model:
+        """The same with all that a verbose `/api/show` tells."""
+        return await self._models.detailed(model)
+
     def loaded(self, caller: Caller) -> Sequence[Served]:
         """Those of them that are in memory, the one that stays longest first; each by the name
         it was last asked for with, of those that the caller may use."""
         return [
             Served(model, entry, self.requantized(model))
             for entry in self._models.loaded()
-            if (model := self._last_asked(entry.key, caller))
+            if (model := self._named(entry, caller))
         ]
 
-    def _last_asked(self, key: ModelKey, caller: Caller) -> Model | None:
-        asked = reversed(self._asked.get(key, {}).values())
-        return next((model for model in asked if caller.may_use(model.name)), None)
+    def _named(self, entry: LoadedEntry, caller: Caller) -> Model | None:
+        asked = list(self._asked.get(entry.key, {}).values())
+        known = [entry.model] if entry.model else []
+        return next(
+            (each for each in (*reversed(asked), *known) if caller.may_use(each.name)), None
+        )
 
     def requantized(self, model: Model) -> str:
         """The type that its weights are computed in here, such as "Q8_0"; empty if it is
@@ -141,8 +148,9 @@ class Core:
     async def load(self, model: Model, generation: Generation) -> None:
         """Load a model and wait for it."""
         options_of(model, generation)
-        async with self._use(model, generation):
-            return
+        async with self._use(model, generation) as (lease, _):
+            if isinstance(lease.model, Talker):
+                await lease.model.load()
 
     async def unload(self, model: Model, caller: Caller) -> None:
         """End a model once nobody uses it; nothing if it is not loaded. Raises `Forbidden`
@@ -156,6 +164,8 @@ class Core:
         """The text of a prompt as the template makes it, without generating anything."""
         options_of(request.model, request.generation)
         async with self._use(request.model, request.generation) as (lease, _):
+            if _is_taken(lease.model, request):
+                return await lease.model.render(request)
             segments = await self._segments(request, lease.model.info)
             return prompt.text_of(segments)
 
@@ -231,7 +241,8 @@ class Core:
         options = options_of(request.model, generation)
         tokens = quota.estimate(sum(map(_characters, request.inputs)), 0)
         async with self._use(request.model, generation, tokens) as (lease, ticket):
-            window = window_of(lease.model.info, options, generation)
+            info = lease.model.info
+            window = window_of(info, options, generation)
             is_taken = _is_taken(lease.model, request)
             made = (
                 Inputs([])
@@ -245,7 +256,7 @@ class Core:
             yield Started(
                 prompt_tokens=num_tokens,
                 truncated_tokens=made.truncated,
-                context=window.context,
+                context=info.context if is_taken else window.context,
                 asked_context=options.num_ctx,
                 quota=ticket.headers,
             )
@@ -291,7 +302,7 @@ class Core:
             yield Started(
                 prompt_tokens=len(turn.prompt.tokens),
                 truncated_tokens=turn.prompt.truncated,
-                context=window.context,
+                context=info.context if is_taken else window.context,
                 asked_context=options.num_ctx,
                 has_template=is_taken or bool(asked.model.jinja or info.chat_template),
                 ignored=ignored(options.sampling, info),
@@ -314,7 +325,7 @@ class Core:
                             ticket.settle(num_prompt, len(output))
                             for event in turn.reader.feed(piece):
                                 yield event
-                        case event:
+                        case event:  # mostly one token
                             num_said += 1
                             ticket.settle(num_prompt, num_said)
                             yield event
@@ -384,5 +395,5 @@ def _done(finish: Finish, turn: Turn, output: list[int], load_ns: int, begun_ns:
         load_ns=max(1, load_ns + finish.queue_ns),
         prompt_ns=max(1, finish.prompt_ns),
         output_ns=max(1, finish.output_ns),
-        tokens=[*text_tokens(made.tokens[made.num_bos :]), *output],
+        tokens=[*finish.tokens] or [*text_tokens(made.tokens[made.num_bos :]), *output],
     )

@@ -56,6 +56,9 @@ class Engine(Protocol):
     async def list(self) -> Sequence[Model]:
         """Every model, newest first. Raises `UpstreamFailed`."""
 
+    async def detailed(self, model: Model) -> Model:
+        """The same with all that a verbose `/api/show` tells. Raises `UpstreamFailed`."""
+
     def use(
         self, model: Model, *, keep_alive_s: float | None
     ) -> AbstractAsyncContextManager[Lease]:
@@ -94,7 +97,11 @@ class Engine(Protocol):
 @runtime_checkable
 class Talker(LoadedModel, Protocol):
     """A loaded model whose engine makes prompts itself, of some requests or of all: it takes
-    them whole, and what it answers is read already."""
+    them whole, and what it answers is read already. Its window is what it is, whatever a request
+    or a key says."""
+
+    async def load(self) -> None:
+        """Have it in memory. Raises `ServerError`s."""
 
     def takes(self, request: ChatRequest | CompletionRequest | EmbedRequest) -> bool:
         """Whether it wants this request whole. All others get tokens, as everywhere."""
@@ -104,6 +111,9 @@ class Talker(LoadedModel, Protocol):
     ) -> AsyncGenerator[Said | Finish]:
         """The reply, then exactly one `Finish`. Closing the iterator cancels the request.
         Raises `ServerError`s, before or between events."""
+
+    async def render(self, request: ChatRequest | CompletionRequest) -> str:
+        """The text of its prompt. Raises `ServerError`s."""
 
     async def count(self, request: ChatRequest | CompletionRequest) -> int:
         """How many tokens its prompt has. Raises `ServerError`s."""

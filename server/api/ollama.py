@@ -91,6 +91,8 @@ def _inventory_handlers(core: Core) -> Sequence[HTTPRouteHandler]:
         if not name:
             raise InvalidRequest("model is required")
         model = await core.find(name, caller_of(request.scope))
+        if body.verbose:
+            model = await core.detailed(model)
         return reply(
             gojson.encode(await asyncio.to_thread(shown, model, body, core.requantized(model)))
         )
@@ -309,6 +311,7 @@ def _generate_request(
         think=think,
         generation=generation,
         before=None if body.context is None else tuple(body.context),
+        tells_tokens=True,
     )
 
 

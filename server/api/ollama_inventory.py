@@ -31,7 +31,7 @@ def running(served: Served) -> wire.Running:
         digest=model.digest,
         details=TagDetails.of(model.details),
         expires_at=entry.expires_at.astimezone().isoformat(),
-        size_vram=0,
+        size_vram=entry.vram_bytes,
         context_length=entry.info.context,
         num_running=entry.stats.num_running,
         num_waiting=entry.stats.num_waiting,

@@ -64,7 +64,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A reply to a conversation; if that ends with the assistant's words, their continuation.
 
     `before` are the tokens of an earlier one, then the model's example messages are left
-    out. `think` None: as the model does by itself.
+    out. `think` None: as the model does by itself. `tells_tokens`: those of prompt and reply
+    are wanted in `Done`.
     """
 
     model: Model
@@ -73,6 +74,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     think: Think = None
     generation: Generation
     before: tuple[int, ...] | None = None
+    tells_tokens: bool = False
 
     @property
     def images(self) -> tuple[bytes, ...]:

@@ -11,7 +11,7 @@ from server.engine.restarts import Crashes
 from server.engine.tally import Tally
 from server.engine.types import EngineStats, LoadedModel, ModelInfo
 from server.errors import ServerError
-from server.models.model import ModelKey
+from server.models.model import Model, ModelKey
 from server.models.model_files import ModelFiles
 
 # Ollama shows "for ever" as now plus the largest int64 of nanoseconds.
@@ -37,7 +37,8 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class LoadedEntry:
-    """A model in memory, for inventories."""
+    """A model in memory, for inventories. `vram_bytes` of it lie on GPUs; `model` is which one
+    it is, if the engine has one model per key."""
 
     key: ModelKey
     info: ModelInfo
@@ -46,6 +47,8 @@ class LoadedEntry:
     stats: EngineStats
     num_restarts: int
     pid: int | None
+    vram_bytes: int = 0
+    model: Model | None = None
 
 
 @dataclass(slots=True, eq=False)

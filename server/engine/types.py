@@ -145,7 +145,8 @@ class FinishReason(StrEnum):
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a request. `prompt_tokens` counts cached ones too."""
+    """The end of a request. `prompt_tokens` counts cached ones too. `tokens` are those of prompt
+    and output, if the engine makes prompts itself and tells them."""
 
     reason: FinishReason
     stop_string: str | None = None
@@ -156,6 +157,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     queue_ns: int
     prompt_ns: int
     output_ns: int
+    tokens: tuple[int, ...] = ()
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):

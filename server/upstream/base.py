@@ -20,7 +20,14 @@ import msgspec
 from server.engine.entry import FOREVER, Lease, LoadedEntry, State
 from server.engine.tally import ModelCounts
 from server.engine.types import EngineCounts, EngineStats, Finish, LoadedModel
-from server.errors import ModelNotFound, Overloaded, ServerError, UpstreamGone, UpstreamSilent
+from server.errors import (
+    ModelNotFound,
+    Overloaded,
+    ServerError,
+    UpstreamFailed,
+    UpstreamGone,
+    UpstreamSilent,
+)
 from server.metrics import PREFIX, UPSTREAM_UP
 from server.models.library import Library, ModelSource
 from server.models.model import Model
@@ -132,10 +139,13 @@ class UpstreamEngine(ABC):
             raise UpstreamGone(self._problem, retry_after_s=int(LOOK_S))
         return list(self._there.values())
 
+    async def detailed(self, model: Model) -> Model:
+        return model
+
     @asynccontextmanager
     async def use(self, model: Model, *, keep_alive_s: float | None) -> AsyncIterator[Lease]:
         if self._is_closed:
-            raise Overloaded("the server is shutting down", retry_after_s=1)
+            raise _ending()
         if sum(book.num_running for book in self._books.values()) >= self._most_running:
             raise Overloaded(
                 "server busy, please try again.  maximum pending requests exceeded",
@@ -145,6 +155,10 @@ class UpstreamEngine(ABC):
         book.num_running += 1
         try:
             yield Lease(await self._model(model, book), 0)
+        except UpstreamFailed:
+            if self._is_closed:  # which is what ended it
+                raise _ending() from None
+            raise
         finally:
             book.num_running -= 1
 
@@ -258,3 +272,7 @@ class UpstreamEngine(ABC):
     def _others(self) -> str:
         names = ", ".join(model.upstream_name for model in list(self._there.values())[:10])
         return f"{self._engine} has {names or 'no models'}"
+
+
+def _ending() -> Overloaded:
+    return Overloaded("the server is shutting down", retry_after_s=1)

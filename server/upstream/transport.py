@@ -6,14 +6,29 @@ layers: a quarter of all that a gateway computes for a token.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import cast
+from typing import Final, cast
 
 import httpx2
 
 from server.upstream.answer import Answer
 from server.upstream.channel import Channel
 
+# Servers end connections that are idle for 5 s (uvicorn); one that is just being ended must not
+# be used again.
+_IDLE_S: Final = 3.0
+_MOST_IDLE: Final = 64
 _Origin = tuple[str, int]
+
+
+def transport_to(url: str) -> httpx2.AsyncBaseTransport:
+    """The way to a server: this one, over TLS httpx2's. How many requests may be at work is for
+    others to decide."""
+    if url.startswith("http://"):
+        return PlainTransport(most_idle=_MOST_IDLE, idle_s=_IDLE_S)
+    limits = httpx2.Limits(
+        max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_S
+    )
+    return httpx2.AsyncHTTPTransport(limits=limits, trust_env=False)
 
 
 class PlainTransport(httpx2.AsyncBaseTransport):

@@ -147,6 +147,12 @@ class VLLMModel:
                 for event in turn.reader.feed(piece):
                     yield event
 
+    async def load(self) -> None:
+        """It is there for as long as vLLM is."""
+
+    async def render(self, request: ChatRequest | CompletionRequest) -> str:
+        raise Unsupported("vLLM does not show the prompts of conversations with images")
+
     async def count(self, request: ChatRequest | CompletionRequest) -> int:
         body = {"model": self._name, **chat_fields(_conversation(request))}
         body.pop("tool_choice", None)

@@ -3,9 +3,10 @@
 What it sends is as hostile as what a client sends: every read has an end.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -14,6 +15,7 @@ import msgspec
 
 from server.errors import (
     ContextExceeded,
+    Forbidden,
     InvalidRequest,
     NotFound,
     ServerError,
@@ -23,7 +25,7 @@ from server.errors import (
     UpstreamSilent,
 )
 from server.settings import UPSTREAM_KEY_VARIABLE
-from server.upstream.transport import PlainTransport
+from server.upstream.transport import transport_to
 
 _log = logging.getLogger("akash_llm.upstream")
 
@@ -37,14 +39,18 @@ MOST_LINE_BYTES: Final = 32 << 20
 _MOST_ERROR_BYTES: Final = 64 << 10
 _MOST_ERROR_CHARACTERS: Final = 500
 _RETRY_AFTER_S: Final = 5
-# Servers end connections that are idle for 5 s (uvicorn); one that is just being ended must not
-# be used again.
-_IDLE_S: Final = 3.0
-_MOST_IDLE: Final = 64
+_END_S: Final = 0.5
 _HEADERS: Final = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "akash-llm"}
 _JSON: Final = {"content-type": "application/json"}
 _NO_VALUE: Final = 422
 _LATER: Final = (429, 502, 503, 504)
+# In the words of vLLM, of Ollama, and of the llama-server in it.
+_TOO_LONG: Final = (
+    "maximum context length",
+    "exceeds the context",
+    "longer than the context length",
+    "exceed_context_size",
+)
 
 
 class Wire:
@@ -59,7 +65,7 @@ class Wire:
         self._headers = _HEADERS | ({"authorization": f"Bearer {key}"} if key else {})
         # Without a client of httpx2 around it, whose cookies, redirects and hooks nobody wants
         # and each request would pay for.
-        self._transport = _transport(url)
+        self._transport = transport_to(url)
 
     async def close(self) -> None:
         """End every connection."""
@@ -101,23 +107,17 @@ class Wire:
         """The lines of the answer to a POST of JSON, as they come, without those that are
         empty. Leaving the block ends the request there. Raises like `post`."""
         async with self._open("POST", path, _encode(body), None) as response:
-            lines = self._split(response)
+            lines = split_lines(response.aiter_bytes(), self._engine)
             try:
                 yield lines
             finally:
                 await lines.aclose()
 
-    async def _split(self, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-        rest = b""
-        async for chunk in response.aiter_bytes():
-            *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
-                if line := line.strip():
-                    yield line
-            if len(rest) > MOST_LINE_BYTES:
-                raise UpstreamFailed(f"{self._engine} sends a line without end")
-        if rest := rest.strip():
-            yield rest
+    async def run_out(self, lines: AsyncGenerator[bytes, None]) -> None:
+        """Read to the end what should end now: only then can the connection be used again."""
+        with suppress(TimeoutError, httpx2.HTTPError):
+            async with asyncio.timeout(_END_S):
+                await anext(lines, None)
 
     @asynccontextmanager
     async def _open(
@@ -155,6 +155,8 @@ class Wire:
         """What a status that is no success means."""
         said = _message(body)
         reason = f": {said}" if said else ""
+        if status == 403 and said:
+            return Forbidden(said)
         if status in (401, 403):
             _log.error("%s at %s refuses the key of this server", self._engine, self._url)
             return UpstreamFailed(
@@ -184,14 +186,22 @@ class Wire:
             raise UpstreamFailed(f"{self._engine} answered what cannot be read") from None
 
 
-def _transport(url: str) -> httpx2.AsyncBaseTransport:
-    # How many requests may be at work is decided before: in `base`.
-    if url.startswith("http://"):
-        return PlainTransport(most_idle=_MOST_IDLE, idle_s=_IDLE_S)
-    limits = httpx2.Limits(
-        max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_S
-    )
-    return httpx2.AsyncHTTPTransport(limits=limits, trust_env=False)
+async def split_lines(chunks: AsyncIterable[bytes], engine: str) -> AsyncGenerator[bytes, None]:
+    """The lines that are not empty, wherever the chunks were cut. Raises `UpstreamFailed` for
+    one without end."""
+    waiting = bytearray()
+    async for chunk in chunks:
+        head, newline, rest = chunk.rpartition(b"\n")
+        if newline:
+            for line in (bytes(waiting) + head).split(b"\n"):
+                if line := line.strip():
+                    yield line
+            waiting.clear()
+        waiting += rest
+        if len(waiting) > MOST_LINE_BYTES:
+            raise UpstreamFailed(f"{engine} sends a line without end")
+    if last := waiting.strip():
+        yield bytes(last)
 
 
 @lru_cache(maxsize=256)
@@ -231,4 +241,4 @@ def _message(body: bytes) -> str:
 
 
 def _is_too_long(said: str) -> bool:
-    return "maximum context length" in said or "exceeds the context" in said.lower()
+    return any(sign in said.lower() for sign in _TOO_LONG)

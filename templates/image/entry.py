@@ -23,10 +23,12 @@ def main() -> None:
 
 
 def hand_over(folder: str) -> None:
-    """Make the folder and all in it the server's, unless it is already. One that is mounted to
-    be read stays as it is."""
+    """Make the folder, which may be one inside a volume, and all in it the server's, unless it
+    is already. One that is mounted to be read stays as it is."""
     try:
-        if Path(folder).stat().st_uid == USER_ID:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        # Asked of a link itself: what the server has put there does not get it what it leads to.
+        if Path(folder).lstat().st_uid == USER_ID:
             return
         for _, folders, files, inside in os.fwalk(folder):
             for name in (*folders, *files):

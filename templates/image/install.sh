@@ -12,9 +12,13 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHE
 
 BUILD=/build
 SOURCE=$BUILD/source
+LOCK=$SOURCE/requirements.lock
 WHEELS=$BUILD/wheels
 VENV=/opt/akash-llm
 USER_ID=10001
+# For what pip installs to make wheels with, too: there it hears no option, and of these variables
+# the first until 25.3, then the second.
+export PIP_CONSTRAINT=$LOCK PIP_BUILD_CONSTRAINT=$LOCK
 
 main() {
     step=${1:-} variant=${2:-}
@@ -59,9 +63,13 @@ compile() {
     [ "$variant" != gateway ] || fail "a gateway has no llama.cpp"
     add build-essential ca-certificates python3-venv
     python3 -m venv $BUILD/pip
+    # What is compiled says where its source lay: in a folder of ours, as pip's have random names.
+    $BUILD/pip/bin/pip download --no-cache-dir --no-deps --no-binary llama-cpp-python \
+        --dest $BUILD/llama llama-cpp-python
+    tar -xzf $BUILD/llama/*.tar.gz -C $BUILD/llama --strip-components=1 --no-same-owner
     # Whatever lies in pip's cache was made with other options.
     CMAKE_ARGS="$options" $BUILD/pip/bin/pip wheel --no-cache-dir --no-deps \
-        --constraint $SOURCE/requirements.lock --wheel-dir $WHEELS llama-cpp-python
+        --config-settings=build-dir=$BUILD/cmake --wheel-dir $WHEELS $BUILD/llama
 }
 
 # -- install ------------------------------------------------------------------
@@ -77,8 +85,7 @@ install_server() {
     [ "$variant" != gateway ] || extra=gateway
     mkdir -p $WHEELS
     python3 -m venv $VENV
-    $VENV/bin/pip install --no-compile --constraint $SOURCE/requirements.lock \
-        --find-links $WHEELS "$SOURCE""[$extra]"
+    $VENV/bin/pip install --no-compile --find-links $WHEELS "$SOURCE""[$extra]"
     cp $SOURCE/templates/image/entry.py $SOURCE/templates/image/health.py $VENV/
 }
 
@@ -100,6 +107,8 @@ clean_python() {
         httpx httpcore websockets watchfiles
     # pip fetches the embedded model, which a gateway has no use for.
     [ "$variant" != gateway ] || $VENV/bin/pip uninstall -q -y pip
+    # Programs of those that stay: nobody runs them here, and some need what has gone.
+    find $VENV/bin -type f ! -name akash-llm -delete
     clean_llama "$packages"
     rm -rf "$packages"/toolkit/_notebooks "$packages"/pip/_vendor/distlib/*.exe
     find "$packages" -depth -type d \( -name tests -o -name test \) -exec rm -r {} +
@@ -140,6 +149,11 @@ clean_system() {
         /usr/share/python-wheels /usr/lib/*/gconv /usr/lib/python3*/ensurepip \
         /usr/lib/python3*/idlelib /usr/lib/python3*/pydoc_data /usr/lib/python3*/test \
         /usr/lib/python3*/turtle* /usr/lib/python3*/unittest
+    # Where OpenSSL looks for the roots of trust. It is the program's package that says so, and
+    # that is gone.
+    mkdir -p /usr/lib/ssl
+    ln -sf /etc/ssl/certs/ca-certificates.crt /usr/lib/ssl/cert.pem
+    ln -sfn /etc/ssl/certs /usr/lib/ssl/certs
     # The last one to go is what removes packages.
     purge dpkg
     rm -rf /etc/apt /etc/dpkg /var/lib/dpkg/info /var/lib/dpkg/*-old
@@ -159,7 +173,8 @@ purge() {
 # times in them, so that the same source gives the same bytes. Nobody becomes somebody else.
 make_alike() {
     find / -xdev -name __pycache__ -type d -prune -exec rm -r {} +
-    $VENV/bin/python -m compileall -q --invalidation-mode unchecked-hash \
+    # -B, or what it imports itself is there before, with times.
+    $VENV/bin/python -B -m compileall -q --invalidation-mode unchecked-hash \
         /usr/lib/python3* $VENV/lib
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +
     [ -z "${SOURCE_DATE_EPOCH:-}" ] || set_times

@@ -95,6 +95,7 @@ class ScriptedEndpoint:
         self.script: Script = script or (lambda _: words("Hello from the scripted endpoint."))
         self.key = key
         self.is_ready = True
+        self.why_not: object = ""
         self.received: list[Received] = []
         self.active = 0
         self.peak = 0
@@ -178,7 +179,8 @@ class ScriptedEndpoint:
             return _whole(writer, 401, {"error": "unauthorized"})
         match received.path:
             case "/health/ready":
-                return _whole(writer, 200 if self.is_ready else 503, {"status": "ready"})
+                body = {"status": "ready", "reason": self.why_not}
+                return _whole(writer, 200 if self.is_ready else 503, body)
             case "/api/version":
                 return _whole(writer, 200, {"version": "0.13.0"})
             case "/api/tags":

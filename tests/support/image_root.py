@@ -4,6 +4,7 @@ Needs root and mmdebstrap. Packages come from wherever apt and pip of this machi
 keeps them in a cache of the tests. Nothing is mounted that outlives the process that needs it.
 """
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -20,6 +21,9 @@ MAKER = "mmdebstrap"
 SCRIPT = "/build/source/templates/image/install.sh"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PACKAGES = Path(platformdirs.user_cache_dir("akash-llm-tests")) / "image-packages"
+
+# Files that an engine mounts, besides folders such as /proc.
+MOUNTED = {"etc/hosts", "etc/hostname", "etc/resolv.conf"}
 
 
 class NoRoot(Exception):
@@ -92,6 +96,25 @@ def size_bytes(root: Path) -> int:
             status = os.lstat(os.path.join(folder, name))  # noqa: PTH118 (thousands of them)
             seen[status.st_dev, status.st_ino] = status.st_blocks * 512
     return sum(seen.values())
+
+
+def contents(root: Path) -> dict[str, tuple[int | str, ...]]:
+    """What two roots of the same image have in common: of each path its mode, whose it is, when
+    it was changed, and what is in it or where it leads. What an engine mounts is not in it."""
+    found: dict[str, tuple[int | str, ...]] = {}
+    for folder in ("etc", "models", "opt", "state", "usr", "var"):
+        for path in (root / folder, *(root / folder).rglob("*")):
+            if str(path.relative_to(root)) in MOUNTED:
+                continue
+            status = path.lstat()
+            inside = ""
+            if path.is_symlink():
+                inside = str(path.readlink())
+            elif path.is_file():
+                inside = hashlib.sha256(path.read_bytes()).hexdigest()
+            facts = (status.st_mode, status.st_uid, status.st_gid, int(status.st_mtime), inside)
+            found[str(path.relative_to(root))] = facts
+    return found
 
 
 def _copy(base: Path, root: Path) -> None:

@@ -7,6 +7,7 @@ Run as a program; which manners is the first argument:
     broken     listens and cannot load its model
     dies       says why on stderr and ends with code 3
     stubborn   good, has a child, and neither ends when asked
+    gateway    ready while the engine behind it answers and takes its key
 """
 
 import http.server
@@ -15,6 +16,8 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,7 +28,9 @@ SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); t
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health/ready":
-            self._answer(200 if _is_ready() else 503, {"status": "as it is"})
+            is_ready = _is_ready()
+            reason = "" if is_ready else f"the {MANNERS} one is not ready"
+            self._answer(200 if is_ready else 503, {"status": "as it is", "reason": reason})
         elif self._is_allowed():
             self._answer(200, {"version": "0.0.0", "models": []})
 
@@ -64,7 +69,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def _is_ready() -> bool:
     if MANNERS == "slow":
         return (Path(os.environ["AKASH_LLM_HOME"]) / "go").exists()
+    if MANNERS == "gateway":
+        return _has_engine()
     return MANNERS not in ("never", "broken")
+
+
+def _has_engine() -> bool:
+    key = os.environ.get("AKASH_LLM_UPSTREAM_KEY", "")
+    request = urllib.request.Request(
+        os.environ["AKASH_LLM_UPSTREAM"], headers={"authorization": f"Bearer {key}"}
+    )
+    try:
+        with urllib.request.urlopen(request) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def main() -> None:

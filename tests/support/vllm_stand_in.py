@@ -2,8 +2,8 @@
 
 It says again what stands between the last `⟦` and `⟧` of a prompt, byte by byte, `step_s` apart,
 and without that the letters of the alphabet for ever. As a program
-(`python -m tests.support.vllm_stand_in PORT STEP_S MODEL`) it is the upstream of which a gateway's
-overhead is measured.
+(`python -m tests.support.vllm_stand_in PORT STEP_S MODEL`) it is the upstream of which a
+gateway's overhead is measured.
 """
 
 import asyncio
@@ -11,13 +11,11 @@ import itertools
 import json
 import string
 import sys
-import threading
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
-from tests.support.started import Started
+from tests.support.upstream_stand_in import Asked, Reply, StandIn, as_json
 
 CONTROL = {256: "<s>", 257: "</s>", 258: "<|im_start|>", 259: "<|im_end|>", 260: "<tool_call>"}
 IDS = {text: token for token, text in CONTROL.items()}
@@ -28,140 +26,28 @@ TEMPLATE = (
 )
 
 
-class Asked(NamedTuple):
-    """A request that came in."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: Any
-
-
-class Reply(NamedTuple):
-    """What it gets: a whole body, or lines one after the other. `cut`: the connection ends in
-    the middle of it."""
-
-    status: int = 200
-    body: bytes = b""
-    lines: AsyncIterator[bytes] | None = None
-    cut: bool = False
-
-
-Script = Callable[[Asked], "Reply | None"]
-
-
-class VLLMStandIn(Started):
-    """Use as a context manager; `url` answers once it is entered. `script` sees every request
-    first and answers those that it wants to; `asked` has all of them, `num_open` counts the
-    replies that are being sent."""
+class VLLMStandIn(StandIn):
+    """Each token comes `step_s` after the one before."""
 
     def __init__(
         self, port: int = 0, *, step_s: float = 0.0, model: str = "m", context: int = CONTEXT
     ) -> None:
-        self.script: Script = lambda asked: None
-        self.asked: list[Asked] = []
-        self.num_open = 0
+        super().__init__(port)
         self.model = model
         self.root = "org/model"
         self.template: str | None = TEMPLATE
-        self._port = port
         self.step_s = step_s
         self._context = context
-        self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    def start(self) -> None:
-        self._ready.clear()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-        self._thread.start()
-
-    def wait_until_ready(self) -> None:
-        assert self._ready.wait(20)
-
-    def end(self) -> None:
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(20)
-            self._thread = None
-
-    def bodies(self, path: str) -> list[Any]:
-        """The bodies of all requests for a path."""
-        return [asked.body for asked in self.asked if asked.path == path]
-
-    def run(self) -> None:
-        """Serve until the process ends."""
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
-        self._port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stopping.wait()
-        server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._talk(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                asked = await _read(reader)
-                self.asked.append(asked)
-                reply = self.script(asked) or self._reply(asked)
-                self.num_open += 1
-                sending = asyncio.ensure_future(self._send(writer, reply))
-                try:
-                    await _while_there(reader, sending)
-                finally:
-                    sending.cancel()
-                    await asyncio.gather(sending, return_exceptions=True)
-                    self.num_open -= 1
-                if asked.headers.get("connection") == "close":
-                    return
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
-
-    async def _send(self, writer: asyncio.StreamWriter, reply: Reply) -> None:
-        if reply.lines is None:
-            head = f"HTTP/1.1 {reply.status} x\r\ncontent-length: {len(reply.body)}\r\n\r\n"
-            writer.write(head.encode() + (reply.body[:-1] if reply.cut else reply.body))
-            await writer.drain()
-        else:
-            writer.write(b"HTTP/1.1 200 x\r\ntransfer-encoding: chunked\r\n\r\n")
-            async for line in reply.lines:
-                writer.write(b"%x\r\n%s\r\n" % (len(line), line))
-                await writer.drain()
-            writer.write(b"" if reply.cut else b"0\r\n\r\n")
-            await writer.drain()
-        if reply.cut:
-            raise ConnectionError
-
-    def _reply(self, asked: Asked) -> Reply:
+    def reply(self, asked: Asked) -> Reply:
         match asked.path:
             case "/health":
                 return Reply()
             case "/v1/models":
                 card = {"id": self.model, "root": self.root, "max_model_len": self._context}
-                return _json({"data": [card]})
+                return as_json({"data": [card]})
             case "/tokenizer_info" if self.template is not None:
-                return _json(
+                return as_json(
                     {
                         "chat_template": self.template,
                         "bos_token": "<s>",
@@ -170,14 +56,13 @@ class VLLMStandIn(Started):
                     }
                 )
             case "/openapi.json":
-                return _json({"paths": {"/v1/completions": {}}})
+                return as_json({"paths": {"/v1/completions": {}}})
             case "/tokenize":
                 own = [IDS["<s>"]] if asked.body["add_special_tokens"] else []
                 tokens = [*own, *tokens_of(asked.body["prompt"])]
-                count = {"count": len(tokens), "max_model_len": self._context}
-                return _json({"tokens": tokens, **count})
+                return as_json({"tokens": tokens, "count": len(tokens), "max_model_len": CONTEXT})
             case "/detokenize":
-                return _json({"prompt": text_of(asked.body["tokens"])})
+                return as_json({"prompt": text_of(asked.body["tokens"])})
             case "/v1/completions":
                 return Reply(lines=self._completion(asked.body))
             case "/v1/chat/completions":
@@ -187,12 +72,12 @@ class VLLMStandIn(Started):
                 data = [
                     {"index": at, "embedding": vector} for at in range(len(asked.body["input"]))
                 ]
-                return _json({"data": data, "usage": {"prompt_tokens": 7}})
+                return as_json({"data": data, "usage": {"prompt_tokens": 7}})
             case "/metrics":
                 return Reply(
                     body=b"# HELP vllm:x y\n# TYPE vllm:x gauge\nvllm:x 1.0\npython_info 1.0\n"
                 )
-        return _json({"detail": "Not Found"}, status=404)
+        return as_json({"detail": "Not Found"}, status=404)
 
     async def _chat(self, body: Any) -> AsyncIterator[bytes]:
         parts = body["messages"][-1]["content"]
@@ -275,28 +160,6 @@ def said_to(prompt: str) -> Iterator[int]:
     if mark:
         return iter(tokens_of(rest.partition("⟧")[0]))
     return itertools.cycle(string.ascii_lowercase.encode())
-
-
-async def _while_there(reader: asyncio.StreamReader, sending: asyncio.Future[None]) -> None:
-    """Wait for what is sent; who has gone away is noticed, as by vLLM."""
-    while not sending.done():
-        await asyncio.wait([sending], timeout=0.02)
-        if reader.at_eof():
-            raise ConnectionError
-    sending.result()
-
-
-async def _read(reader: asyncio.StreamReader) -> Asked:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").splitlines()
-    method, path, _ = head[0].split(" ")
-    pairs = (line.partition(":") for line in head[1:] if line)
-    headers = {key.lower(): value.strip() for key, _, value in pairs}
-    body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Asked(method, path, headers, json.loads(body) if body else None)
-
-
-def _json(value: Any, *, status: int = 200) -> Reply:
-    return Reply(status, json.dumps(value).encode())
 
 
 def _event(value: Any) -> bytes:

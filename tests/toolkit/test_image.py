@@ -91,6 +91,7 @@ def clone(tmp_path: Path) -> Clone:
         ("akash llm:1", "names no image"),
         ("ghcr.io/Me/akash-llm-server:1", "names no image"),
         ("--load:1", "names no image"),
+        ("--load/akash-llm-server:1", "names no image"),
         ("akash-llm-server:", "names no image"),
         ("ghcr.io/me/akash-llm-server", "ghcr.io/me/akash-llm-server:1.2.3"),
         ("ghcr.io/me/akash-llm-server:latest", "which version"),
@@ -145,9 +146,44 @@ def test_what_is_committed_is_built_and_pushed(clone: Clone, program: str) -> No
     assert build.words[build.words.index("--file") + 1].endswith("image/Containerfile.cpu")
     assert f"--label=org.opencontainers.image.revision={commit}" in build.words
     assert "--label=org.opencontainers.image.version=1.2.3" in build.words
+    assert build.words[build.words.index("--platform") + 1] == "linux/amd64"
     # A health check is lost in the format of OCI.
     assert ("--format" in build.words) == (program != "docker")
     assert clone.notes("push", IMAGE)
+
+
+@pytest.mark.parametrize("program", ["docker", "podman", "buildah"])
+def test_an_image_says_when_it_was_committed_not_built(clone: Clone, program: str) -> None:
+    clone.commit()
+    clone.put(program)
+    assert clone.make(IMAGE).returncode == 0
+    show = ["git", "show", "--no-patch", "--format=%ct"]
+    epoch = subprocess.check_output(show, cwd=clone.root, text=True).strip()
+    (build,) = clone.notes("build")
+    assert f"SOURCE_DATE_EPOCH={epoch}" in build.words
+    if program != "docker":
+        assert build.words[build.words.index("--timestamp") + 1] == epoch
+
+
+@pytest.mark.parametrize(
+    ("program", "host", "is_told"),
+    [
+        ("buildah", "localhost:5000", True),
+        ("podman", "127.0.0.1:5000", True),
+        ("docker", "localhost:5000", False),
+        ("buildah", "localhost.example.org", False),
+        ("buildah", "127.0.0.1.example.org", False),
+        ("podman", "ghcr.io", False),
+    ],
+)
+def test_only_a_registry_of_this_machine_may_be_without_tls(
+    clone: Clone, program: str, host: str, is_told: bool
+) -> None:
+    clone.commit()
+    clone.put(program)
+    assert clone.make(f"{host}/akash-llm-server:1").returncode == 0
+    (push,) = clone.notes("push")
+    assert ("--tls-verify=false" in push.words) == is_told
 
 
 def test_the_first_program_that_answers_builds(clone: Clone) -> None:

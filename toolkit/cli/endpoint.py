@@ -1,9 +1,10 @@
 """`akash-llm up`, `down`, `plan`, `deploy`, `status`, `logs`, `close`, `doctor`, `ledger`."""
 
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import click
 import msgspec
@@ -15,16 +16,21 @@ from toolkit.deploy import lifecycle
 from toolkit.deploy.base import (
     DEFAULT_CONTEXT,
     DEFAULT_DEADLINE_S,
+    DEFAULT_ENGINE,
     DEFAULT_MODEL,
     DEFAULT_PARALLEL,
+    ENGINE_DEADLINE_S,
     Action,
+    Part,
     Plan,
     Record,
     Update,
 )
 from toolkit.deploy.keeper import TARGETS, EndpointStatus, Keeper
 from toolkit.deploy.table import columns
+from toolkit.errors import UsageError
 from toolkit.safetext import cleaned
+from toolkit.sizing.demand import ENGINES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,16 +42,59 @@ deadline_option = click.option(
     "--deadline",
     "deadline_s",
     type=click.FloatRange(min=1),
-    default=DEFAULT_DEADLINE_S,
-    show_default=True,
     metavar="SECONDS",
-    help="Give up, and close, after this long.",
+    help="Give up, and close, after this long."
+    f"  [default: {DEFAULT_DEADLINE_S:.0f}; vllm, ollama: {ENGINE_DEADLINE_S:.0f}]",
 )
 
 
+class Wish(NamedTuple):
+    """What the person said of the endpoint."""
+
+    model: str
+    engine: str
+    name: str | None
+    context: int
+    parallel: int
+
+    async def planned(self, target: str = "local") -> Plan:
+        """The plan for it."""
+        return await lifecycle.plan(
+            self.model,
+            name=self.name,
+            target=target,
+            engine=self.engine,
+            context=self.context,
+            parallel=self.parallel,
+        )
+
+
 def intent_options(command: F) -> F:
-    """The options that say what is wanted."""
+    """The argument and the options that say what is wanted; the command gets them as `wish`."""
+
+    @functools.wraps(command)
+    def wrapped(
+        model: str | None,
+        named_model: str | None,
+        engine: str,
+        name: str | None,
+        context: int,
+        parallel: int,
+        **rest: Any,
+    ) -> Any:
+        wish = Wish(_one_model(model, named_model), engine, name, context, parallel)
+        return command(wish=wish, **rest)
+
     for option in (
+        click.argument("model", required=False),
+        click.option("--model", "named_model", metavar="MODEL", help="The same as MODEL."),
+        click.option(
+            "--engine",
+            type=click.Choice(ENGINES),
+            default=DEFAULT_ENGINE,
+            show_default=True,
+            help="What runs the model.",
+        ),
         click.option("--name", help="Its name; asked for twice, it is opened once."),
         click.option(
             "--context",
@@ -62,8 +111,14 @@ def intent_options(command: F) -> F:
             help="Requests answered at once.",
         ),
     ):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return cast(F, wrapped)
+
+
+def _one_model(model: str | None, named: str | None) -> str:
+    if model and named and model != named:
+        raise UsageError(f"two models are named: {model} and {named}", hint="Name one.")
+    return model or named or DEFAULT_MODEL
 
 
 target_option = click.option(
@@ -76,55 +131,44 @@ target_option = click.option(
 
 
 @click.command()
-@click.argument("model", default=DEFAULT_MODEL)
 @intent_options
 @replace_option
 @deadline_option
 @json_option
 def up(
-    model: str,
-    name: str | None,
-    context: int,
-    parallel: int,
+    wish: Wish,
     replace: bool,
-    deadline_s: float,
+    deadline_s: float | None,
     as_json: bool,
 ) -> None:
     """Start a private endpoint on this machine, or find the one that runs."""
 
     async def run() -> Record:
-        made = await lifecycle.plan(model, name=name, context=context, parallel=parallel)
+        made = await wish.planned()
         return await _applied(made, replace, deadline_s)
 
     _print_opened(loop.run(run()), as_json)
 
 
 @click.command()
-@click.argument("model", default=DEFAULT_MODEL)
 @target_option
 @intent_options
 @click.option("--out", type=click.Path(path_type=Path), help="Write the plan there, as JSON.")
 @json_option
 def plan(
-    model: str,
+    wish: Wish,
     target: str,
-    name: str | None,
-    context: int,
-    parallel: int,
     out: Path | None,
     as_json: bool,
 ) -> None:
     """Say what deploying MODEL would do, need and cost; start nothing."""
-    made = loop.run(
-        lifecycle.plan(model, name=name, target=target, context=context, parallel=parallel)
-    )
+    made = loop.run(wish.planned(target))
     if out is not None:
         out.write_bytes(made.to_json() + b"\n")
     click.echo(msgspec.json.encode(made) if as_json else str(made))
 
 
 @click.command()
-@click.argument("model", default=DEFAULT_MODEL)
 @target_option
 @intent_options
 @click.option(
@@ -135,15 +179,12 @@ def plan(
 @deadline_option
 @json_option
 def deploy(
-    model: str,
+    wish: Wish,
     target: str,
-    name: str | None,
-    context: int,
-    parallel: int,
     plan_file: Any,
     replace: bool,
     yes: bool,
-    deadline_s: float,
+    deadline_s: float | None,
     as_json: bool,
 ) -> None:
     """Plan, ask, and deploy MODEL; it keeps running."""
@@ -152,9 +193,7 @@ def deploy(
         if plan_file is not None:
             made = Plan.from_json(plan_file.read())
         else:
-            made = await lifecycle.plan(
-                model, name=name, target=target, context=context, parallel=parallel
-            )
+            made = await wish.planned(target)
         _confirm(made, yes or as_json)
         return await _applied(made, replace, deadline_s)
 
@@ -203,7 +242,7 @@ def status(name: str | None, as_json: bool) -> None:
         for one in found:
             click.echo(msgspec.json.encode(one))
     elif found:
-        click.echo(columns([_HEAD, *map(_row, found)]))
+        click.echo(columns([_HEAD, *(row for one in found for row in _rows(one))]))
     else:
         click.echo("nothing is open; start a private endpoint with: akash-llm up")
 
@@ -211,22 +250,34 @@ def status(name: str | None, as_json: bool) -> None:
 _HEAD = ("NAME", "TARGET", "MODEL", "HEALTH", "OPENED (UTC)", "URL", "KEY FILE")
 
 
-def _row(one: EndpointStatus) -> tuple[str, ...]:
+def _rows(one: EndpointStatus) -> list[tuple[str, ...]]:
+    """The endpoint, and below it its parts where there are several."""
     opened = f"{one.opened_at:%Y-%m-%d %H:%M}"
     health = one.health if one.detail == "answers" else f"{one.health}: {one.detail}"
-    return (one.name, one.target, one.model, health, opened, one.url or "-", str(one.key_file))
+    row = (one.name, one.target, one.model, health, opened, one.url or "-", str(one.key_file))
+    parts = one.parts if len(one.parts) > 1 else ()
+    return [row, *(_part_row(part, one.engine) for part in parts)]
+
+
+def _part_row(part: Part, engine: str) -> tuple[str, ...]:
+    health = f"runs (process {part.pid})" if part.is_running else "has ended"
+    what = engine if part.service == "engine" else ""
+    return (f"  {part.service}", "", what, health, "", "", f"log: {part.log}")
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on until the endpoint ends.")
 @click.option("--tail", type=click.IntRange(min=0), default=100, show_default=True, help="Lines.")
+@click.option(
+    "--service", help="Of one of its parts only: server, or engine where one is behind it."
+)
 @json_option
-def logs(name: str | None, follow: bool, tail: int, as_json: bool) -> None:
+def logs(name: str | None, follow: bool, tail: int, service: str | None, as_json: bool) -> None:
     """Show what an endpoint logged, also after it was closed."""
 
     async def run() -> None:
-        async for line in lifecycle.logs(name, follow=follow, tail=tail):
+        async for line in lifecycle.logs(name, follow=follow, tail=tail, service=service):
             click.echo(msgspec.json.encode({"line": line}) if as_json else cleaned(line))
 
     loop.run(run())
@@ -294,7 +345,7 @@ def _history(record: Record) -> tuple[str, ...]:
     )
 
 
-async def _applied(made: Plan, replace: bool, deadline_s: float) -> Record:
+async def _applied(made: Plan, replace: bool, deadline_s: float | None) -> Record:
     return await Keeper().apply(made, replace=replace, progress=_report, deadline_s=deadline_s)
 
 
@@ -309,13 +360,14 @@ def _print_opened(record: Record, as_json: bool) -> None:
             "name": record.name,
             "url": record.url,
             "key_file": str(key_file),
-            "model": record.intent.model,
+            "model": record.served_model,
+            "engine": record.intent.engine,
             "target": record.target,
             "state": record.state,
         }
         click.echo(msgspec.json.encode(seen))
         return
-    click.echo(f"{record.name} answers at {record.url} with {record.intent.model}")
+    click.echo(f"{record.name} answers at {record.url} with {record.served_model}")
     click.echo(f"its key is in {key_file}")
     click.echo(f"talk to it: akash-llm chat {record.name}   stop it: akash-llm close {record.name}")
 

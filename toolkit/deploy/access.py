@@ -13,7 +13,7 @@ def endpoint_of(record: Record) -> Endpoint:
     return Endpoint.open(
         url=record.url,
         key_file=paths.key_file(record.name),
-        model=record.intent.model,
+        model=record.served_model,
         name=record.name,
         target=record.target,
     )

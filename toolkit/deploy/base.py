@@ -22,7 +22,10 @@ from toolkit.errors import UsageError
 DEFAULT_MODEL = "smollm2:135m"
 DEFAULT_CONTEXT = 2048
 DEFAULT_PARALLEL = 4
+DEFAULT_ENGINE = "llama-cpp"
 DEFAULT_DEADLINE_S = 600.0
+# Another engine brings its weights itself when it starts.
+ENGINE_DEADLINE_S = 1800.0
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 
@@ -46,11 +49,16 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     model: str = DEFAULT_MODEL
     target: str = "local"
-    engine: str = "llama-cpp"
+    engine: str = DEFAULT_ENGINE
     context: int = DEFAULT_CONTEXT
     parallel: int = DEFAULT_PARALLEL
     max_usd_per_hour: Decimal | None = None
     runtime_hours: float | None = None
+
+    @property
+    def deadline_s(self) -> float:
+        """How long opening it may take where nothing is said."""
+        return DEFAULT_DEADLINE_S if self.engine == DEFAULT_ENGINE else ENGINE_DEADLINE_S
 
 
 class Action(StrEnum):
@@ -184,6 +192,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         return self.state is not State.CLOSED
 
+    @property
+    def served_model(self) -> str:
+        """The model as clients name it: a folder, for one, is served by its name alone."""
+        return str(self.handle.get("model", self.intent.model))
+
 
 class Health(StrEnum):
     """What there is in reality of a record."""
@@ -193,11 +206,21 @@ class Health(StrEnum):
     GONE = "gone"  # nothing is left
 
 
+class Part(msgspec.Struct, frozen=True):
+    """One of the processes or containers that a deployment is made of."""
+
+    service: str
+    is_running: bool
+    pid: int | None = None
+    log: str | None = None
+
+
 class Status(msgspec.Struct, frozen=True):
-    """Reality as its target saw it; `detail` is one sentence."""
+    """Reality as its target saw it; `detail` is one sentence. `parts` as far as they are known."""
 
     health: Health
     detail: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -268,8 +291,14 @@ class Target(Protocol):
 class SupportsLogs(Protocol):
     """A target that can show what the deployment said."""
 
-    def logs(self, record: Record, *, follow: bool, tail: int) -> AsyncIterator[str]:
-        """The last `tail` lines, then with `follow` new ones until the end of it."""
+    def logs(
+        self, record: Record, *, follow: bool, tail: int, service: str | None
+    ) -> AsyncIterator[str]:
+        """The last `tail` lines of each part, then with `follow` new ones until the end of it.
+
+        Where there are several parts, each line says whose it is, unless `service` names one
+        (`UsageError` if there is none of that name).
+        """
 
 
 @runtime_checkable

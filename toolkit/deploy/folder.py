@@ -3,7 +3,7 @@
 endpoints/<name>/
 ├── api.key            the key, mode 0600
 ├── deploy.yaml        the SDL as deployed
-├── logs/<time>.log    one file per start
+├── logs/<time>.log    one file per start; <time>.engine.log of an engine behind the server
 ├── state/state.db     keys made later and usage, kept by the server
 ├── mounts/<volume>    what stands for the volumes; the models' is a link to the store
 └── .lock              held by whoever works on the name
@@ -39,13 +39,8 @@ def prepare(record: Record, job: Job) -> None:
             outside.symlink_to(paths.models(), target_is_directory=True)
 
 
-def new_log(record: Record) -> Path:
-    """A log file for one start."""
+def new_logs(record: Record) -> tuple[Path, Path]:
+    """Log files for one start: the server's, and that of an engine behind it."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    return paths.endpoint(record.name) / "logs" / f"{now}.log"
-
-
-def log_of(record: Record) -> Path:
-    """The log of the record's last start; there may be none at that path yet."""
-    given = record.handle.get("log")
-    return Path(str(given)) if given else paths.endpoint(record.name) / "logs" / "none.log"
+    logs = paths.endpoint(record.name) / "logs"
+    return logs / f"{now}.log", logs / f"{now}.engine.log"

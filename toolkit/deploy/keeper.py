@@ -19,11 +19,11 @@ import msgspec
 
 from toolkit import paths
 from toolkit.deploy.base import (
-    DEFAULT_DEADLINE_S,
     Action,
     Change,
     Health,
     Intent,
+    Part,
     Plan,
     Progress,
     Record,
@@ -55,6 +55,7 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     target: str
+    engine: str
     model: str
     state: State
     health: Health
@@ -65,6 +66,7 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int
     opened_at: datetime
     run_id: str | None
+    parts: tuple[Part, ...] = ()
 
 
 class Keeper:
@@ -116,15 +118,18 @@ class Keeper:
         *,
         replace: bool = False,
         progress: Progress | None = None,
-        deadline_s: float = DEFAULT_DEADLINE_S,
+        deadline_s: float | None = None,
     ) -> Record:
         """Carry out a plan and return the record of an endpoint that answers.
 
         What is there by that name and fits is adopted; what does not fit is ended only
         with `replace`. If anything fails, what this call opened is closed before the
-        error goes on. `DeadlineError` after `deadline_s`.
+        error goes on. `DeadlineError` after `deadline_s`, where that is left out after what
+        the intent allows.
         """
         _check(plan.intent)
+        if deadline_s is None:
+            deadline_s = plan.intent.deadline_s
         report = _Reporter(progress or (lambda update: None), deadline_s)
         try:
             async with asyncio.timeout(deadline_s), self._lock(plan.intent.name, report):
@@ -225,7 +230,8 @@ class Keeper:
         return EndpointStatus(
             name=record.name,
             target=record.target,
-            model=record.intent.model,
+            engine=record.intent.engine,
+            model=record.served_model,
             state=record.state,
             health=seen.health,
             detail=seen.detail,
@@ -235,6 +241,7 @@ class Keeper:
             parallel=record.intent.parallel,
             opened_at=record.opened_at,
             run_id=record.run_id,
+            parts=seen.parts,
         )
 
     def record(self, name: str | None) -> Record:
@@ -251,16 +258,24 @@ class Keeper:
         raise UsageError("several endpoints are open", hint=f"Say which: {names}")
 
     async def logs(
-        self, name: str | None = None, *, follow: bool = False, tail: int = 100
+        self,
+        name: str | None = None,
+        *,
+        follow: bool = False,
+        tail: int = 100,
+        service: str | None = None,
     ) -> AsyncIterator[str]:
-        """What the endpoint said; also of one that is closed, if `name` says which."""
+        """What the endpoint said; also of one that is closed, if `name` says which.
+
+        `service` is one of its parts, `server` or `engine`.
+        """
         record = self.ledger.latest(check_name(name)) if name else self.record(None)
         if record is None:
             raise UsageError(f"no endpoint named {name!r} was ever opened here")
         target = self.target(record.target)
         if not isinstance(target, SupportsLogs):
             raise UsageError(f"the target {record.target!r} keeps no logs")
-        async for line in target.logs(record, follow=follow, tail=tail):
+        async for line in target.logs(record, follow=follow, tail=tail, service=service):
             yield line
 
     # -- one program at a time ------------------------------------------------------

@@ -12,7 +12,7 @@ from toolkit.client import Endpoint
 from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.base import (
     DEFAULT_CONTEXT,
-    DEFAULT_DEADLINE_S,
+    DEFAULT_ENGINE,
     DEFAULT_MODEL,
     DEFAULT_PARALLEL,
     Intent,
@@ -58,7 +58,7 @@ async def plan(
     *,
     name: str | None = None,
     target: str = "local",
-    engine: str = "llama-cpp",
+    engine: str = DEFAULT_ENGINE,
     context: int = DEFAULT_CONTEXT,
     parallel: int = DEFAULT_PARALLEL,
     max_usd_per_hour: float | Decimal | None = None,
@@ -85,7 +85,7 @@ def deploy(
     *,
     replace: bool = False,
     progress: Progress | None = None,
-    deadline_s: float = DEFAULT_DEADLINE_S,
+    deadline_s: float | None = None,
     keeper: Keeper | None = None,
     **intent: Any,
 ) -> Deployment:
@@ -121,6 +121,11 @@ async def connect(name: str | None = None) -> Endpoint:
     return endpoint_of(Keeper().record(name))
 
 
-def logs(name: str | None = None, *, follow: bool = False, tail: int = 100) -> AsyncIterator[str]:
-    """Lines that an endpoint logged, and with `follow` those to come."""
-    return Keeper().logs(name, follow=follow, tail=tail)
+def logs(
+    name: str | None = None, *, follow: bool = False, tail: int = 100, service: str | None = None
+) -> AsyncIterator[str]:
+    """Lines that an endpoint logged, and with `follow` those to come.
+
+    `service` is one of its parts: `server`, or `engine` where one is behind it.
+    """
+    return Keeper().logs(name, follow=follow, tail=tail, service=service)

@@ -1,22 +1,25 @@
 """This machine as a target: the rendered SDL, run as processes of the person's own.
 
-What runs is decided by a table of known images, never by the SDL. A process gets its
-own session, a log file and a mark (`processes`), listens on loopback only, and needs no
-daemon of ours: ledger and mark are enough to find it again.
+What runs is decided by tables of known images and engines, never by the SDL. A process gets
+its own session, a log file and a mark (`processes`), listens on loopback only, and needs no
+daemon of ours: ledger and mark are enough to find it again. An engine and the server before
+it are one endpoint: started together, and ended together.
 """
 
 import asyncio
 import importlib.util
-import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal
 from importlib.metadata import version
+from pathlib import Path
 
 from toolkit import paths
-from toolkit.deploy import folder, keyfile, logfile, processes, ready
+from toolkit.client import Endpoint
+from toolkit.deploy import folder, keyfile, logfile, members, processes
 from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.base import (
+    DEFAULT_ENGINE,
     Finding,
     Health,
     Intent,
@@ -25,32 +28,31 @@ from toolkit.deploy.base import (
     Plan,
     Price,
     Record,
+    State,
     Status,
 )
-from toolkit.deploy.needs import Needs, make_available, needs_of
-from toolkit.deploy.ports import HOST, free_port, is_free
-from toolkit.deploy.processes import Started
-from toolkit.deploy.services import Job, Program, job_of
+from toolkit.deploy.engines import ENGINES
+from toolkit.deploy.engines.base import LocalEngine
+from toolkit.deploy.engines.program import find_program
+from toolkit.deploy.needs import Needs, needs_of
+from toolkit.deploy.services import Jobs, Program, jobs_of
+from toolkit.deploy.starting import note, start, wait
 from toolkit.errors import (
     ConfigError,
     CredentialsError,
     EndpointError,
-    RequestRefused,
-    ToolkitError,
+    UsageError,
 )
 from toolkit.sdl.advice import OWN_SERVERS
-from toolkit.sdl.inputs import RenderInputs
+from toolkit.sdl.inputs import GPURequest, RenderInputs
 from toolkit.sdl.parse import parse
 from toolkit.sdl.render import render
 
-PORT = 11434
-PORT_TRIES = 3
 STOP_GRACE_S = 10.0
 PROBE_S = 5.0  # a server that runs says at once whether it is ready
-SHOWN_LOG_LINES = 15
-USUAL_LOAD_S = 3.0
 
 SERVER = "akash-llm-server"
+GATEWAY = "akash-llm-gateway"
 # Our images differ in what they are built for; here it is the server that is installed.
 PROGRAMS: Mapping[str, Program] = dict.fromkeys(
     sorted(OWN_SERVERS), Program((sys.executable, "-P", "-m", "server"))
@@ -66,8 +68,8 @@ _LIMITS = (Limit("runs until it is closed or this machine restarts; costs only p
 class LocalTarget:
     """Endpoints as processes here.
 
-    `image` is what the rendered SDL will name; a server that is asked to end is killed
-    after `stop_grace_s`, one that is looked at has `probe_s` to answer.
+    `image` is what the rendered SDL will name for our server. One that is asked to end is
+    killed after `stop_grace_s`, one that is looked at has `probe_s` to answer.
     """
 
     name = "local"
@@ -83,21 +85,20 @@ class LocalTarget:
         self._programs = programs
         self._stop_grace_s = stop_grace_s
         self._probe_s = probe_s
-        self._image = image or f"{SERVER}:{version('akash-llm')}"
+        self._image = image
 
     # -- Target ---------------------------------------------------------------------
 
     async def plan(self, intent: Intent) -> Plan:
         """What it takes here. Writes nothing but the key file of a name that has none."""
-        if intent.engine != "llama-cpp":
-            raise ConfigError(
-                f"the engine {intent.engine!r} does not run on this machine",
-                hint="Leave the engine out: llama-cpp runs on any machine.",
-            )
-        _check_installed()
-        needs = await asyncio.to_thread(needs_of, intent)
+        engine = _engine_of(intent)
+        _check_installed(intent.engine)
+        if engine is None:
+            needs = await asyncio.to_thread(needs_of, intent)
+        else:
+            needs = await engine.needs(intent, find_program(engine))
         sdl = self._render(intent, needs)
-        job = self._job(sdl, intent.name)
+        jobs = self._jobs(sdl, needs.intent)
         return Plan(
             intent=needs.intent,
             resources=needs.resources,
@@ -105,150 +106,139 @@ class LocalTarget:
             worst_case_usd=Decimal(0),
             limits=_LIMITS,
             privacy=_PRIVACY,
-            notices=(*needs.notices, *job.notices),
+            notices=(*needs.notices, *jobs.notices),
             sdl=sdl,
         )
 
     async def apply(self, opening: Opening) -> None:
         record = opening.record
-        found = _process_of(record) or _recovered(record.uid)
-        if found and record.url:
-            opening.note(pid=found.pid, started_at=found.started_at)
-            await self._wait(opening, found, is_new=False)
+        alive = members.living(record)
+        if members.is_whole(record, alive) and record.url:
+            for service, process in alive.items():
+                note(opening, service, process)
+            await wait(opening, alive, is_new=False)
             return
-        await processes.end(record.uid, found, grace_s=self._stop_grace_s)
-        await self._start(opening)
+        await self.close(record)
+        try:
+            await start(opening, self._jobs(record.sdl, record.intent), self.close)
+        except BaseException:
+            if record.state is State.READY:  # who called closes only what never was
+                await self.close(opening.record)
+            raise
 
     async def status(self, record: Record) -> Status:
-        process = _process_of(record) or _recovered(record.uid)
-        if process is None:
-            return Status(Health.GONE, "its process has ended")
+        parts = members.parts(record)
+        ended = [part.service for part in parts if not part.is_running]
+        if len(ended) == len(parts):
+            what = "its process has ended" if len(parts) == 1 else "its processes have ended"
+            return Status(Health.GONE, what, parts)
+        if ended:
+            return Status(Health.NOT_READY, f"its {ended[0]} has ended", parts)
+        health, detail = await self._looked_at(record)
+        return Status(health, detail, parts)
+
+    async def _looked_at(self, record: Record) -> tuple[Health, str]:
+        """How the endpoint of processes that live behaves."""
         if not record.url:
-            return Status(Health.NOT_READY, "it was left half started")
+            return Health.NOT_READY, "it was left half started"
         try:
             async with asyncio.timeout(self._probe_s), endpoint_of(record) as endpoint:
                 if not await endpoint.is_ready():
-                    return Status(Health.NOT_READY, "it is loading, or does not answer")
+                    return Health.NOT_READY, await _why(record, endpoint)
                 await endpoint.version()
         except TimeoutError:
-            return Status(Health.NOT_READY, "it runs, but does not answer")
+            return Health.NOT_READY, "it runs, but does not answer"
         except CredentialsError as error:
-            return Status(Health.NOT_READY, f"its key does not open it: {error.message}")
+            return Health.NOT_READY, f"its key does not open it: {error.message}"
         except EndpointError as error:
-            return Status(Health.NOT_READY, error.message)
-        return Status(Health.READY, "answers")
+            return Health.NOT_READY, error.message
+        return Health.READY, "answers"
 
     async def close(self, record: Record) -> None:
-        await processes.end(record.uid, _process_of(record), grace_s=self._stop_grace_s)
+        started = members.noted(record).values()
+        await processes.end(record.uid, *started, grace_s=self._stop_grace_s)
 
     # -- SupportsLogs ---------------------------------------------------------------
 
-    async def logs(self, record: Record, *, follow: bool, tail: int) -> AsyncIterator[str]:
-        path = folder.log_of(record)
-        if not follow:
+    async def logs(
+        self, record: Record, *, follow: bool, tail: int, service: str | None = None
+    ) -> AsyncIterator[str]:
+        files = _logs_of(record, service)
+        if follow:
+            lines = logfile.follow(files, tail=tail, goes_on=lambda: bool(members.living(record)))
+            async for name, line in lines:
+                yield line if len(files) == 1 else f"{name} | {line}"
+            return
+        for name, path in files.items():
             for line in logfile.last_lines(path, tail):
-                yield line
-            return
-        process = _process_of(record)
-        if not path.exists():
-            return
-        async for line in logfile.follow(
-            path,
-            tail=tail,
-            goes_on=lambda: process is not None and processes.is_alive(process, record.uid),
-        ):
-            yield line
+                yield line if len(files) == 1 else f"{name} | {line}"
 
     # -- SupportsInventory ----------------------------------------------------------
 
     async def inventory(self) -> list[Finding]:
         home = str(paths.home())
         return [
-            Finding(uid, f"running: process {', '.join(str(p.pid) for p in members)}")
-            for uid, members in processes.marked().items()
-            if any(processes.environment_of(p).get(paths.HOME_VARIABLE) == home for p in members)
+            Finding(uid, f"running: process {', '.join(str(p.pid) for p in found)}")
+            for uid, found in processes.marked().items()
+            if any(processes.environment_of(p).get(paths.HOME_VARIABLE) == home for p in found)
         ]
 
     async def discard(self, finding: Finding) -> None:
-        await processes.end(finding.uid, None, grace_s=self._stop_grace_s)
+        await processes.end(finding.uid, grace_s=self._stop_grace_s)
 
     # -- how it is done -------------------------------------------------------------
 
     def _render(self, intent: Intent, needs: Needs) -> str:
         key = keyfile.ensure(paths.key_file(intent.name))
-        return render(
-            RenderInputs(
-                image=self._image,
-                keys_text=keyfile.as_digests(key),
-                model=needs.intent.model,
-                context=intent.context,
-                parallel=intent.parallel,
-                memory=needs.memory,
-            ),
+        has_engine = intent.engine in ENGINES
+        name = GATEWAY if has_engine else SERVER
+        inputs = RenderInputs(
+            image=self._image or f"{name}:{version('akash-llm')}",
+            keys_text=keyfile.as_digests(key),
+            model=needs.intent.model,
+            context=intent.context,
+            parallel=intent.parallel,
+            memory=needs.memory,
+            gpu=GPURequest(units=needs.gpus) if intent.engine == "vllm" else None,
         )
+        return render(inputs, intent.engine)
 
-    def _job(self, sdl: str, name: str) -> Job:
-        return job_of(parse(sdl, f"{name}.yaml").sdl, self._programs, folder.mounts(name))
-
-    async def _start(self, opening: Opening) -> None:
-        record = opening.record
-        opening.report("prepare", "folder, key and model")
-        job = self._job(record.sdl, record.name)
-        _check_key(record.name, job)
-        await make_available(record.intent, lambda line: opening.report("prepare", line))
-        folder.prepare(record, job)
-        for attempt in range(1, PORT_TRIES + 1):
-            port = free_port(PORT if attempt == 1 else 0)
-            process = self._spawn(opening, job, port)
-            try:
-                await self._wait(opening, process, is_new=True)
-                return
-            except EndpointError:
-                # Another program may have taken the port between our look and the start.
-                is_alive = processes.is_alive(process, record.uid)
-                if is_alive or attempt == PORT_TRIES or is_free(port):
-                    raise
-                opening.report("start", f"port {port} was taken meanwhile; trying another")
-
-    def _spawn(self, opening: Opening, job: Job, port: int) -> Started:
-        record = opening.record
-        log = folder.new_log(record)
-        if port != PORT:
-            opening.report("start", f"port {PORT} is in use, taking {port}")
-        # Written first: whoever finds the process by its mark knows where it answers.
-        opening.note(url=f"http://{HOST}:{port}", port=port, log=str(log))
-        environment = _environment(record.name, job, port)
-        try:
-            process = processes.start(job.argv, environment, log, uid=record.uid)
-        except OSError as error:
+    def _jobs(self, sdl: str, intent: Intent) -> Jobs:
+        name = intent.name
+        found = parse(sdl, f"{name}.yaml").sdl
+        jobs = jobs_of(found, self._programs, folder.mounts(name), intent.model)
+        if jobs.engine_name != intent.engine:
             raise ConfigError(
-                f"{job.argv[0]} cannot be started: {error.strerror}",
-                hint="Is the Python environment still where it was made?",
-            ) from None
-        opening.note(pid=process.pid, started_at=process.started_at)
-        return process
-
-    async def _wait(self, opening: Opening, process: Started, *, is_new: bool) -> None:
-        record = opening.record
-
-        def check() -> None:
-            if not processes.is_alive(process, record.uid):
-                raise _died(opening.record)
-
-        opening.report("load", f"{record.intent.model} is being loaded", USUAL_LOAD_S)
-        async with endpoint_of(opening.record) as endpoint:
-            try:
-                await ready.wait_until_ready(endpoint, check, is_new=is_new)
-            except EndpointError as error:
-                check()  # a process that died says more than a connection that broke
-                if isinstance(error, RequestRefused) and error.status >= 500:
-                    error.hint = f"Its log says more: akash-llm logs {record.name}"
-                raise
-        opening.report("answer", "it has answered")
+                f"the SDL is for the engine {jobs.engine_name}, and {intent.engine} was asked for",
+                hint="Plan again, with the engine that you want.",
+            )
+        return jobs
 
 
-def _check_installed() -> None:
-    missing = [name for name in ("litestar", "llama_cpp") if not importlib.util.find_spec(name)]
+async def _why(record: Record, endpoint: Endpoint) -> str:
+    """Why an endpoint that runs is not ready, as far as it says."""
+    is_behind = members.ENGINE in members.services(record)
+    who = f"its engine {record.intent.engine}" if is_behind else "it"
+    reason = await endpoint.why_not_ready()
+    return f"{who} is loading, or does not answer{': ' if reason else ''}{reason}"
+
+
+def _engine_of(intent: Intent) -> LocalEngine | None:
+    """The engine behind our server; None where the server runs models itself."""
+    if intent.engine == DEFAULT_ENGINE:
+        return None
+    if intent.engine not in ENGINES:
+        raise ConfigError(
+            f"the engine {intent.engine!r} does not run on this machine",
+            hint=f"There are: {', '.join((DEFAULT_ENGINE, *ENGINES))}. Left out, it is"
+            f" {DEFAULT_ENGINE}, which runs on any machine.",
+        )
+    return ENGINES[intent.engine]
+
+
+def _check_installed(engine: str) -> None:
+    wanted = ("litestar", "llama_cpp") if engine == DEFAULT_ENGINE else ("litestar",)
+    missing = [name for name in wanted if not importlib.util.find_spec(name)]
     if missing:
         raise ConfigError(
             f"the server is not installed here: {', '.join(missing)} is missing",
@@ -256,53 +246,11 @@ def _check_installed() -> None:
         )
 
 
-def _check_key(name: str, job: Job) -> None:
-    key = keyfile.read(paths.key_file(name))
-    digests = job.environment.get("AKASH_LLM_KEYS", "")
-    try:
-        is_known = keyfile.is_known(key, digests)
-    except ValueError as error:
-        raise ConfigError(f"AKASH_LLM_KEYS of the SDL is not ok: {error}") from None
-    if not is_known:
-        raise ConfigError(
-            f"the plan was made for another key than the one in {paths.key_file(name)}",
-            hint="Plan again: the key file has changed since.",
-        )
-
-
-def _process_of(record: Record) -> Started | None:
-    """The living process that the record names."""
-    pid, started_at = record.handle.get("pid"), record.handle.get("started_at")
-    if pid is None or started_at is None:
-        return None
-    process = Started(int(pid), float(started_at))
-    return process if processes.is_alive(process, record.uid) else None
-
-
-def _recovered(uid: str) -> Started | None:
-    """The leader of processes with that mark, when nobody could note its number."""
-    leaders = (p for p in processes.marked(uid).get(uid, ()) if processes.is_leader(p))
-    return next((Started(p.pid, p.create_time()) for p in leaders), None)
-
-
-def _environment(name: str, job: Job, port: int) -> dict[str, str]:
-    """Ours without its secrets and settings, then the SDL's, then what is fixed."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("AKASH_")}
-    return {
-        **inherited,
-        **job.environment,
-        "AKASH_LLM_HOST": HOST,
-        "AKASH_LLM_PORT": str(port),
-        "AKASH_LLM_STATE": str(paths.state(name)),
-        "PYTHONUNBUFFERED": "1",
-        paths.HOME_VARIABLE: str(paths.home()),
-    }
-
-
-def _died(record: Record) -> ToolkitError:
-    lines = logfile.last_lines(folder.log_of(record), SHOWN_LOG_LINES)
-    said = "\n".join(f"  {line}" for line in lines) or "  (it said nothing)"
-    return EndpointError(
-        f"the server of {record.name} ended while it was starting. It said last:\n{said}",
-        hint=f"The whole log: {folder.log_of(record)}",
-    )
+def _logs_of(record: Record, service: str | None) -> dict[str, Path]:
+    """The logs that there are, by service; of one only, if it is named."""
+    known = members.services(record)
+    if service is not None and service not in known:
+        raise UsageError(f"{record.name} has no {service!r}", hint=f"It has: {', '.join(known)}.")
+    wanted = known if service is None else (service,)
+    found = {name: members.log_of(record, name) for name in wanted}
+    return {name: path for name, path in found.items() if path is not None}

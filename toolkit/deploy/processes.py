@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -88,37 +88,40 @@ def environment_of(process: psutil.Process) -> Mapping[str, str]:
         return {}
 
 
-def family(uid: str, process: Started | None) -> list[psutil.Process]:
+def family(uid: str, *started: Started) -> list[psutil.Process]:
     """Everything that belongs to a deployment.
 
-    By mark; and, from the leader, its session and its descendants, for children that
-    were given another environment.
+    By mark; from those, and from the processes that were `started`, their sessions and
+    their descendants. A session begins with a process that we start, so all of it is
+    ours: also children that were given another environment, or that have written their
+    title over it, even when who started them has gone.
     """
     members = {p.pid: p for p in marked(uid).get(uid, ())}
-    if process is not None and is_alive(process, uid):
+    for one in started:
+        if is_alive(one, uid):
+            with suppress(psutil.NoSuchProcess):
+                members[one.pid] = psutil.Process(one.pid)
+        else:
+            members |= {p.pid: p for p in _orphans(one)}
+    for member in tuple(members.values()):
         with suppress(psutil.NoSuchProcess):
-            leader = psutil.Process(process.pid)
-            members[leader.pid] = leader
-            members |= {p.pid: p for p in leader.children(recursive=True)}
-            members |= {p.pid: p for p in _session(leader.pid)}
+            members |= {p.pid: p for p in member.children(recursive=True)}
+    members |= {p.pid: p for p in _of_sessions(members.values())}
     return list(members.values())
 
 
 def is_leader(process: psutil.Process) -> bool:
     """Whether a session began with it, as it does with every process that we start."""
-    try:
-        return os.getsid(process.pid) == process.pid
-    except OSError:
-        return False
+    return _session(process) == process.pid
 
 
-async def end(uid: str, process: Started | None, *, grace_s: float) -> None:
+async def end(uid: str, *started: Started, grace_s: float) -> None:
     """End everything of a deployment; silent if nothing is left.
 
-    The leader is asked first, so that it can end its children in order; what is still
+    Leaders are asked first, so that they can end their children in order; what is still
     there after `grace_s` is killed. Returns when all are gone, else `EndpointError`.
     """
-    members = family(uid, process)
+    members = family(uid, *started)
     if not members:
         return
     leaders = [p for p in members if is_leader(p)]
@@ -126,7 +129,7 @@ async def end(uid: str, process: Started | None, *, grace_s: float) -> None:
     left = await _gone(members, grace_s)
     if left:
         # Children that came meanwhile, or that outlived their leader.
-        left = list({p.pid: p for p in (*left, *family(uid, process))}.values())
+        left = list({p.pid: p for p in (*left, *family(uid, *started))}.values())
         _signal(left, signal.SIGKILL)
         left = await _gone(left, KILL_WAIT_S)
     if left:
@@ -161,13 +164,38 @@ def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None
             process.send_signal(number)  # checks that it still is the same process
 
 
-def _session(leader: int) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with suppress(OSError):
-            if os.getsid(process.pid) == leader:
-                found.append(process)
-    return found
+def _of_sessions(members: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """All of the sessions that these are in."""
+    sessions = {_session(member) for member in members} - {None}
+    if not sessions:
+        return []
+    return [process for process in psutil.process_iter() if _session(process) in sessions]
+
+
+def _orphans(leader: Started) -> list[psutil.Process]:
+    """What is left of the session of a leader that has ended.
+
+    The system gives its number to no other process while any of that session lives. Should it
+    be that of another session since, its members show an environment without our mark; ours
+    that have lost the mark have written over all of theirs.
+    """
+    with suppress(psutil.NoSuchProcess):
+        if psutil.Process(leader.pid).status() != psutil.STATUS_ZOMBIE:
+            return []
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid != leader.pid
+        and _session(process) == leader.pid
+        and not environment_of(process)
+    ]
+
+
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except OSError:
+        return None
 
 
 def _is_ours(process: psutil.Process, uid: str, started_at: float) -> bool:

@@ -1,7 +1,9 @@
 """Readiness: the endpoint says that it is ready, and has answered with one token.
 
 Both are asked for at once. A request waits on the server while the model is loaded, and
-fails with the reason when it cannot be: `not ready` alone would never say.
+fails with the reason when it cannot be: `not ready` alone would never say. Only behind an
+engine of its own, which ends when it cannot load, the token comes after readiness: until
+then a gateway does not know which models there are.
 """
 
 import asyncio
@@ -15,15 +17,21 @@ POLL_MAX_S = 1.0
 OVERLOADED = 503
 
 Check = Callable[[], None]
+Tell = Callable[[str], None]
 
 
-async def wait_until_ready(endpoint: Endpoint, check: Check, *, is_new: bool) -> None:
+async def wait_until_ready(
+    endpoint: Endpoint, check: Check, *, is_new: bool, tell: Tell | None = None
+) -> None:
     """Return when the endpoint is ready and has answered with one token.
 
     `check` raises when waiting is vain. A key that is refused is an error, unless the
     process `is_new`: then another program has its port, and `check` will soon say so.
-    Waits for ever by itself: who calls it sets the time.
+    `tell` is for a gateway: it hears why the engine behind it is not ready, as often as that
+    changes. Waits for ever by itself: who calls it sets the time.
     """
+    if tell is not None:
+        await _wait_for_gateway(endpoint, check, tell)
     token = asyncio.create_task(_one_token(endpoint, is_new=is_new))
     pause_s = POLL_S
     try:
@@ -40,6 +48,18 @@ async def wait_until_ready(endpoint: Endpoint, check: Check, *, is_new: bool) ->
     finally:
         token.cancel()
         await asyncio.wait([token])
+
+
+async def _wait_for_gateway(endpoint: Endpoint, check: Check, tell: Tell) -> None:
+    pause_s, told = POLL_S, ""
+    while not await endpoint.is_ready():
+        check()
+        reason = await endpoint.why_not_ready()
+        if reason not in ("", told):
+            tell(reason)
+            told = reason
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 1.3, POLL_MAX_S)
 
 
 async def _one_token(endpoint: Endpoint, *, is_new: bool) -> None:

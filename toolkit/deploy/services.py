@@ -1,7 +1,8 @@
-"""From an SDL to a process of this machine: which images are known, and what they get.
+"""From an SDL to processes of this machine: which images are known, and what they get.
 
 Pure. An SDL may come from anywhere, so nothing in it is ever run: the image only picks
-a row of a table, and of the environment only what that row knows is handed on.
+a row of a table, and of the environment only what that row knows is handed on. An engine
+behind our server gets no more than values that were read and checked (`engines`).
 """
 
 import re
@@ -10,6 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from toolkit.deploy.engines.base import EngineJob, ignored
+from toolkit.deploy.pairs import OWN_ENGINE, services_of
 from toolkit.errors import ConfigError
 from toolkit.sdl.advice import repository
 from toolkit.sdl.model import SDL, Service
@@ -96,18 +99,48 @@ class Job(msgspec.Struct, frozen=True):
     notices: tuple[str, ...]
 
 
-def job_of(sdl: SDL, programs: Mapping[str, Program], mounts: Path) -> Job:
-    """The one service of the SDL as a job, with what was ignored of it as notices.
+class Jobs(msgspec.Struct, frozen=True):
+    """Our server, and the engine behind it, if it has one."""
 
-    `programs` is keyed by the last part of an image's repository. Raises `ConfigError`
-    for another image, for several services, or for volume names that are no names.
+    server: Job
+    engine: EngineJob | None = None
+
+    @property
+    def engine_name(self) -> str:
+        """What runs the models."""
+        return self.engine.engine if self.engine else OWN_ENGINE
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was ignored, of both."""
+        return self.server.notices + (self.engine.notices if self.engine else ())
+
+
+def jobs_of(sdl: SDL, programs: Mapping[str, Program], mounts: Path, model: str) -> Jobs:
+    """The services of the SDL as jobs, with what was ignored of them as notices.
+
+    `programs` is keyed by the last part of an image's repository; `model` is what the person
+    asked for. Raises `ConfigError` for another image, for services that do not belong
+    together, for volume names that are no names, and for values that cannot be meant.
     """
-    if len(sdl.services) != 1:
-        raise ConfigError(
-            f"the SDL has {len(sdl.services)} services; this machine runs one per endpoint",
-            hint="Deploy them one by one, each under its own name.",
-        )
-    ((name, service),) = sdl.services.items()
+    found = services_of(sdl)
+    server = _server_job(sdl, found.name, found.service, programs, mounts)
+    if found.engine is None:
+        return Jobs(server)
+    service = sdl.services[found.engine_name]
+    engine = found.engine.job(found.engine_name, service, model)
+    notices = (*engine.notices, *_replicas(sdl, found.engine_name))
+    # Under the name that the engine serves it by, and no other.
+    environment = {**server.environment, "AKASH_LLM_PRELOAD": engine.serves}
+    return Jobs(
+        msgspec.structs.replace(server, environment=environment),
+        msgspec.structs.replace(engine, notices=notices),
+    )
+
+
+def _server_job(
+    sdl: SDL, name: str, service: Service, programs: Mapping[str, Program], mounts: Path
+) -> Job:
     program = _program(service.image, programs)
     places = _mounts(service, mounts)
     given = service.environment
@@ -147,10 +180,11 @@ def _rewritten(value: str, mounts: Mapping[str, Path]) -> str:
 
 
 def _notices(sdl: SDL, name: str, service: Service, program: Program) -> tuple[str, ...]:
-    ignored = [key for key in ("command", "args", "credentials") if getattr(service, key)]
-    ignored += sorted(set(service.environment) - program.environment - FIXED)
-    notices = [f"{name}: {key} of the SDL is ignored on this machine" for key in ignored]
+    left_out = [key for key in ("command", "args", "credentials") if getattr(service, key)]
+    left_out += sorted(set(service.environment) - program.environment - FIXED)
+    return (*(ignored(name, key) for key in left_out), *_replicas(sdl, name))
+
+
+def _replicas(sdl: SDL, name: str) -> tuple[str, ...]:
     copies = sum(a.count for service_name, _, a in sdl.allocations() if service_name == name)
-    if copies > 1:
-        notices.append(f"{name}: one of {copies} replicas runs on this machine")
-    return tuple(notices)
+    return (f"{name}: one of {copies} replicas runs on this machine",) if copies > 1 else ()

@@ -26,8 +26,8 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
     """Starts gateways before a URL; they end with the test."""
     with ExitStack() as stack:
 
-        def start(url: str, *args: str, **env: str) -> Serving:
-            command = ["--engine", "vllm", "--upstream", url, *args]
+        def start(url: str, *args: str, engine: str = "vllm", **env: str) -> Serving:
+            command = ["--engine", engine, "--upstream", url, *args]
             serving = Serving(tmp_path, free_port(), args=command, env=env, fake=False)
             return stack.enter_context(serving)
 

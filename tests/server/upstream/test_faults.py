@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.ports import free_port
 from tests.support.serving import Serving
-from tests.support.vllm_stand_in import Asked, Reply, VLLMStandIn
+from tests.support.upstream_stand_in import Asked, Reply
+from tests.support.vllm_stand_in import VLLMStandIn
 from tests.support.waiting import until
 
 Ask = Callable[[httpx2.Client, str], httpx2.Response]

@@ -11,7 +11,8 @@ import httpx2
 import pytest
 from PIL import Image
 
-from tests.support.vllm_stand_in import CONTEXT, IDS, TEMPLATE, Reply, VLLMStandIn, text_of
+from tests.support.upstream_stand_in import Reply
+from tests.support.vllm_stand_in import CONTEXT, IDS, TEMPLATE, VLLMStandIn, text_of
 from tests.support.waiting import until
 
 LAST = "<|im_start|>assistant\n"

@@ -214,6 +214,29 @@ async def test_ready_waits_until_the_models_are_loaded() -> None:
         await waiting
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("vllm does not answer", "vllm does not answer"),
+        ("\x1b[2Jgone, my-key", "gone, (the key)"),
+        ("", ""),
+        (["no", "text"], ""),
+    ],
+)
+async def test_why_it_is_not_ready_in_its_own_words(said: object, reason: str) -> None:
+    async with (
+        ScriptedEndpoint(key="my-key") as server,
+        Endpoint.open(url=server.url, key="my-key") as endpoint,
+    ):
+        server.is_ready, server.why_not = False, said
+        assert await endpoint.why_not_ready() == reason
+
+
+async def test_nobody_there_gives_no_reason(free_port: Callable[[], int]) -> None:
+    async with Endpoint.open(url=f"http://127.0.0.1:{free_port()}") as endpoint:
+        assert await endpoint.why_not_ready() == ""
+
+
 async def test_the_inventory_is_as_on_the_wire() -> None:
     async with ScriptedEndpoint() as server, open_endpoint(server) as endpoint:
         assert [model["name"] for model in await endpoint.tags()] == [MODEL]

@@ -17,7 +17,9 @@ from toolkit.deploy.services import Program
 
 
 def stand_in_target(manners: str) -> LocalTarget:
-    programs = {**PROGRAMS, "stand-in": Program((sys.executable, str(STAND_IN), manners))}
+    program = Program((sys.executable, str(STAND_IN), manners))
+    names = ["stand-in", *(PROGRAMS if manners == "gateway" else ())]
+    programs = {**PROGRAMS, **dict.fromkeys(names, program)}
     return LocalTarget(programs, image="example.org/test/stand-in:1", stop_grace_s=1, probe_s=2)
 
 
@@ -33,7 +35,7 @@ async def keeper(stocked_home: Path) -> AsyncIterator[MakeKeeper]:
     home = str(paths.home())
     for uid, members in processes.marked().items():
         if any(processes.environment_of(p).get("AKASH_LLM_HOME") == home for p in members):
-            await processes.end(uid, None, grace_s=1)
+            await processes.end(uid, grace_s=1)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from server import settings
-from toolkit.deploy.services import FIXED, SERVER_ENVIRONMENT, Job, Program, job_of
+from toolkit.deploy.services import FIXED, SERVER_ENVIRONMENT, Job, Program, jobs_of
 from toolkit.errors import ConfigError
 from toolkit.sdl import advice
 from toolkit.sdl.inputs import RenderInputs
@@ -22,7 +22,7 @@ def job(replace: dict[str, str], **inputs: object) -> Job:
     for old, new in replace.items():
         assert old in sdl
         sdl = sdl.replace(old, new)
-    return job_of(parse(sdl).sdl, PROGRAMS, MOUNTS)
+    return jobs_of(parse(sdl).sdl, PROGRAMS, MOUNTS, "smollm2:135m").server
 
 
 def test_the_rendered_sdl_becomes_our_server() -> None:
