@@ -1,6 +1,7 @@
 """One connection to a server, and the exchange that is on it."""
 
 import asyncio
+import select
 from collections.abc import AsyncIterable
 from typing import Final, cast
 
@@ -33,6 +34,14 @@ class Channel(asyncio.Protocol):
         """Whether a new exchange may begin."""
         is_over = self._answer is None or (self._answer.may_follow and self._is_sent)
         return is_over and not self._is_lost
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing comes from the other side, such as its end of an idle connection, that
+        the loop has not seen yet."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not poll.poll(0)
 
     def abort(self) -> None:
         """End it at once, whatever is on it."""

@@ -6,6 +6,7 @@ layers: a quarter of all that a gateway computes for a token.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from itertools import chain
 from typing import Final, cast
 
 import httpx2
@@ -39,12 +40,14 @@ class PlainTransport(httpx2.AsyncBaseTransport):
         self._most_idle = most_idle
         self._idle_s = idle_s
         self._idle: dict[_Origin, list[Channel]] = {}
+        self._busy: set[Channel] = set()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         origin = (request.url.host, request.url.port or 80)
         times = request.extensions.get("timeout", {})
         parts = _parts(request)
         channel = self._kept(origin) or await _connect(origin, times.get("connect"))
+        self._busy.add(channel)
         try:
             answer = await channel.ask(
                 parts,
@@ -53,6 +56,7 @@ class PlainTransport(httpx2.AsyncBaseTransport):
                 read_s=times.get("read"),
             )
         except BaseException:
+            self._busy.discard(channel)
             channel.abort()
             raise
         finally:
@@ -61,13 +65,14 @@ class PlainTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(answer.status, headers=answer.headers, stream=body)
 
     async def aclose(self) -> None:
-        for channels in self._idle.values():
-            for channel in channels:
-                channel.abort()
+        """End all connections; what is read of one is broken off."""
+        for channel in (*self._busy, *chain.from_iterable(self._idle.values())):
+            channel.abort()
         self._idle.clear()
 
     def keep(self, origin: _Origin, channel: Channel) -> None:
         """Take back a connection: for the next request if one may follow."""
+        self._busy.discard(channel)
         kept = self._idle.setdefault(origin, [])
         now_s = channel.idle_since_s = asyncio.get_running_loop().time()
         if channel.is_free:
@@ -83,7 +88,7 @@ class PlainTransport(httpx2.AsyncBaseTransport):
         kept = self._idle.get(origin, [])
         while kept:
             channel = kept.pop()
-            if channel.is_free and channel.idle_since_s >= least_s:
+            if channel.is_free and channel.idle_since_s >= least_s and channel.is_quiet:
                 return channel
             channel.abort()
         return None

@@ -1,6 +1,8 @@
 """The transport for upstreams, before servers that say on the wire what a test wants."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -158,6 +160,29 @@ async def test_what_comes_unasked_ends_an_idle_connection() -> None:
         assert server.num_connections == 2
 
 
+async def test_a_connection_that_has_just_been_ended_is_not_used_again() -> None:
+    ends = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(OK)
+            ends.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=serve, args=[listening])
+        serving.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        transport = PlainTransport(most_idle=8, idle_s=5)
+        async with httpx2.AsyncClient(base_url=url, transport=transport) as client:
+            for _ in range(2):
+                assert (await client.get("/")).content == b"ok"
+                ends.wait(20)  # and the loop, which stands still, sees nothing of it
+        serving.join()
+
+
 async def test_leaving_a_stream_ends_the_request_there() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.asked(reader)
@@ -168,6 +193,20 @@ async def test_leaving_a_stream_ends_the_request_there() -> None:
         async with client.stream("GET", "/") as reply:
             assert await anext(reply.aiter_bytes()) == b"a"
         await server.is_left.wait()
+
+
+async def test_closing_breaks_off_what_is_read() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.asked(reader)
+        writer.write(_chunked(b"a")[:-5])
+        await reader.read()
+
+    async with _client(talk) as (client, server), client.stream("GET", "/") as reply:
+        parts = reply.aiter_bytes()
+        assert await anext(parts) == b"a"
+        await client.aclose()
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await anext(parts)
 
 
 async def test_a_request_that_is_given_up_ends_there() -> None:
