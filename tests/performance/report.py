@@ -60,7 +60,8 @@ def rows(cases: Sequence[Case], results: Results) -> list[Row]:
 def _row(case: Case, figure: Figure, results: Results) -> Row:
     sides = results.figures.get(case.name, {})
     ours = _by_round(sides.get(figure.ours, {}), figure.key)
-    peer = _by_round(sides.get(figure.peer or "", {}), figure.key)
+    beside = figure.ours if figure.peer_key else figure.peer or ""
+    peer = _by_round(sides.get(beside, {}), figure.peer_key or figure.key)
     common = [(ours[number], peer[number]) for number in sorted(ours.keys() & peer.keys())]
     if figure.held == "difference":
         compared = [a - b for a, b in common]
