@@ -1,7 +1,6 @@
 """What the replies of chat and completions share: identity, usage, ends, framing."""
 
 import secrets
-import string
 import time
 from typing import Any
 
@@ -24,7 +23,6 @@ from server.models.model import Model
 LAST = b"data: [DONE]\n\n"
 # A comment: clients pass over it, and proxies see that the stream lives.
 PING = b": ping\n\n"
-_LETTERS = string.ascii_letters + string.digits
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +38,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, prefix: str, asked_name: str, model: Model) -> "Head":
         """A new one. The name is echoed as it was asked for."""
         return cls(
-            id=prefix + "".join(secrets.choice(_LETTERS) for _ in range(29)),
+            id=prefix + secrets.token_hex(15)[:29],
             created=int(time.time()),
             model=asked_name,
             system_fingerprint=f"fp_{model.digest[:10]}",
