@@ -266,9 +266,7 @@ def _clipped(text: str) -> str:
 @click.option("--model", help=_help("Model to serve", "model"))
 @click.option("--context", type=int, help=_help("Tokens a request", "context"))
 @click.option("--parallel", type=int, help=_help("Requests at once", "parallel"))
-@click.option(
-    "--engine-arg", "engine_args", multiple=True, help="Of vLLM or a plain image."
-)
+@click.option("--engine-arg", "engine_args", multiple=True, help="Of vLLM or a plain image.")
 @click.option("--cpu", help=_help("Cores, or 500m", "cpu"))
 @click.option("--memory", help=_help("Main memory", "memory"))
 @click.option("--root", help=_help("What a restart empties", "root"))

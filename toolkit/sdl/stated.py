@@ -13,7 +13,7 @@ from toolkit.sdl.model import Service
 
 # Variables of the model servers that name the model which they get.
 _VARIABLES: Final = ("AKASH_LLM_PRELOAD", "LLAMA_ARG_HF_REPO", "MODEL", "MODEL_ID", "MODEL_NAME")
-_UPSTREAM: Final = re.compile(r"https?://([^/:@]+)(?::[0-9]+)?/?")
+_UPSTREAM: Final = re.compile(r"https?://([^/:@]+)(?::[0-9]+)?(?:/.*)?")
 # Images that take it as an argument, by the words in front of it.
 _FLAGS: Final = ("--model", "--model-path", "serve")
 _PARAMETERS = re.compile(
