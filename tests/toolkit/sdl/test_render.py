@@ -262,8 +262,10 @@ VARIANTS = {
 
 
 # What two services cannot have is refused: see test_inputs.
-NOT_BEHIND_GATEWAY = {"vllm": ("leased ip", "confidential gpu")}
-NOT_BEHIND_GATEWAY["ollama"] = (*NOT_BEHIND_GATEWAY["vllm"], "replicas")
+NOT_BEHIND_GATEWAY = {
+    "vllm": ["leased ip", "confidential gpu"],
+    "ollama": ["leased ip", "confidential gpu", "replicas"],
+}
 
 
 def fitted(inputs: RenderInputs, template: str) -> RenderInputs:
@@ -285,7 +287,7 @@ ALL = pytest.mark.parametrize(
         pytest.param(name, fitted(inputs, name), id=f"{name}-{variant}")
         for name in template_names()
         for variant, inputs in VARIANTS.items()
-        if variant not in NOT_BEHIND_GATEWAY.get(name, ())
+        if variant not in NOT_BEHIND_GATEWAY.get(name, [])
     ],
 )
 OURS = pytest.mark.parametrize("template", [name for name in TEMPLATES if TEMPLATES[name].is_ours])
