@@ -125,6 +125,11 @@ class _Profile(msgspec.Struct, frozen=True):
     gpu: GPURequest | None = None
 
 
+def _served(model: str) -> str:
+    """What a gateway asks for: a folder goes by its own name."""
+    return model.rstrip("/").rpartition("/")[2] if model.startswith("/") else model
+
+
 def _variables(inputs: RenderInputs, template: Template) -> dict[str, Any]:
     region = {"region": inputs.region} if inputs.region else {}
     given = {name: getattr(inputs, name) for name in RenderInputs.__struct_fields__}
@@ -132,6 +137,7 @@ def _variables(inputs: RenderInputs, template: Template) -> dict[str, Any]:
         **given,
         "image": inputs.image or template.image,
         "engine_image": inputs.engine_image or template.image,
+        "served": _served(inputs.model),
         "profiles": _profiles(inputs, template),
         "is_kept": bool(inputs.storage_class),
         "shm": template.has_shm,

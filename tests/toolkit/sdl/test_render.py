@@ -157,6 +157,14 @@ def test_vllm_is_told_what_the_gateway_needs() -> None:
     }
 
 
+def test_a_folder_of_the_image_goes_by_its_own_name() -> None:
+    sdl = behind_gateway("vllm", model="/models/my-model/")
+    args = sdl.services["llm"].args or ()
+    assert args[:3] == ("vllm", "serve", "/models/my-model/")
+    assert args[args.index("--served-model-name") + 1] == "my-model"
+    assert sdl.services["gateway"].environment["AKASH_LLM_PRELOAD"] == "my-model"
+
+
 def test_ollama_is_told_what_the_gateway_needs() -> None:
     sdl = behind_gateway("ollama", context=4096, parallel=2)
     gateway, engine = sdl.services["gateway"], sdl.services["llm"]
