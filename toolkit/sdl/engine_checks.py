@@ -7,7 +7,7 @@ from toolkit.sdl.inputs import GATEWAY_SERVICE, RenderInputs, Template
 from toolkit.sdl.refusal import require
 
 # A repository of Hugging Face, or a folder of the image.
-_TRANSFORMERS = re.compile(r"/.+|[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII | re.DOTALL)
+_TRANSFORMERS = re.compile(r"/.*[^/].*|[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII | re.DOTALL)
 # Arguments that hold what a secret is for, and those that the gateway relies on.
 _SECRET_ARGUMENTS: Final = {
     "--api-key": "--api-key ac-secret://NAME",

@@ -423,12 +423,12 @@ def test_a_model_that_a_gateway_asks_for_changes_only_its_own_leaves(value: str)
     expected = made(inputs, "ollama")
     expected["services"]["gateway"]["env"][4] = f"AKASH_LLM_PRELOAD={value}"
     assert made(msgspec.structs.replace(inputs, model=value), "ollama") == expected
-    folder = f"/{value}"
+    folder, name = f"/x/{value}", value.rstrip("/").rpartition("/")[2] or "x"
     inputs = fitted(INPUTS, "vllm")
     expected = made(inputs, "vllm")
-    expected["services"]["gateway"]["env"][4] = f"AKASH_LLM_PRELOAD={folder}"
+    expected["services"]["gateway"]["env"][4] = f"AKASH_LLM_PRELOAD={name}"
     args = expected["services"]["llm"]["args"]
-    args[2] = args[args.index("--served-model-name") + 1] = folder
+    args[2], args[args.index("--served-model-name") + 1] = folder, name
     assert made(msgspec.structs.replace(inputs, model=folder), "vllm") == expected
 
 
