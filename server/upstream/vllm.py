@@ -186,10 +186,9 @@ def _listed(
 def _templates(tokenizer: TokenizerInfo) -> tuple[str | None, str | None]:
     """The chat template, and one for conversations with tools if there is one."""
     found = tokenizer.chat_template
-    if not isinstance(found, list):
+    if not isinstance(found, dict):
         return found, None
-    by_name = {each.name: each.template for each in found}
-    return by_name.get("default"), by_name.get("tool_use")
+    return found.get("default"), found.get("tool_use")
 
 
 def _vocabulary(tokenizer: TokenizerInfo) -> Vocabulary:
