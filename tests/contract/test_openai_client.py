@@ -6,19 +6,15 @@ import json
 import re
 from array import array
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from pydantic import BaseModel
 
-from server.keys import digest, generate_key
-from tests.support.ports import free_port
+from tests.engines.kinds import KEY, MODEL
 from tests.support.serving import Serving
 
-MODEL = "smollm2:135m"
-KEY = generate_key()
 QUESTION: Any = [{"role": "user", "content": "Say hello."}]
 
 
@@ -30,16 +26,10 @@ class Country(BaseModel):
     has_coast: bool
 
 
-@pytest.fixture(scope="module")
-def endpoint(embedded_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+@pytest.fixture
+def endpoint(real: Serving) -> Serving:
     """A private endpoint with the embedded model loaded."""
-    env = {
-        "AKASH_LLM_KEYS": f"me:inference:{digest(KEY)}",
-        "AKASH_LLM_MODELS": str(embedded_store),
-        "AKASH_LLM_PRELOAD": MODEL,
-    }
-    with Serving(tmp_path_factory.mktemp("openai"), free_port(), env=env, fake=False) as server:
-        yield server
+    return real
 
 
 @pytest.fixture
@@ -142,6 +132,7 @@ def test_text_goes_on_as_it_is(client: openai.OpenAI) -> None:
     assert echoed.choices[0].text == text + said
 
 
+@pytest.mark.usefixtures("gives_embeddings")
 def test_embeddings(client: openai.OpenAI) -> None:
     texts = ["The cat sat on the mat.", "A cat was sitting on a rug.", "Paris is in France."]
     reply = client.embeddings.create(model=MODEL, input=texts)
@@ -153,6 +144,7 @@ def test_embeddings(client: openai.OpenAI) -> None:
     assert len(short.data[0].embedding) == 64
 
 
+@pytest.mark.usefixtures("gives_embeddings")
 def test_embeddings_as_text_are_the_same(client: openai.OpenAI) -> None:
     asked: Any = {"model": MODEL, "input": "The cat sat on the mat."}
     floats = client.embeddings.create(encoding_format="float", **asked).data[0].embedding
