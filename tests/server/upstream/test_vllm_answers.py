@@ -1,16 +1,17 @@
 """Answers of a vLLM that only the real one showed, through the front door."""
 
+import base64
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.support.serving import Serving
+from tests.server.upstream.conftest import Gateway
+from tests.support.tiny_vision import picture
 from tests.support.tool_template import TOOL_TEMPLATE
-from tests.support.vllm_stand_in import TEMPLATE, Asked, Reply, VLLMStandIn
+from tests.support.vllm_stand_in import TEMPLATE, Asked, Reply, VLLMStandIn, tokens_of
 
 # As vLLM 0.32 says it, after a status of success.
 REFUSED = {"message": "Grammar error: no such\n regex", "type": "BadRequestError", "code": 400}
@@ -28,15 +29,11 @@ def answer(asked: Asked) -> Reply | None:
 
 
 @pytest.fixture
-def client(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[httpx2.Client]:
-    with VLLMStandIn() as upstream:
-        upstream.script = answer
-        args = ["--engine", "vllm", "--upstream", upstream.url, "--preload", "m"]
-        with (
-            Serving(tmp_path, free_port(), args=args, fake=False) as server,
-            server.client() as client,
-        ):
-            yield client
+def client(upstream: VLLMStandIn, gateway: Gateway) -> Iterator[httpx2.Client]:
+    """A client of a gateway before one that answers so."""
+    upstream.script = answer
+    with gateway(upstream.url).client() as client:
+        yield client
 
 
 def test_a_template_for_tools_beside_the_usual_one(client: httpx2.Client) -> None:
@@ -57,3 +54,47 @@ def test_a_format_that_is_refused_once_it_is_read(
     reply = client.post(path, json=body | more)
     assert reply.status_code == 400
     assert "Grammar error: no such regex" in reply.text
+
+
+THINKS = TEMPLATE + "{# image; thoughts: <think> </think> #}"
+IMAGE = base64.b64encode(picture()).decode()
+
+
+def answer_within_a_thought(asked: Asked) -> Reply | None:
+    """The template begins the thought: a conversation ends with its mark."""
+    if asked.path == "/tokenizer_info":
+        return Reply(body=json.dumps({"chat_template": THINKS}).encode())
+    if asked.path == "/tokenize" and "messages" in asked.body:
+        tokens = tokens_of("<|im_start|>assistant\n<think>\n")
+        told = {"tokens": tokens, "count": len(tokens), "max_model_len": 512}
+        return Reply(body=json.dumps(told).encode())
+    return None
+
+
+@pytest.fixture
+def thinker(upstream: VLLMStandIn, gateway: Gateway) -> Iterator[httpx2.Client]:
+    """The same before one whose template begins thoughts."""
+    upstream.script = answer_within_a_thought
+    with gateway(upstream.url).client() as client:
+        yield client
+
+
+def test_with_an_image_a_thought_that_the_template_begins_is_one(thinker: httpx2.Client) -> None:
+    message = {"role": "user", "content": "⟦hm</think>well⟧", "images": [IMAGE]}
+    body = {"model": "m", "messages": [message], "stream": False}
+    said = thinker.post("/api/chat", json=body).json()["message"]
+    assert (said["thinking"], said["content"]) == ("hm", "well")
+
+
+def test_with_an_image_a_format_does_not_go_on_from_what_is_given(
+    upstream: VLLMStandIn, gateway: Gateway
+) -> None:
+    upstream.template = TEMPLATE + "{# image #}"
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": "⟦x⟧", "images": [IMAGE]},
+        {"role": "assistant", "content": "I see"},
+    ]
+    body = {"model": "m", "messages": messages, "stream": False, "format": "json"}
+    with gateway(upstream.url).client() as client:
+        refused = client.post("/api/chat", json=body)
+    assert refused.status_code == 400 and "cannot go on" in refused.json()["error"]
