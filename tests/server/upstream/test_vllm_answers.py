@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -98,3 +99,19 @@ def test_with_an_image_a_format_does_not_go_on_from_what_is_given(
     with gateway(upstream.url).client() as client:
         refused = client.post("/api/chat", json=body)
     assert refused.status_code == 400 and "cannot go on" in refused.json()["error"]
+
+
+def test_a_model_is_known_as_a_whole_once_it_is_ready(
+    upstream: VLLMStandIn, gateway: Gateway, tmp_path: Path
+) -> None:
+    """What is read a little later would be another model, and no longer the loaded one."""
+    folder = tmp_path / "hugging-face"
+    folder.mkdir()
+    config = {"model_type": "llama", "hidden_size": 8, "vocab_size": 261, "dtype": "bfloat16"}
+    config |= {"num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}
+    (folder / "config.json").write_text(json.dumps(config))
+    upstream.root = str(folder)
+    with gateway(upstream.url, "--preload", "m").client() as client:
+        (tag,) = client.get("/api/tags").json()["models"]
+        (running,) = client.get("/api/ps").json()["models"]
+    assert tag["details"]["family"] == running["details"]["family"] == "llama"
