@@ -65,9 +65,30 @@ def facts(engine: RunningEngine) -> Facts:
     return engine.facts
 
 
+def _skip_unless(holds: bool, otherwise: str) -> None:
+    if not holds:
+        pytest.skip(f"this engine {otherwise}: see the table of the engines")
+
+
 @pytest.fixture
 def gives_embeddings(facts: Facts) -> None:
-    """For tests of embeddings: a model that generates gives none in some engines. What these
-    say is in the table of the engines."""
-    if not facts.gives_embeddings:
-        pytest.skip("this engine gives no embeddings of a model that generates")
+    """For tests of embeddings."""
+    _skip_unless(facts.gives_embeddings, "gives no embeddings of a model that generates")
+
+
+@pytest.fixture
+def tells_tokens(facts: Facts) -> None:
+    """For tests with tokens of a text."""
+    _skip_unless(facts.tells_tokens, "does not tell its tokens")
+
+
+@pytest.fixture
+def tells_stop_strings(facts: Facts) -> None:
+    """For tests of which stop string ended a reply."""
+    _skip_unless(facts.tells_stop_strings, "does not tell which stop string it was")
+
+
+@pytest.fixture
+def holds_grammars(facts: Facts) -> None:
+    """For tests of formats beyond JSON."""
+    _skip_unless(facts.holds_grammars, "holds replies to JSON only")

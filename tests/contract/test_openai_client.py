@@ -12,7 +12,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.engines.kinds import KEY, MODEL
+from tests.engines.kinds import KEY, MODEL, Facts
 from tests.support.serving import Serving
 
 QUESTION: Any = [{"role": "user", "content": "Say hello."}]
@@ -47,7 +47,7 @@ def test_models(client: openai.OpenAI) -> None:
     assert client.models.retrieve(MODEL) == listed
 
 
-def test_chat_both_ways(client: openai.OpenAI) -> None:
+def test_chat_both_ways(client: openai.OpenAI, facts: Facts) -> None:
     fixed: Any = {"model": MODEL, "messages": QUESTION, "max_tokens": 16, "temperature": 0}
     whole = client.chat.completions.create(**fixed)
     text = whole.choices[0].message.content
@@ -60,7 +60,7 @@ def test_chat_both_ways(client: openai.OpenAI) -> None:
     usage = chunks[-1].usage
     assert usage is not None and usage.total_tokens == whole.usage.total_tokens
     assert usage.prompt_tokens_details is not None
-    assert (usage.prompt_tokens_details.cached_tokens or 0) > 0
+    assert bool(usage.prompt_tokens_details.cached_tokens) == facts.counts_cached
 
 
 def test_choices_differ_and_can_be_had_again(client: openai.OpenAI) -> None:
@@ -82,6 +82,7 @@ def test_a_reply_in_the_form_of_a_pydantic_model(client: openai.OpenAI) -> None:
         assert stream.get_final_completion().choices[0].message.parsed == found
 
 
+@pytest.mark.usefixtures("holds_grammars")
 def test_formats_beyond_openai(client: openai.OpenAI) -> None:
     def said(**extra: Any) -> str:
         reply = client.chat.completions.create(
@@ -104,6 +105,7 @@ def test_a_format_that_is_none(client: openai.OpenAI) -> None:
         )
 
 
+@pytest.mark.usefixtures("tells_tokens")
 def test_logprobs_stop_and_bias(client: openai.OpenAI) -> None:
     reply = client.completions.create(
         model=MODEL, prompt="1 2 3 4 5 6 7", temperature=0, max_tokens=12, stop=["12"], logprobs=3
@@ -122,6 +124,7 @@ def test_logprobs_stop_and_bias(client: openai.OpenAI) -> None:
     assert not biased.choices[0].text.startswith(" 8")
 
 
+@pytest.mark.usefixtures("tells_tokens")
 def test_text_goes_on_as_it_is(client: openai.OpenAI) -> None:
     asked: Any = {"model": MODEL, "temperature": 0, "max_tokens": 5}
     text = "The capital of France is"
@@ -132,7 +135,7 @@ def test_text_goes_on_as_it_is(client: openai.OpenAI) -> None:
     assert echoed.choices[0].text == text + said
 
 
-@pytest.mark.usefixtures("gives_embeddings")
+@pytest.mark.usefixtures("gives_embeddings", "tells_tokens")
 def test_embeddings(client: openai.OpenAI) -> None:
     texts = ["The cat sat on the mat.", "A cat was sitting on a rug.", "Paris is in France."]
     reply = client.embeddings.create(model=MODEL, input=texts)
@@ -181,6 +184,7 @@ def cosine(one: list[float], other: list[float]) -> float:
     return sum(a * b for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.usefixtures("tells_tokens")
 def test_tokens_come_back_as_their_text(client: openai.OpenAI) -> None:
     text = "Grüße, <|im_end|> world"
     url = str(client.base_url).removesuffix("v1/")

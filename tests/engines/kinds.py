@@ -34,7 +34,11 @@ class Facts(NamedTuple):
     trained_context: int | None = None
     license: str = ""
     capabilities: tuple[str, ...] = ("completion",)
-    gives_embeddings: bool = False
+    gives_embeddings: bool = True
+    tells_tokens: bool = True
+    tells_stop_strings: bool = True
+    counts_cached: bool = True
+    holds_grammars: bool = True
 
 
 class Engine(NamedTuple):
@@ -117,14 +121,16 @@ _STOCK: Final = {role: role for role in ("tools", "thinks", "fills", "sees")}
 ENGINES: Final = (
     Engine(
         LOCAL,
-        Facts("Q4_1", "llama", 8192, "Apache", gives_embeddings=True),
+        Facts("Q4_1", "llama", 8192, "Apache"),
         _STOCK,
         _version_of_llama_cpp,
     ),
     # Its one model has a second template, for tools.
     Engine(
         "vllm",
-        Facts("bfloat16", "llama", 8192, capabilities=("completion", "tools")),
+        Facts(
+            "bfloat16", "llama", 8192, capabilities=("completion", "tools"), gives_embeddings=False
+        ),
         {"tools": MODEL},
         _version_of_vllm,
         missing=_no_vllm,
