@@ -117,11 +117,27 @@ def _vllm(folder: Path, store: Path) -> Iterator[str]:
         yield server.url
 
 
+@contextmanager
+def _ollama(folder: Path, store: Path) -> Iterator[str]:
+    """Ollama itself cannot be had here; our own server answers as one."""
+    home = folder / "ollama"
+    home.mkdir()
+    args = ["--models", str(store)]
+    with Serving(home, free_port(), args=args, fake=False) as server:
+        yield server.url
+
+
+def _version_of_ollama(url: str) -> str:
+    version = httpx2.get(f"{url}/api/version", trust_env=False).json()["version"]
+    return f"a second server of ours, which answers as Ollama {version}"
+
+
+_OF_THE_FILE: Final = Facts("Q4_1", "llama", 8192, "Apache")
 _STOCK: Final = {role: role for role in ("tools", "thinks", "fills", "sees")}
 ENGINES: Final = (
     Engine(
         LOCAL,
-        Facts("Q4_1", "llama", 8192, "Apache"),
+        _OF_THE_FILE,
         _STOCK,
         _version_of_llama_cpp,
     ),
@@ -136,5 +152,14 @@ ENGINES: Final = (
         missing=_no_vllm,
         upstream=_vllm,
         has_store=False,
+    ),
+    Engine(
+        "ollama",
+        _OF_THE_FILE._replace(
+            tells_tokens=False, tells_stop_strings=False, counts_cached=False, holds_grammars=False
+        ),
+        _STOCK,
+        _version_of_ollama,
+        upstream=_ollama,
     ),
 )

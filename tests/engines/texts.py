@@ -73,9 +73,10 @@ def _shift(subject: Subject) -> None:
 
 
 def _goes_on(subject: Subject) -> None:
-    options = {"num_predict": 80, "ignore_eos": True}
-    count = subject.chat("Say hello.", options=options)["eval_count"]
-    require(count == 80, f"ends after {count} tokens")
+    said = {"role": "assistant", "content": "Hello! How can I help you today?"}
+    options = {"num_predict": 24, "ignore_eos": True}
+    count = subject.chat("Say hello.", said, options=options)["eval_count"]
+    require(count == 24, "the reply ends all the same")
 
 
 PROBES = (
