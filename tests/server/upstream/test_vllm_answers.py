@@ -12,7 +12,8 @@ import pytest
 from tests.server.upstream.conftest import Gateway
 from tests.support.tiny_vision import picture
 from tests.support.tool_template import TOOL_TEMPLATE
-from tests.support.vllm_stand_in import TEMPLATE, Asked, Reply, VLLMStandIn, tokens_of
+from tests.support.upstream_stand_in import Asked, Reply
+from tests.support.vllm_stand_in import TEMPLATE, VLLMStandIn, tokens_of
 
 # As vLLM 0.32 says it, after a status of success.
 REFUSED = {"message": "Grammar error: no such\n regex", "type": "BadRequestError", "code": 400}
