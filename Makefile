@@ -1,5 +1,6 @@
 # One command each for the main job and the tests; all set-up happens inside.
-# PYTHON is what makes .venv; TESTS and PYTEST_ARGS narrow `make test`, BENCH_ARGS `make bench`,
+# PYTHON is what makes .venv; TESTS and PYTEST_ARGS narrow `make test`, PYTEST_ARGS also
+# `make engines`; BENCH_ARGS is for `make bench`,
 # SOAK_ARGS `make soak`; IMAGE and VARIANT (cpu, cuda or gateway) say what `make image` makes.
 
 SHELL := /bin/sh
@@ -20,7 +21,7 @@ CODE := server toolkit templates tests notebooks
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help start test lab stop bench soak image image-test lint lock set-up set-up-tests
+.PHONY: help start test engines lab stop bench soak image image-test lint lock set-up set-up-tests
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | while read -r name text; do \
@@ -59,6 +60,9 @@ lab: set-up  ## JupyterLab on the notebooks, for this machine only
 stop:  ## Stop the local endpoints
 	@if [ -x $(BIN)/akash-llm ]; then $(BIN)/akash-llm down --all; \
 	else echo 'nothing is set up here, so nothing runs'; fi
+
+engines: set-up-tests  ## The API over a real vLLM, which it installs; the table of what differs
+	@$(BIN)/python -m tests.engines $(PYTEST_ARGS)
 
 bench: set-up-tests  ## Speed and memory against other servers, as ratios
 	@$(BIN)/python -m tests.performance $(BENCH_ARGS)

@@ -84,7 +84,9 @@ class Core:
                 raise missing(parsed)
             return await self._models.find(parsed)
         except ModelNotFound as error:
-            raise ModelNotFound(f"model '{name}' not found", hint=error.hint) from None
+            # It may name the models there are, of which some are not for every caller.
+            hint = error.hint if caller.models.is_whole else ""
+            raise ModelNotFound(f"model '{name}' not found", hint=hint) from None
 
     async def list(self, caller: Caller) -> Sequence[Model]:
         """Every model that the caller may use, newest first."""

@@ -35,6 +35,8 @@ ENGINE: Final = "vLLM"
 _GENERATES: Final = "/v1/completions"
 # A text that is one token or two of its own in every vocabulary.
 _PROBE: Final = "a"
+# For a config that lies on this machine.
+_CONFIG_S: Final = 0.5
 _LARGEST_VOCABULARY: Final = 1 << 31
 _THEIRS: Final = b"vllm"
 _COMMENTS: Final = (b"# HELP vllm", b"# TYPE vllm")
@@ -86,18 +88,23 @@ class VLLMEngine(UpstreamEngine):
         if self._tokenizer is None:
             self._tokenizer = await self._read_tokenizer()
             self._paths = await self._read_paths()
+        await self._read_configs(cards)
         return [self._listed(card, self._tokenizer) for card in cards.data]
 
-    def _listed(self, card: Card, tokenizer: TokenizerInfo) -> ListedModel:
-        """What is known of a model now; its config may come later."""
-        root = card.root or card.id
-        if root not in self._configs:
+    async def _read_configs(self, cards: Cards) -> None:
+        """Have read what is here; what is fetched may come later, as a change of the model."""
+        for root in {_root(card) for card in cards.data} - self._configs.keys():
             self._configs[root] = None
             reading = asyncio.create_task(self._read_config(root))
             self._reading.add(reading)
             reading.add_done_callback(self._reading.discard)
+        if self._reading:
+            await asyncio.wait(self._reading, timeout=_CONFIG_S)
+
+    def _listed(self, card: Card, tokenizer: TokenizerInfo) -> ListedModel:
+        config = self._configs[_root(card)]
         generates = not self._paths or _GENERATES in self._paths
-        return _listed(card, tokenizer, self._configs[root], self.since_ns, generates=generates)
+        return _listed(card, tokenizer, config, self.since_ns, generates=generates)
 
     async def _read_config(self, root: str) -> None:
         found = await config_of(root, is_here=self._is_here, may_fetch=self._may_fetch)
@@ -152,6 +159,11 @@ class VLLMEngine(UpstreamEngine):
         return await self._wire.post("/tokenize", body, Tokenized)
 
 
+def _root(card: Card) -> str:
+    """Where the model lies there."""
+    return card.root or card.id
+
+
 def _listed(
     card: Card,
     tokenizer: TokenizerInfo,
@@ -186,10 +198,9 @@ def _listed(
 def _templates(tokenizer: TokenizerInfo) -> tuple[str | None, str | None]:
     """The chat template, and one for conversations with tools if there is one."""
     found = tokenizer.chat_template
-    if not isinstance(found, list):
+    if not isinstance(found, dict):
         return found, None
-    by_name = {each.name: each.template for each in found}
-    return by_name.get("default"), by_name.get("tool_use")
+    return found.get("default"), found.get("tool_use")
 
 
 def _vocabulary(tokenizer: TokenizerInfo) -> Vocabulary:

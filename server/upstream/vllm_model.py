@@ -14,13 +14,14 @@ from contextlib import aclosing
 from typing import Any
 
 from server.api.abilities import check_images
+from server.api.conversation import conversation_of
 from server.api.events import Said
 from server.api.options import Resolved
-from server.api.prompt import Prompt, Window, template_of
+from server.api.prompt import TAIL_CHARACTERS, Prompt, Window, template_of
 from server.api.requests import ChatRequest, CompletionRequest
 from server.api.requests import EmbedRequest as TextsToEmbed
 from server.api.resolving import engine_request
-from server.api.turn import chat_turn
+from server.api.turn import chat_turn, manner_of
 from server.engine.markers import place_markers
 from server.engine.types import (
     Embeddings,
@@ -130,7 +131,7 @@ class VLLMModel:
     ) -> AsyncGenerator[Said | Finish]:
         asked = _conversation(request)
         check_images(asked, self.info)
-        turn = chat_turn(asked, template_of(self.info), Prompt([]))
+        turn = chat_turn(asked, template_of(self.info), await self._known_prompt(asked))
         sent = engine_request(turn, window, options, asked.generation)
         body = self._body(sent) | chat_fields(asked)
         if options.max_tokens is not None:
@@ -147,6 +148,17 @@ class VLLMModel:
                 for event in turn.reader.feed(piece):
                     yield event
 
+    async def _known_prompt(self, request: ChatRequest) -> Prompt:
+        """What is known of the prompt that vLLM makes: what the reply begins with already, and
+        the text in front of that, where a template may have begun a thought."""
+        beginning = conversation_of(request).beginning
+        given = beginning.content if beginning else ""
+        if not manner_of(self.info.tool_template or self.info.chat_template).has_thinking:
+            return Prompt([], given=given)
+        tokens = await self._chat_tokens(request)
+        end = await self.detokenize(tokens[-TAIL_CHARACTERS:])
+        return Prompt([], tail=end.removesuffix(given), given=given)
+
     async def load(self) -> None:
         """It is there for as long as vLLM is."""
 
@@ -154,9 +166,12 @@ class VLLMModel:
         raise Unsupported("vLLM does not show the prompts of conversations with images")
 
     async def count(self, request: ChatRequest | CompletionRequest) -> int:
-        body = {"model": self._name, **chat_fields(_conversation(request))}
+        return len(await self._chat_tokens(_conversation(request)))
+
+    async def _chat_tokens(self, request: ChatRequest) -> list[int]:
+        body = {"model": self._name, **chat_fields(request)}
         body.pop("tool_choice", None)
-        return len((await self._wire.post("/tokenize", body, Tokenized)).tokens)
+        return (await self._wire.post("/tokenize", body, Tokenized)).tokens
 
     async def embed_texts(self, request: TextsToEmbed) -> Embeddings:
         raise Unsupported("with vLLM texts are embedded as tokens")

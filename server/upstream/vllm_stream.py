@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from server.engine.types import Finish, FinishReason, Logprob, Piece, Request, TokenLogprob
-from server.errors import UpstreamFailed
+from server.errors import InvalidRequest, ServerError, UpstreamFailed
 from server.upstream.vllm_wire import Chunk, Logprobs, Timing, Usage
 from server.upstream.vocabulary import Vocabulary
 
@@ -13,6 +13,7 @@ _DATA: Final = b"data:"
 _DONE: Final = b"[DONE]"
 # What vLLM ends a reply with when it could not go on.
 _BROKEN: Final = ("abort", "error")
+_BAD_REQUEST: Final = 400
 
 
 def data_of(line: bytes) -> bytes | None:
@@ -46,9 +47,10 @@ class CompletionStream:
         self._timing = Timing()
 
     def feed(self, chunk: Chunk) -> Piece | None:
-        """What is new. Raises `UpstreamFailed` for what went wrong there."""
+        """What is new. Raises `InvalidRequest` for what vLLM finds wrong only now, such as a
+        format that is none, and `UpstreamFailed` for what went wrong there."""
         if chunk.error is not None:
-            raise UpstreamFailed(f"vLLM failed: {_message(chunk.error)}")
+            raise _failure(chunk.error)
         self._usage = chunk.usage or self._usage
         self._timing = chunk.metrics or self._timing
         if not chunk.choices:
@@ -126,7 +128,10 @@ def _ns(ms: float | None) -> int:
     return max(0, int((ms or 0.0) * 1e6))
 
 
-def _message(error: object) -> str:
-    """What an error in the middle of a stream says, in one line."""
-    said = error.get("message") if isinstance(error, dict) else error
-    return " ".join(str(said).split())[:500]
+def _failure(error: object) -> ServerError:
+    """What an error in a stream means. It comes after a status of success, with its own."""
+    found = error if isinstance(error, dict) else {"message": error}
+    said = " ".join(str(found.get("message")).split())[:500]
+    if found.get("code") == _BAD_REQUEST:
+        return InvalidRequest(said)
+    return UpstreamFailed(f"vLLM failed: {said}")

@@ -40,17 +40,11 @@ class Cards(msgspec.Struct, frozen=True):
     data: list[Card]
 
 
-class NamedTemplate(msgspec.Struct, frozen=True):
-    """One of several chat templates."""
-
-    name: str
-    template: str
-
-
 class TokenizerInfo(msgspec.Struct, frozen=True):
-    """The reply of `/tokenizer_info`, as far as it counts. Added tokens by their ids."""
+    """The reply of `/tokenizer_info`, as far as it counts. Added tokens by their ids, several
+    chat templates by their names."""
 
-    chat_template: str | list[NamedTemplate] | None = None
+    chat_template: str | dict[str, str] | None = None
     bos_token: str | None = None
     eos_token: str | None = None
     added_tokens_decoder: dict[str, str] = {}

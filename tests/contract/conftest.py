@@ -1,18 +1,21 @@
 """Endpoints for the official clients: one that says what it is told, with tools and thoughts,
-and one with the real embedded model. Both are private."""
+and one with the real embedded model in every engine that is here. All are private."""
 
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from server.keys import digest, generate_key
+from server.keys import digest
 from server.models.store import Store
+from tests.engines.kinds import ENGINES, MODEL, REQUIRED, Engine, Facts, RunningEngine
+from tests.engines.kinds import KEY as KEY
 from tests.support import ports
 from tests.support.serving import TEMPLATE_VARIABLE, Serving, write_gguf
 
-KEY = generate_key()
-EMBEDDED = "smollm2:135m"
+EMBEDDED = MODEL
 # Written as models of the Hermes family write; prompts show what the template is given.
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
@@ -35,14 +38,57 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def real(embedded_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """The embedded model, loaded."""
-    env = {
-        "AKASH_LLM_KEYS": f"me:inference:{digest(KEY)}",
-        "AKASH_LLM_MODELS": str(embedded_store),
-        "AKASH_LLM_PRELOAD": EMBEDDED,
-    }
-    folder = tmp_path_factory.mktemp("real")
-    with Serving(folder, ports.free_port(), env=env, fake=False) as server:
-        yield server
+@pytest.fixture(
+    scope="package", params=[pytest.param(engine, id=engine.name) for engine in ENGINES]
+)
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningEngine]:
+    """Every engine that is here. It ends with these tests."""
+    wanted: Engine = request.param
+    if reason := wanted.missing():
+        assert os.environ.get(REQUIRED) != "all", reason
+        pytest.skip(reason)
+    with ExitStack() as stack:
+        yield RunningEngine(wanted, tmp_path_factory.mktemp(wanted.name), stack)
+
+
+@pytest.fixture(scope="package")
+def real(engine: RunningEngine, embedded_store: Path) -> Serving:
+    """The embedded model, loaded, in each of them."""
+    return engine.over(embedded_store)
+
+
+@pytest.fixture
+def facts(engine: RunningEngine) -> Facts:
+    """What that engine tells of the model."""
+    return engine.facts
+
+
+def _skip_unless(holds: bool, otherwise: str) -> None:
+    if not holds:
+        pytest.skip(f"this engine {otherwise}: see the table of the engines")
+
+
+@pytest.fixture
+def gives_embeddings(facts: Facts) -> None:
+    """For tests of embeddings."""
+    _skip_unless(facts.gives_embeddings, "gives no embeddings of a model that generates")
+
+
+@pytest.fixture
+def tells_tokens(facts: Facts) -> None:
+    """For tests with tokens of a text."""
+    _skip_unless(facts.tells_tokens, "does not tell its tokens")
+
+
+@pytest.fixture
+def tells_stop_strings(facts: Facts) -> None:
+    """For tests of which stop string ended a reply."""
+    _skip_unless(facts.tells_stop_strings, "does not tell which stop string it was")
+
+
+@pytest.fixture
+def holds_grammars(facts: Facts) -> None:
+    """For tests of formats beyond JSON."""
+    _skip_unless(facts.holds_grammars, "holds replies to JSON only")

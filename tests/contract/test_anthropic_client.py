@@ -236,6 +236,7 @@ def test_the_real_model_answers(model: anthropic.Anthropic, stream: bool) -> Non
     assert counted.input_tokens == read
 
 
+@pytest.mark.usefixtures("tells_stop_strings")
 def test_the_real_model_stops_and_goes_on(model: anthropic.Anthropic) -> None:
     begun: MessageParam = {"role": "assistant", "content": "1, 2, 3,"}
     reply = ask(

@@ -2,19 +2,15 @@
 
 import asyncio
 import re
-import socket
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import ollama
 import pytest
 from pydantic import BaseModel
 
-from server.keys import digest, generate_key
+from tests.engines.kinds import KEY, MODEL, Facts
 from tests.support.serving import Serving
 
-MODEL = "smollm2:135m"
-KEY = generate_key()
 SHORT = {"num_predict": 16, "temperature": 0, "seed": 1}
 
 
@@ -26,20 +22,10 @@ class Country(BaseModel):
     has_coast: bool
 
 
-@pytest.fixture(scope="module")
-def endpoint(embedded_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+@pytest.fixture
+def endpoint(real: Serving) -> Serving:
     """A private endpoint with the embedded model loaded."""
-    folder = tmp_path_factory.mktemp("endpoint")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {
-        "AKASH_LLM_KEYS": f"me:inference:{digest(KEY)}",
-        "AKASH_LLM_MODELS": str(embedded_store),
-        "AKASH_LLM_PRELOAD": MODEL,
-    }
-    with Serving(folder, port, env=env, fake=False) as server:
-        yield server
+    return real
 
 
 @pytest.fixture
@@ -50,16 +36,16 @@ def client(endpoint: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[ollam
         yield client
 
 
-def test_list_show_and_ps(client: ollama.Client) -> None:
+def test_list_show_and_ps(client: ollama.Client, facts: Facts) -> None:
     listed = client.list()
     assert [model.model for model in listed.models] == [MODEL]
     details = listed.models[0].details
-    assert details is not None and details.quantization_level == "Q4_1"
+    assert details is not None and details.quantization_level == facts.quantization
     shown = client.show(MODEL)
     assert shown.modelinfo is not None
-    assert shown.modelinfo["general.architecture"] == "llama"
-    assert shown.modelinfo["llama.context_length"] == 8192
-    assert shown.capabilities == ["completion"] and "Apache" in (shown.license or "")
+    assert shown.modelinfo.get("general.architecture", "") == facts.architecture
+    assert shown.modelinfo.get("llama.context_length") == facts.trained_context
+    assert shown.capabilities == [*facts.capabilities] and facts.license in (shown.license or "")
     (running,) = client.ps().models
     assert running.model == MODEL and running.context_length == 2048
 
@@ -125,6 +111,7 @@ def test_raw_logprobs_and_stop(client: ollama.Client) -> None:
     assert reply.context is None
 
 
+@pytest.mark.usefixtures("gives_embeddings")
 def test_embed(client: ollama.Client) -> None:
     texts = ["The cat sat on the mat.", "A cat was sitting on a rug.", "Paris is in France."]
     reply = client.embed(MODEL, texts)
@@ -141,6 +128,7 @@ def test_embed(client: ollama.Client) -> None:
     assert client.embed(MODEL, []).embeddings == []
 
 
+@pytest.mark.usefixtures("gives_embeddings")
 def test_a_text_too_long_to_embed(client: ollama.Client) -> None:
     long = "A word and another. " * 1000
     assert (client.embed(MODEL, long).prompt_eval_count or 0) == 2048

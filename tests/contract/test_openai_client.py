@@ -6,19 +6,15 @@ import json
 import re
 from array import array
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from pydantic import BaseModel
 
-from server.keys import digest, generate_key
-from tests.support.ports import free_port
+from tests.engines.kinds import KEY, MODEL, Facts
 from tests.support.serving import Serving
 
-MODEL = "smollm2:135m"
-KEY = generate_key()
 QUESTION: Any = [{"role": "user", "content": "Say hello."}]
 
 
@@ -30,16 +26,10 @@ class Country(BaseModel):
     has_coast: bool
 
 
-@pytest.fixture(scope="module")
-def endpoint(embedded_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+@pytest.fixture
+def endpoint(real: Serving) -> Serving:
     """A private endpoint with the embedded model loaded."""
-    env = {
-        "AKASH_LLM_KEYS": f"me:inference:{digest(KEY)}",
-        "AKASH_LLM_MODELS": str(embedded_store),
-        "AKASH_LLM_PRELOAD": MODEL,
-    }
-    with Serving(tmp_path_factory.mktemp("openai"), free_port(), env=env, fake=False) as server:
-        yield server
+    return real
 
 
 @pytest.fixture
@@ -57,7 +47,7 @@ def test_models(client: openai.OpenAI) -> None:
     assert client.models.retrieve(MODEL) == listed
 
 
-def test_chat_both_ways(client: openai.OpenAI) -> None:
+def test_chat_both_ways(client: openai.OpenAI, facts: Facts) -> None:
     fixed: Any = {"model": MODEL, "messages": QUESTION, "max_tokens": 16, "temperature": 0}
     whole = client.chat.completions.create(**fixed)
     text = whole.choices[0].message.content
@@ -70,7 +60,7 @@ def test_chat_both_ways(client: openai.OpenAI) -> None:
     usage = chunks[-1].usage
     assert usage is not None and usage.total_tokens == whole.usage.total_tokens
     assert usage.prompt_tokens_details is not None
-    assert (usage.prompt_tokens_details.cached_tokens or 0) > 0
+    assert bool(usage.prompt_tokens_details.cached_tokens) == facts.counts_cached
 
 
 def test_choices_differ_and_can_be_had_again(client: openai.OpenAI) -> None:
@@ -92,6 +82,7 @@ def test_a_reply_in_the_form_of_a_pydantic_model(client: openai.OpenAI) -> None:
         assert stream.get_final_completion().choices[0].message.parsed == found
 
 
+@pytest.mark.usefixtures("holds_grammars")
 def test_formats_beyond_openai(client: openai.OpenAI) -> None:
     def said(**extra: Any) -> str:
         reply = client.chat.completions.create(
@@ -114,6 +105,7 @@ def test_a_format_that_is_none(client: openai.OpenAI) -> None:
         )
 
 
+@pytest.mark.usefixtures("tells_tokens")
 def test_logprobs_stop_and_bias(client: openai.OpenAI) -> None:
     reply = client.completions.create(
         model=MODEL, prompt="1 2 3 4 5 6 7", temperature=0, max_tokens=12, stop=["12"], logprobs=3
@@ -132,6 +124,7 @@ def test_logprobs_stop_and_bias(client: openai.OpenAI) -> None:
     assert not biased.choices[0].text.startswith(" 8")
 
 
+@pytest.mark.usefixtures("tells_tokens")
 def test_text_goes_on_as_it_is(client: openai.OpenAI) -> None:
     asked: Any = {"model": MODEL, "temperature": 0, "max_tokens": 5}
     text = "The capital of France is"
@@ -142,6 +135,7 @@ def test_text_goes_on_as_it_is(client: openai.OpenAI) -> None:
     assert echoed.choices[0].text == text + said
 
 
+@pytest.mark.usefixtures("gives_embeddings", "tells_tokens")
 def test_embeddings(client: openai.OpenAI) -> None:
     texts = ["The cat sat on the mat.", "A cat was sitting on a rug.", "Paris is in France."]
     reply = client.embeddings.create(model=MODEL, input=texts)
@@ -153,6 +147,7 @@ def test_embeddings(client: openai.OpenAI) -> None:
     assert len(short.data[0].embedding) == 64
 
 
+@pytest.mark.usefixtures("gives_embeddings")
 def test_embeddings_as_text_are_the_same(client: openai.OpenAI) -> None:
     asked: Any = {"model": MODEL, "input": "The cat sat on the mat."}
     floats = client.embeddings.create(encoding_format="float", **asked).data[0].embedding
@@ -189,6 +184,7 @@ def cosine(one: list[float], other: list[float]) -> float:
     return sum(a * b for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.usefixtures("tells_tokens")
 def test_tokens_come_back_as_their_text(client: openai.OpenAI) -> None:
     text = "Grüße, <|im_end|> world"
     url = str(client.base_url).removesuffix("v1/")

@@ -257,6 +257,7 @@ def _clipped(text: str) -> str:
 @click.argument("files", nargs=-1, metavar="[INPUTS...]")
 @click.option("--template", type=click.Choice(template_names()), default=DEFAULT_TEMPLATE)
 @click.option("--image", help="With its tag or digest.")
+@click.option("--engine-image", help="Behind a gateway, instead of the template's.")
 @click.option("--keys", "keys_text", help="Key digests, name:scope:sha256[,...].")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Key; made if not there.")
 @click.option("--api-key", metavar="ac-secret://NAME", help="The key of a plain image.")
@@ -265,7 +266,7 @@ def _clipped(text: str) -> str:
 @click.option("--model", help=_help("Model to serve", "model"))
 @click.option("--context", type=int, help=_help("Tokens a request", "context"))
 @click.option("--parallel", type=int, help=_help("Requests at once", "parallel"))
-@click.option("--engine-arg", "engine_args", multiple=True, help="Of a plain image; repeat.")
+@click.option("--engine-arg", "engine_args", multiple=True, help="Of vLLM or a plain image.")
 @click.option("--cpu", help=_help("Cores, or 500m", "cpu"))
 @click.option("--memory", help=_help("Main memory", "memory"))
 @click.option("--root", help=_help("What a restart empties", "root"))
@@ -276,11 +277,14 @@ def _clipped(text: str) -> str:
 @click.option(
     "--gpu-model", multiple=True, metavar="MODEL[/RAM[/INTERFACE]]", help="Acceptable GPU; repeat."
 )
+@click.option("--gateway-cpu", help=_help("Of a gateway", "gateway_cpu"))
+@click.option("--gateway-memory", help=_help("Of a gateway", "gateway_memory"))
 @click.option("--count", type=int, help=_help("Replicas", "count"))
 @click.option("--domain", "domains", multiple=True, help="Of your own; repeat.")
 @click.option("--leased-ip", is_flag=True, default=None, help="An IP beside the address.")
 @click.option("--tee", help="Confidential hardware, cpu or cpu-gpu.")
 @click.option("--price", help=_help("Most, per block", "price"))
+@click.option("--gateway-price", help=_help("Most for a gateway", "gateway_price"))
 @click.option("--denom", help=_help("Currency", "denom"))
 @click.option("--region", help="Region a provider must be in.")
 @click.option("--attribute", multiple=True, metavar="NAME=VALUE", help="Of a provider; repeat.")
@@ -290,6 +294,12 @@ def _clipped(text: str) -> str:
     nargs=3,
     metavar="HOST USER ac-secret://NAME",
     help="Access to a private image.",
+)
+@click.option(
+    "--engine-registry",
+    nargs=3,
+    metavar="HOST USER ac-secret://NAME",
+    help="Access to a private image behind a gateway.",
 )
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Variable; repeat.")
 @click.option("--compose", "is_compose", is_flag=True, help="For Docker Compose instead.")
@@ -304,6 +314,7 @@ def render_command(
     env: tuple[str, ...],
     attribute: tuple[str, ...],
     registry: tuple[str, str, str] | None,
+    engine_registry: tuple[str, str, str] | None,
     is_compose: bool,
     **plain: Any,
 ) -> None:
@@ -323,6 +334,8 @@ def render_command(
         said["attributes"] = _pairs("--attribute", attribute)
     if registry:
         said["registry"] = RegistryAccess(*registry)
+    if engine_registry:
+        said["engine_registry"] = RegistryAccess(*engine_registry)
     for file in files or (None,):
         inputs = _inputs(file, said)
         text = render(inputs, template)

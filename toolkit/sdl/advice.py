@@ -8,6 +8,7 @@ what they find is a `warning`.
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 from toolkit.gpus import find_gpu, find_variant, nearest_name
@@ -153,7 +154,7 @@ def _models_fit_on_the_disk(found: Findings) -> None:
         is_gguf = repository(placed.service.image) not in _TRANSFORMERS_USERS
         disk = [each for each in placed.resources.volumes if not each.is_ram]
         room = sum(exact_size(each.size) or 0 for each in disk)
-        for model in stated.models(placed.service):
+        for model in _models(found, placed):
             least = stated.least_bytes(model, is_gguf=is_gguf)
             if room and least > room:
                 found.add(
@@ -163,6 +164,16 @@ def _models_fit_on_the_disk(found: Findings) -> None:
                     f"write a volume of {math.ceil(1.2 * least / 2**30)}Gi or more",
                     f"{placed.service_path}/env",
                 )
+
+
+def _models(found: Findings, placed: Placed) -> Iterator[str]:
+    """What a service has to hold: what it is told to serve, and what gateways ask it for."""
+    told = [
+        service
+        for _, name, service in found.services()
+        if placed.service_name == (stated.upstream(service) or name)
+    ]
+    yield from dict.fromkeys(model for service in told for model in stated.models(service))
 
 
 def _gpus_are_offered(found: Findings) -> None:

@@ -2,7 +2,8 @@
 
 Ports that the world sees through an ingress are published on loopback only; who wants more
 puts a proxy with TLS before them. Persistent volumes are named volumes, volumes of memory
-become `shm_size` or a tmpfs. What only a market knows (prices, placement, auditors) is left
+become `shm_size` or a tmpfs. A port for one service is published nowhere, and that service
+starts later. What only a market knows (prices, placement, auditors) is left
 out. Secrets are taken from the environment of who runs Compose.
 """
 
@@ -22,18 +23,44 @@ def compose(sdl: SDL) -> str:
     """The text of a Compose file. The SDL is valid."""
     services: Tree = {}
     volumes: Tree = {}
+    awaited = _awaited(sdl)
     for name, placements in sdl.deployment.items():
         for allocation in placements.values():
             resources = sdl.profiles.compute[allocation.profile]
-            services[name] = _service(name, sdl.services[name], resources, allocation.count)
+            made = _service(name, sdl.services[name], resources, allocation.count)
+            services[name] = made | ({"depends_on": awaited[name]} if awaited[name] else {})
             volumes.update({volume: {} for volume in _kept(name, resources)})
-    made: Tree = {"services": services}
-    return written(made | ({"volumes": volumes} if volumes else {}))
+    file: Tree = {"services": services}
+    return written(file | ({"volumes": volumes} if volumes else {}))
 
 
 def variable(secret: str) -> str:
     """The variable that holds a secret: `api-key` is `API_KEY`."""
     return re.sub(r"[^A-Za-z0-9_]", "_", secret).upper()
+
+
+def _awaited(sdl: SDL) -> dict[str, list[str]]:
+    """Which others each service uses: those that have a port for it. Compose refuses circles,
+    so whoever uses each other need not wait."""
+    uses: dict[str, set[str]] = {name: set() for name, places in sdl.deployment.items() if places}
+    for name in uses:
+        for to in (to for expose in sdl.services[name].expose for to in expose.to):
+            if to.service in uses:
+                uses[to.service].add(name)
+    return {
+        name: sorted(other for other in others if name not in _reached(other, uses))
+        for name, others in uses.items()
+    }
+
+
+def _reached(start: str, uses: dict[str, set[str]]) -> set[str]:
+    """This one and all that it uses, directly or through others."""
+    reached, ahead = {start}, [start]
+    while ahead:
+        new = uses[ahead.pop()] - reached
+        reached |= new
+        ahead += new
+    return reached
 
 
 def _service(name: str, service: Service, resources: Resources, count: int) -> Tree:

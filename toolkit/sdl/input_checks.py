@@ -5,10 +5,13 @@ from typing import Final
 
 from server.keys import KeyRing
 from toolkit.errors import ConfigError, UsageError
-from toolkit.sdl.inputs import RegistryAccess, RenderInputs, Template
+from toolkit.sdl.engine_checks import check_engine
+from toolkit.sdl.image_checks import check_images
+from toolkit.sdl.inputs import RenderInputs, Template
 from toolkit.sdl.provider import MAX_GPUS, MAX_PRICE
 from toolkit.sdl.quantities import exact_amount, exact_cpu, exact_size
-from toolkit.sdl.sealed import secret_name
+from toolkit.sdl.refusal import require
+from toolkit.sdl.sealed import is_sealed
 
 _SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -19,44 +22,21 @@ _GPU_MODEL = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _DOMAIN = re.compile(
     r"(?=.{4,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]"
 )
-_TAGGED = re.compile(r"[^\s@]+:(?!latest$)[\w][\w.-]*|[^\s@]+@sha256:[0-9a-f]{64}", re.ASCII)
-_LONGEST_SECRET: Final = 64
 _MAX_REPLICAS: Final = 50
 _DIGESTS = "give its digest as name:scope:sha256, or a key file; the key stays with you"
 
 
 def check(inputs: RenderInputs, name: str, template: Template) -> None:
     """Refuse what cannot be rendered well: ConfigError or UsageError with the next step."""
-    _check_image(inputs, template)
+    check_images(inputs, name, template)
     _check_access(inputs, name, template)
-    _check_service(inputs, template)
+    _check_service(inputs)
     _check_env(inputs)
     _check_resources(inputs)
     _check_gpu(inputs, name, template)
     _check_web(inputs)
     _check_placement(inputs)
-    if inputs.registry is not None:
-        _check_registry(inputs.registry)
-
-
-def _check_image(inputs: RenderInputs, template: Template) -> None:
-    image = inputs.image or template.image
-    if not image and template.is_ours:
-        raise ConfigError(
-            "there is no server image to deploy",
-            hint="make one with `make image IMAGE=REGISTRY/akash-llm-server:VERSION`, "
-            "and give it with --image",
-        )
-    if not image:
-        raise ConfigError(
-            "there is no image to deploy",
-            hint="give one with its version: --image ghcr.io/ggml-org/llama.cpp:server-bNNNN",
-        )
-    if not _TAGGED.fullmatch(image):
-        raise ConfigError(
-            f"the image {image!r} does not say which version it is",
-            hint="end it with a tag other than latest, or with @sha256: and its digest",
-        )
+    check_engine(inputs, template)
 
 
 def _check_access(inputs: RenderInputs, name: str, template: Template) -> None:
@@ -64,21 +44,26 @@ def _check_access(inputs: RenderInputs, name: str, template: Template) -> None:
     if template.is_ours:
         _check_digests(inputs.keys_text)
         return
-    _require(
+    require(
         not inputs.keys_text,
         f"the image of {name} knows nothing of our keys",
-        "leave them out, or use the template llama-cpp",
+        f"leave them out, or use the template {_behind_ours(name)}",
     )
-    _require(
+    require(
         template.has_auth or inputs.without_auth,
         f"the image of {name} knows no keys: anybody who finds the address could use it",
-        "use the template llama-cpp, or insist with --without-auth",
+        f"use the template {_behind_ours(name)}, or insist with --without-auth",
     )
-    _require(
-        _is_sealed(inputs.api_key),
+    require(
+        is_sealed(inputs.api_key),
         "the key would stand in the file for all who read it",
         "write the name of a secret: ac-secret://api-key",
     )
+
+
+def _behind_ours(name: str) -> str:
+    """The template that has our keys before the same engine."""
+    return name.removeprefix("plain-")
 
 
 def _check_digests(keys_text: str) -> None:
@@ -90,52 +75,47 @@ def _check_digests(keys_text: str) -> None:
         raise UsageError(f"the key digests cannot be read: {error}", hint=_DIGESTS) from None
 
 
-def _check_service(inputs: RenderInputs, template: Template) -> None:
-    _require(
+def _check_service(inputs: RenderInputs) -> None:
+    require(
         _SERVICE_NAME.fullmatch(inputs.service),
         f"{inputs.service!r} cannot name a service",
         "use lower-case letters, digits and -, beginning with a letter",
     )
-    _require(
+    require(
         inputs.model and "," not in inputs.model and inputs.model == inputs.model.strip(),
         f"{inputs.model!r} cannot name a model",
         "give one name such as smollm2:135m",
     )
-    _require(inputs.context > 0, "the context must be at least 1 token", "try 2048")
-    _require(inputs.parallel > 0, "at least 1 request must run at once", "try 4")
-    _require(
+    require(inputs.context > 0, "the context must be at least 1 token", "try 2048")
+    require(inputs.parallel > 0, "at least 1 request must run at once", "try 4")
+    require(
         1 <= inputs.count <= _MAX_REPLICAS,
         f"{inputs.count} replicas cannot be had",
         f"1 to {_MAX_REPLICAS} can",
-    )
-    _require(
-        not (template.is_ours and inputs.engine_args),
-        "our server takes variables, not arguments",
-        "write --env AKASH_LLM_NAME=VALUE",
     )
 
 
 def _check_env(inputs: RenderInputs) -> None:
     for name, value in inputs.env.items():
-        _require(
+        require(
             _ENV_NAME.fullmatch(name),
             f"{name!r} cannot name an environment variable",
             "use letters, digits and _",
         )
-        _require(
-            not _SECRET_NAME.search(name) or _is_sealed(value),
+        require(
+            not _SECRET_NAME.search(name) or is_sealed(value),
             f"the value of {name} would stand in the file for all who read it",
             f"write the name of a secret: {name}=ac-secret://{name.lower().replace('_', '-')}",
         )
 
 
 def _check_resources(inputs: RenderInputs) -> None:
-    _require(
-        _is_exact_cpu(inputs.cpu), f"cpu {inputs.cpu!r} is not portable", "write 2, 0.5 or 500m"
-    )
-    for name in ("memory", "root", "storage", "shm"):
+    for name in ("cpu", "gateway_cpu"):
+        cpu = getattr(inputs, name)
+        require(_is_exact_cpu(cpu), f"{name} {cpu!r} is not portable", "write 2, 0.5 or 500m")
+    for name in ("memory", "root", "storage", "shm", "gateway_memory"):
         size = getattr(inputs, name)
-        _require(
+        require(
             exact_size(size),
             f"{name} {size!r} is not a portable size",
             "write it as 2Gi or 512Mi",
@@ -145,34 +125,34 @@ def _check_resources(inputs: RenderInputs) -> None:
 def _check_gpu(inputs: RenderInputs, name: str, template: Template) -> None:
     gpu = inputs.gpu
     if gpu is None:
-        _require(
+        require(
             not template.needs_gpu,
             f"the image of {name} runs on GPUs only",
             "add --gpu 1, or use the template llama-cpp",
         )
         return
-    _require(
+    require(
         0 < gpu.units <= MAX_GPUS,
         f"{gpu.units} GPUs cannot be asked for",
         f"1 to {MAX_GPUS} can; leave gpu out for none",
     )
-    _require(
+    require(
         len(set(gpu.models)) == len(gpu.models),
         "a GPU is named twice",
         "name each acceptable GPU once",
     )
     for choice in gpu.models:
-        _require(
+        require(
             _GPU_MODEL.fullmatch(choice.model),
             f"{choice.model!r} is no GPU model",
             "write it as providers do, such as rtx4090 or a100",
         )
-        _require(
+        require(
             not choice.ram or _GPU_RAM.fullmatch(choice.ram),
             f"{choice.ram!r} is no GPU memory",
             "write it in whole Gi, such as 80Gi",
         )
-        _require(
+        require(
             choice.interface in ("", "pcie", "sxm"),
             f"{choice.interface!r} is no interface of a GPU",
             "write pcie or sxm",
@@ -181,61 +161,43 @@ def _check_gpu(inputs: RenderInputs, name: str, template: Template) -> None:
 
 def _check_web(inputs: RenderInputs) -> None:
     for domain in inputs.domains:
-        _require(
+        require(
             _DOMAIN.fullmatch(domain),
             f"{domain!r} is no domain",
             "write it in small letters, such as llm.example.com",
         )
-    _require(
+    require(
         len(set(inputs.domains)) == len(inputs.domains),
         "a domain is named twice",
         "name each once",
     )
-    _require(
+    require(
         inputs.tee in ("", "cpu", "cpu-gpu"),
         f"{inputs.tee!r} is no kind of confidential hardware",
         "write cpu or cpu-gpu",
     )
-    _require(
+    require(
         inputs.tee != "cpu-gpu" or inputs.gpu,
         "confidential GPUs need a GPU",
         "add --gpu 1, or write --tee cpu",
     )
 
 
-def _check_registry(registry: RegistryAccess) -> None:
-    _require(registry.host.strip(), "the registry has no host", "write for example ghcr.io")
-    _require(registry.username.strip(), "the registry has no user", "write your name there")
-    _require(
-        _is_sealed(registry.password),
-        "the password of the registry would stand in the file for all who read it",
-        "write the name of a secret: ac-secret://registry-password",
-    )
-
-
 def _check_placement(inputs: RenderInputs) -> None:
-    amount = exact_amount(inputs.price) if _is_amount(inputs.price) else None
-    _require(
-        amount is not None and 0 < amount <= MAX_PRICE,
-        f"{inputs.price!r} is no price per block",
-        f"write an amount above 0 and up to {MAX_PRICE}",
-    )
-    _require(inputs.denom in ("uact", "uakt"), f"{inputs.denom!r} is no currency", "write uact")
+    for price in (inputs.price, inputs.gateway_price):
+        amount = exact_amount(price) if _is_amount(price) else None
+        require(
+            amount is not None and 0 < amount <= MAX_PRICE,
+            f"{price!r} is no price per block",
+            f"write an amount above 0 and up to {MAX_PRICE}",
+        )
+    require(inputs.denom in ("uact", "uakt"), f"{inputs.denom!r} is no currency", "write uact")
     for name in inputs.attributes:
-        _require(
+        require(
             _ATTRIBUTE_NAME.fullmatch(name),
             f"{name!r} cannot name an attribute",
             "use lower-case letters, digits, -, . and /",
         )
-
-
-def _is_sealed(value: str) -> bool:
-    return 0 < len(secret_name(value)) <= _LONGEST_SECRET
-
-
-def _require(condition: object, message: str, hint: str) -> None:
-    if not condition:
-        raise UsageError(message, hint=hint)
 
 
 def _is_amount(price: int | str) -> bool:

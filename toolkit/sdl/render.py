@@ -17,7 +17,14 @@ from toolkit import paths
 from toolkit.errors import UsageError
 from toolkit.sdl.dump import quoted as quoted_text
 from toolkit.sdl.input_checks import check
-from toolkit.sdl.inputs import DEFAULT_TEMPLATE, TEMPLATES, GPURequest, RenderInputs, Template
+from toolkit.sdl.inputs import (
+    DEFAULT_TEMPLATE,
+    GATEWAY_SERVICE,
+    TEMPLATES,
+    GPURequest,
+    RenderInputs,
+    Template,
+)
 from toolkit.sdl.model import SDL
 from toolkit.sdl.parse import parse, sdl_error
 from toolkit.sdl.quantities import exact_size
@@ -33,6 +40,9 @@ while True:
     subprocess.run(sys.argv[1:])
     time.sleep(15)
 """
+
+# It keeps no models: keys and usage, which are small.
+_GATEWAY_ROOT: Final = "1Gi"
 
 
 def template_names() -> list[str]:
@@ -106,21 +116,57 @@ class _Volume(msgspec.Struct, frozen=True):
     is_persistent: bool = False
 
 
+class _Profile(msgspec.Struct, frozen=True):
+    name: str
+    cpu: int | float | str
+    memory: str
+    volumes: list[_Volume]
+    price: int | str
+    gpu: GPURequest | None = None
+
+
+def _served(model: str) -> str:
+    """What a gateway asks for: a folder goes by its own name."""
+    return model.rstrip("/").rpartition("/")[2] if model.startswith("/") else model
+
+
 def _variables(inputs: RenderInputs, template: Template) -> dict[str, Any]:
     region = {"region": inputs.region} if inputs.region else {}
     given = {name: getattr(inputs, name) for name in RenderInputs.__struct_fields__}
     return {
         **given,
         "image": inputs.image or template.image,
-        "memory": _memory(inputs, template),
-        "volumes": _volumes(inputs, template),
+        "engine_image": inputs.engine_image or template.image,
+        "served": _served(inputs.model),
+        "profiles": _profiles(inputs, template),
         "is_kept": bool(inputs.storage_class),
         "shm": template.has_shm,
-        "gpu": _sorted_gpu(inputs.gpu),
         "attributes": {**inputs.attributes, **region},
-        "amount": inputs.price,
+        "gateway_env": {name: value for name, value in inputs.env.items() if _is_ours(name)},
+        "engine_env": {name: value for name, value in inputs.env.items() if not _is_ours(name)},
         "retry": RETRY,
     }
+
+
+def _is_ours(variable: str) -> bool:
+    return variable.startswith("AKASH_LLM_")
+
+
+def _profiles(inputs: RenderInputs, template: Template) -> list[_Profile]:
+    """One for each service, by its name."""
+    profile = _Profile(
+        inputs.service,
+        inputs.cpu,
+        _memory(inputs, template),
+        _volumes(inputs, template),
+        inputs.price,
+        _sorted_gpu(inputs.gpu),
+    )
+    if not template.has_gateway:
+        return [profile]
+    root = [_Volume("root", _GATEWAY_ROOT)]
+    memory, price = inputs.gateway_memory, inputs.gateway_price
+    return [_Profile(GATEWAY_SERVICE, inputs.gateway_cpu, memory, root, price), profile]
 
 
 def _memory(inputs: RenderInputs, template: Template) -> str:

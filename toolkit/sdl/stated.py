@@ -13,6 +13,7 @@ from toolkit.sdl.model import Service
 
 # Variables of the model servers that name the model which they get.
 _VARIABLES: Final = ("AKASH_LLM_PRELOAD", "LLAMA_ARG_HF_REPO", "MODEL", "MODEL_ID", "MODEL_NAME")
+_UPSTREAM: Final = re.compile(r"https?://([^/:@]+)(?::[0-9]+)?(?:/.*)?")
 # Images that take it as an argument, by the words in front of it.
 _FLAGS: Final = ("--model", "--model-path", "serve")
 _PARAMETERS = re.compile(
@@ -48,6 +49,13 @@ def models(service: Service) -> Iterator[str]:
         flag, equals, value = word.partition("=")
         if equals and flag in _FLAGS:
             yield value
+
+
+def upstream(service: Service) -> str:
+    """The host that has the models which a gateway is told of, in an SDL the name of another
+    service; empty for a service that has its models itself."""
+    found = _UPSTREAM.fullmatch(service.environment.get("AKASH_LLM_UPSTREAM", ""))
+    return found[1] if found else ""
 
 
 def least_bytes(model: str, *, is_gguf: bool) -> int:

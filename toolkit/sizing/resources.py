@@ -197,20 +197,24 @@ def _access(sizing: Sizing) -> list[str]:
     """The template, and what it needs to keep strangers out."""
     if sizing.engine == "llama-cpp":
         return ["--image", "REGISTRY/akash-llm-server:VERSION", "--key-file", "api.key"]
-    if sizing.engine == "ollama":
-        return ["--template", "plain-ollama", "--without-auth"]
-    return ["--template", "plain-vllm"]
+    image = "REGISTRY/akash-llm-gateway:VERSION"
+    return ["--template", sizing.engine, "--image", image, "--key-file", "api.key"]
 
 
 def _told(sizing: Sizing) -> list[str]:
     """What the engine is told. What its template says already counts as it is said last."""
     if sizing.engine == "vllm":
         return [f"--engine-arg={word}" for word in sizing.arguments]
+    return [word for pair in _variables(sizing) for word in ("--env", pair)]
+
+
+def _variables(sizing: Sizing) -> list[str]:
     if sizing.engine == "ollama":
-        return []
+        kept = ["OLLAMA_FLASH_ATTENTION=1", f"OLLAMA_KV_CACHE_TYPE={sizing.kv}"]
+        return kept if sizing.kv != "f16" else []
     pairs = zip(sizing.arguments[::2], sizing.arguments[1::2], strict=True)
     named = ((name.removeprefix("--").replace("-", "_").upper(), value) for name, value in pairs)
-    return [word for name, value in named for word in ("--env", f"AKASH_LLM_{name}={value}")]
+    return [f"AKASH_LLM_{name}={value}" for name, value in named]
 
 
 def _alternatives(gpu: GPUFit, fits: tuple[GPUFit, ...]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from server.keys import digest
 from tests.support.ports import free_port
 from tests.support.serving import Serving
 from tests.support.upstream_stand_in import Asked, Reply
@@ -323,3 +324,21 @@ def test_nothing_of_a_fault_is_left(upstream: VLLMStandIn, gateway: Callable[...
         (running,) = client.get("/api/ps").json()["models"]
         assert running["num_running"] == 0
         assert ollama(client).status_code == 200
+
+
+def test_a_key_for_some_models_is_not_told_of_others(
+    upstream: VLLMStandIn, gateway: Callable[..., Serving]
+) -> None:
+    keys = {
+        "AKASH_LLM_KEYS": f"some:inference:{digest('some')},all:inference:{digest('all')}",
+        "AKASH_LLM_KEY_LIMITS": '{"some": {"models": ["other"]}}',
+    }
+    upstream.model = "secret-model"
+    with gateway(upstream.url, "--preload", "secret-model", **keys).client() as client:
+        body = {"model": "x", "prompt": "x"}
+        for key, is_told in (("some", False), ("all", True)):
+            headers = {"authorization": f"Bearer {key}"}
+            refused = client.post("/api/generate", json=body, headers=headers)
+            assert refused.status_code == 404
+            told = refused.text + str(refused.headers)
+            assert ("secret-model" in told) == is_told

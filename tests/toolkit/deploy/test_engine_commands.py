@@ -18,7 +18,6 @@ from toolkit import paths
 from toolkit.deploy import keyfile, members
 from toolkit.deploy.base import Intent, Plan, Price
 from toolkit.deploy.keeper import Keeper
-from toolkit.sdl.inputs import TEMPLATES
 
 AKASH_LLM = [sys.executable, "-m", "toolkit"]
 MODEL = "org/m"
@@ -97,12 +96,6 @@ async def test_deploy_ask_lose_the_engine_and_get_it_back() -> None:
     assert members.living(record) == {}
 
 
-needs_template = pytest.mark.skipif(
-    "vllm" not in TEMPLATES, reason="there is no template of that engine"
-)
-
-
-@needs_template
 @pytest.mark.usefixtures("vllm")
 def test_up_with_an_engine() -> None:
     options = ("--engine", "vllm", "--model", MODEL, "--context", "512", "--json")
@@ -115,7 +108,6 @@ def test_up_with_an_engine() -> None:
     assert "Hello" in akash_llm("chat", "--once", "⟦Hello⟧").stdout
 
 
-@needs_template
 def test_the_notebook_with_an_engine(vllm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.defpath)
     monkeypatch.setenv("AKASH_LLM_VLLM", str(vllm))

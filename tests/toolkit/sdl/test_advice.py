@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from toolkit.sdl import Level, RenderInputs, render, validate
+from toolkit.sdl import GPURequest, Level, RenderInputs, render, validate
 from toolkit.sdl.advice import repository
 
 CHAT = "/services/chat"
@@ -138,6 +138,35 @@ def test_our_server_without_a_key_is_pointed_out(problems: Callable[[str], Any])
     text = render(RenderInputs(image="ghcr.io/me/akash-llm-server:1", keys_text=keys))
     (found,) = problems(text.replace(f"AKASH_LLM_KEYS={keys}", "OTHER=1"))
     assert "has no key" in found.message
+
+
+@pytest.mark.parametrize(
+    ("template", "model", "weights"),
+    [
+        ("vllm", "meta-llama/Llama-3.1-70B-Instruct", "140 GB"),
+        ("ollama", "llama3.1:70b", "35 GB"),
+    ],
+)
+def test_the_engine_holds_what_its_gateway_asks_it_for(
+    template: str, model: str, weights: str, problems: Callable[[str], Any]
+) -> None:
+    keys = f"me:admin:{'0' * 64}"
+    inputs = RenderInputs(
+        image="akash-llm-gateway:1",
+        keys_text=keys,
+        model=model,
+        gpu=GPURequest(),
+        storage="200Gi",
+    )
+    text = render(inputs, template)
+    assert problems(text) == []
+    (found,) = problems(text.replace('"200Gi"', '"15Gi"'))
+    assert found.path == "/profiles/compute/llm/resources/storage"
+    assert f"at least {weights} of weights, and the volumes of `llm`" in found.message
+    # Weights that lie somewhere else need no volume here.
+    elsewhere = text.replace("AKASH_LLM_UPSTREAM=http://llm:", "AKASH_LLM_UPSTREAM=http://else:")
+    small = problems(elsewhere.replace('"200Gi"', '"15Gi"'))
+    assert len(small) == (1 if template == "vllm" else 0)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,74 @@ def test_a_key_file_is_made_and_only_its_digest_rendered(tmp_path: Path) -> None
     assert run("render", *IMAGE, "--key-file", file)[1] == text
 
 
+GATEWAY = ("--image", "ghcr.io/me/akash-llm-gateway:1", "--keys", KEYS)
+VLLM = (*GATEWAY, "--template", "vllm", "--model", "Qwen/Qwen2.5-0.5B-Instruct", "--gpu", "1")
+OLLAMA = (*GATEWAY, "--template", "ollama")
+
+
+def test_vllm_behind_our_gateway_by_options() -> None:
+    code, text, err = run(
+        "render",
+        *(*VLLM, "--gpu-model", "h100/80Gi", "--count", 2, "--domain", "llm.example.com"),
+        *("--engine-image", "ghcr.io/team/vllm-openai:1", "--engine-arg=--dtype=half"),
+        *("--engine-registry", "ghcr.io", "team", "ac-secret://team"),
+        *("--gateway-cpu", "500m", "--gateway-memory", "768Mi", "--gateway-price", "5"),
+        *("--env", "HF_TOKEN=ac-secret://hf-token", "--env", "AKASH_LLM_MAX_QUEUE=9"),
+    )
+    assert (code, err) == (0, "")
+    found = yaml.safe_load(text)
+    gateway, engine = found["services"]["gateway"], found["services"]["llm"]
+    assert "AKASH_LLM_UPSTREAM=http://llm:8000" in gateway["env"]
+    assert "AKASH_LLM_MAX_QUEUE=9" in gateway["env"]
+    assert "HF_TOKEN=ac-secret://hf-token" in engine["env"]
+    assert engine["image"] == "ghcr.io/team/vllm-openai:1"
+    assert engine["credentials"]["username"] == "team" and "credentials" not in gateway
+    assert engine["args"][-1] == "--dtype=half"
+    small = found["profiles"]["compute"]["gateway"]["resources"]
+    assert (small["cpu"]["units"], small["memory"]["size"]) == ("500m", "768Mi")
+    assert found["profiles"]["placement"]["akash"]["pricing"]["gateway"]["amount"] == "5"
+    assert [found["deployment"][name]["akash"]["count"] for name in ("gateway", "llm")] == [2, 2]
+    _, out, _ = run("validate", "-", "--json", stdin=text.encode())
+    assert rows(out)[0]["problems"] == []
+    _, manifest, _ = run("manifest", "-", stdin=text.encode())
+    assert [each["name"] for each in json.loads(manifest)[0]["services"]] == ["gateway", "llm"]
+
+
+def test_ollama_behind_our_gateway_as_json_and_for_compose() -> None:
+    code, out, err = run("render", *OLLAMA, "--json")
+    (row,) = rows(out)
+    assert (code, err, row["ok"], row["problems"]) == (0, "", True, [])
+    assert '- "AKASH_LLM_ENGINE=ollama"' in row["sdl"]
+    code, out, err = run("render", *OLLAMA, "--compose", "--json")
+    (row,) = rows(out)
+    services = yaml.safe_load(row["compose"])["services"]
+    assert (code, err, sorted(services)) == (0, "", ["gateway", "llm"])
+    assert "ports" in services["gateway"] and "ports" not in services["llm"]
+
+
+def test_the_inputs_of_a_gateway_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "inputs.yaml"
+    file.write_text(
+        f"image: {GATEWAY[1]}\nkeys_text: {KEYS}\nmodel: Qwen/Qwen2.5-0.5B-Instruct\ngpu: {{}}\n"
+        "gateway_memory: 2Gi\nengine_registry: {host: ghcr.io, username: me, "
+        "password: ac-secret://p}\n"
+    )
+    code, text, err = run("render", "--template", "vllm", file)
+    assert (code, err) == (0, "")
+    found = yaml.safe_load(text)
+    assert found["services"]["llm"]["credentials"]["host"] == "ghcr.io"
+    assert found["profiles"]["compute"]["gateway"]["resources"]["memory"]["size"] == "2Gi"
+
+
+def test_a_difference_between_two_services_and_their_images(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(run("render", *OLLAMA)[1])
+    new.write_text(run("render", *OLLAMA, "--engine-image", "ollama/ollama:0.33.3")[1])
+    code, out, err = run("diff", old, new)
+    assert (code, err) == (0, "")
+    assert "can be updated in place" in out and "/services/llm/image" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -153,6 +221,14 @@ def test_a_key_file_is_made_and_only_its_digest_rendered(tmp_path: Path) -> None
         ((*IMAGE, "--keys", KEYS, "--template", "x"), 2, "is not one of 'llama-cpp'"),
         ((*IMAGE, "--keys", KEYS, "--memory", "2GB"), 2, "write it as 2Gi"),
         ((*IMAGE, "--keys", KEYS, "--context", "many"), 2, "not a valid integer"),
+        (("--template", "vllm"), 3, "make image IMAGE=REGISTRY/akash-llm-gateway:VERSION"),
+        (("--template", "plain-ollama"), 2, "use the template ollama"),
+        ((*VLLM, "--leased-ip"), 2, "use the template plain-vllm"),
+        ((*VLLM, "--tee", "cpu-gpu"), 2, "write --tee cpu"),
+        ((*OLLAMA, "--count", "2"), 2, "leave --count out"),
+        ((*OLLAMA, "--engine-arg=--x"), 2, "write --env OLLAMA_NAME=VALUE"),
+        ((*IMAGE, "--keys", KEYS, "--engine-image", "a:1"), 2, "one image only"),
+        ((*VLLM, "--engine-registry", "ghcr.io", "me", "canary"), 2, "ac-secret://"),
     ],
 )
 def test_rendering_refuses_with_the_next_step(
@@ -160,7 +236,13 @@ def test_rendering_refuses_with_the_next_step(
 ) -> None:
     found, out, err = run("render", *arguments)
     assert (found, out) == (code, "")
-    assert message in err
+    assert message in err and "canary" not in err
+
+
+def test_the_templates_there_are_are_listed() -> None:
+    code, out, _ = run("render", "--help")
+    assert code == 0
+    assert "[llama-cpp|ollama|plain-llama-cpp|plain-ollama|plain-vllm|vllm]" in "".join(out.split())
 
 
 def test_a_difference_says_what_it_takes(tmp_path: Path) -> None:

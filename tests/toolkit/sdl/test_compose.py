@@ -9,8 +9,10 @@ import yaml
 
 from tests.toolkit.sdl.real import OWN, VALID
 from toolkit.sdl import GPURequest, RegistryAccess, RenderInputs, compose, parse, render
+from toolkit.sdl.model import Expose, ExposeTo, Service
 
 KEYS = f"me:inference:{'a' * 64}"
+MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 OURS = RenderInputs(image="ghcr.io/me/akash-llm-server:1", keys_text=KEYS)
 
 
@@ -32,7 +34,7 @@ def test_our_server() -> None:
 
 
 def test_a_plain_engine_on_gpus_with_a_secret() -> None:
-    inputs = RenderInputs(gpu=GPURequest(2), count=2, env={"PRICE": "$5"})
+    inputs = RenderInputs(model=MODEL, gpu=GPURequest(2), count=2, env={"PRICE": "$5"})
     service = made(render(inputs, "plain-vllm"))["services"]["llm"]
     assert service["entrypoint"][:2] == ["python3", "-c"]
     assert service["command"][:2] == ["vllm", "serve"]
@@ -52,6 +54,44 @@ def test_what_stays_in_the_deployment_is_not_published() -> None:
     assert chat["ports"] == ["127.0.0.1:3000"]
     assert model["volumes"] == ["model-data:/data"]
     assert chat["entrypoint"] == ["/bin/chat"]
+    assert chat["depends_on"] == ["model"] and "depends_on" not in model
+
+
+@pytest.mark.parametrize(("template", "port"), [("vllm", 8000), ("ollama", 11434)])
+def test_an_engine_is_reached_through_its_gateway_only(template: str, port: int) -> None:
+    inputs = msgspec.structs.replace(
+        OURS, model=MODEL, gpu=GPURequest(), env={"HF_TOKEN": "ac-secret://hf-token"}
+    )
+    found = made(render(inputs, template))
+    gateway, engine = found["services"]["gateway"], found["services"]["llm"]
+    assert gateway["ports"] == ["127.0.0.1:11434:11434"]
+    assert gateway["environment"]["AKASH_LLM_UPSTREAM"] == f"http://llm:{port}"
+    assert gateway["depends_on"] == ["llm"]
+    assert "volumes" not in gateway and "HF_TOKEN" not in gateway["environment"]
+    assert "ports" not in engine and "depends_on" not in engine
+    assert engine["expose"] == [str(port)]
+    assert engine["volumes"] == ["llm-models:/models"]
+    assert engine["environment"]["HF_TOKEN"].startswith("${HF_TOKEN:?")
+    assert engine["deploy"]["resources"]["reservations"]["devices"][0]["count"] == 1
+    assert ("shm_size" in engine) == (template == "vllm")
+    limits = gateway["deploy"]["resources"]["limits"]
+    assert limits == {"cpus": "1.0", "memory": str(1 << 30)}
+
+
+def test_services_that_use_each_other_do_not_wait(leased_ip: str) -> None:
+    """Compose refuses circles."""
+    services = {
+        name: Service("i:1", expose=(Expose(80, to=(ExposeTo(service=user),)),))
+        for name, user in (("a", "b"), ("b", "c"), ("c", "a"), ("d", "d"), ("e", "a"))
+    }
+    sdl = parse(leased_ip).sdl
+    ((_, places),) = list(sdl.deployment.items())[:1]
+    circle = msgspec.structs.replace(
+        sdl, services=services, deployment=dict.fromkeys(services, places)
+    )
+    found = yaml.safe_load(compose(circle))["services"]
+    awaited = {name: service.get("depends_on") for name, service in found.items()}
+    assert awaited == {"a": ["e"], "b": None, "c": None, "d": None, "e": None}
 
 
 def test_credentials_are_left_out() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from toolkit.sdl.model import Service
-from toolkit.sdl.stated import least_bytes, models
+from toolkit.sdl.stated import least_bytes, models, upstream
 
 GB = 10**9
 
@@ -55,3 +55,23 @@ def test_a_model_is_found_where_it_is_usually_said(service: Service) -> None:
 
 def test_ollama_serve_names_no_model() -> None:
     assert [name for name in models(Service("i", command=("ollama", "serve"))) if name] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://llm:8000", "llm"),
+        ("https://engine.example.com/", "engine.example.com"),
+        ("llm:8000", ""),
+        ("http://", ""),
+        ("http://me@llm:8000", ""),
+        ("http://llm:8000/v1", "llm"),
+        ("", ""),
+    ],
+)
+def test_who_has_the_models_of_a_gateway(url: str, host: str) -> None:
+    assert upstream(Service("i", env=(f"AKASH_LLM_UPSTREAM={url}",))) == host
+
+
+def test_who_names_no_upstream_has_its_models_itself() -> None:
+    assert upstream(Service("i")) == ""

@@ -284,29 +284,38 @@ def test_the_table_ends_with_what_to_type(eight: Path, capsys: Output) -> None:
 
 def test_what_to_type_renders(eight: Path, tmp_path: Path, capsys: Output) -> None:
     """With an image in the place that is left for it, and a key."""
-    image = "REGISTRY/akash-llm-server:VERSION"
     for more in (
         ["--gpu", "rtx4090", "--gpu", "l40s"],
         ["--cpu", "--kv", "q8_0"],
         ["--engine", "ollama", "--gpu", "rtx4090"],
+        ["--engine", "ollama", "--cpu", "--kv", "q8_0"],
     ):
         assert run(["size", str(eight), *more, "--json"]) == 0
         found = msgspec.json.decode(capsys.readouterr().out, type=Sizing)
-        words = [
-            {image: "example.org/server:1.0", "api.key": str(tmp_path / "api.key")}.get(w, w)
-            for w in shlex.split(found.next)
-        ]
-        assert run(words[1:]) == 0
+        assert run(typed(found, tmp_path)) == 0
         rendered = capsys.readouterr().out
         assert ("rtx4090" in rendered) == (found.gpu is not None)
-        assert ("AKASH_LLM_CACHE_TYPE_K=q8_0" in rendered) == (found.kv == "q8_0")
+        kept = {"llama-cpp": "AKASH_LLM_CACHE_TYPE_K=q8_0", "ollama": "OLLAMA_KV_CACHE_TYPE=q8_0"}
+        assert (kept[found.engine] in rendered) == (found.kv == "q8_0")
+        assert ("AKASH_LLM_UPSTREAM=" in rendered) == (found.engine == "ollama")
 
 
-def test_what_to_type_for_vllm_renders(seventy: Path, capsys: Output) -> None:
+def typed(sizing: Sizing, folder: Path) -> list[str]:
+    """The words of what to type, with an image of that name and a key file in a folder."""
+    where = {"REGISTRY": "example.org", "VERSION": "1.0", "api.key": str(folder / "api.key")}
+    words = shlex.split(sizing.next)[1:]
+    for name, value in where.items():
+        words = [word.replace(name, value) for word in words]
+    return words
+
+
+def test_what_to_type_for_vllm_renders(seventy: Path, tmp_path: Path, capsys: Output) -> None:
     assert run(["size", str(seventy), "--engine", "vllm", "--gpu", "h100", "--json"]) == 0
     found = msgspec.json.decode(capsys.readouterr().out, type=Sizing)
-    assert run(shlex.split(found.next)[1:]) == 0
+    assert "--template vllm --image REGISTRY/akash-llm-gateway:VERSION" in found.next
+    assert run(typed(found, tmp_path)) == 0
     rendered = capsys.readouterr().out
+    assert "AKASH_LLM_ENGINE=vllm" in rendered
     assert "--gpu-memory-utilization" in rendered and "h100" in rendered
     memory = parse(rendered).sdl.profiles.compute["llm"].memory
     assert exact_size(memory) == found.memory.bytes
