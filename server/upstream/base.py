@@ -90,6 +90,8 @@ class UpstreamEngine(ABC):
         self._looking = asyncio.Lock()
         self._has_answered = False
         self._num_silences = 0
+        # How often something was lost or became another.
+        self._num_changes = 0
         # When it was first seen here: it does not say when it got its models.
         self.since_ns = time.time_ns()
         self._problem = f"{engine} has not answered yet"
@@ -169,11 +171,12 @@ class UpstreamEngine(ABC):
             return opened
         async with self._opening:
             while key not in self._opened:
+                num_changes = self._num_changes
                 listed = await self.find(model.name)
                 listed.check()
                 opened = await self._open(listed, book)
                 # What changed while it was opened is opened anew.
-                if self._there.get(key) == listed and not self._problem:
+                if self._num_changes == num_changes:
                     self._opened[key] = opened
             return self._opened[key]
 
@@ -275,6 +278,7 @@ class UpstreamEngine(ABC):
         self._problem = problem
         # It may come back with other models under the same names.
         self._opened.clear()
+        self._num_changes += 1
 
     def _found(self, models: Sequence[ListedModel]) -> None:
         if self._problem:
@@ -287,6 +291,7 @@ class UpstreamEngine(ABC):
         for key, model in self._there.items():
             if there.get(key) != model:
                 self._opened.pop(key, None)
+                self._num_changes += 1
         self._there = there
 
     def _ambiguous(self, model: ListedModel, twin: ListedModel) -> ListedModel:
