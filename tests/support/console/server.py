@@ -9,6 +9,7 @@ import json
 import socket
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -159,7 +160,9 @@ def _handler(server: ConsoleServer) -> type[BaseHTTPRequestHandler]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             body = self.rfile.read(length)
             query = dict(parse_qsl(split.query))
-            self._send(server.answer(Seen(self.command, split.path, query, headers, body)))
+            answer = server.answer(Seen(self.command, split.path, query, headers, body))
+            with suppress(ConnectionError):  # the client may have given up
+                self._send(answer)
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
 

@@ -41,6 +41,7 @@ _NEVER_SENT = (
     httpx2.ProxyError,
     httpx2.UnsupportedProtocol,
 )
+_HOST = re.compile(r"[0-9A-Za-z.:-]+")
 _KEY = re.compile(r"[!-~]{8,512}")
 
 T = TypeVar("T")
@@ -115,7 +116,7 @@ class Wire:
         else:
             if answer.is_success:
                 return _understood(call, answer, into)
-            failure = refusal(self._redacted(answer), look=call.look)
+            failure = refusal(answer, look=call.look)
         raise failure
 
     async def aclose(self) -> None:
@@ -149,7 +150,8 @@ class Wire:
                     await response.aclose()
         except TimeoutError:
             raise httpx2.ReadTimeout(f"not done within {call.total_s:.0f} s") from None
-        return Answer(response.status_code, body, response.headers.get("retry-after", ""))
+        wait = response.headers.get("retry-after", "")
+        return Answer(response.status_code, self._redacted(body), wait)
 
     def _request(
         self, call: Call, params: Mapping[str, str] | None, body: object
@@ -185,12 +187,9 @@ class Wire:
             )
         return self._client
 
-    def _redacted(self, answer: Answer) -> Answer:
-        """The answer without the key, should the Console have repeated it."""
-        if self._key is None:
-            return answer
-        body = answer.body.replace(self._key.encode(), b"(the key)")
-        return msgspec.structs.replace(answer, body=body)
+    def _redacted(self, body: bytes) -> bytes:
+        """The body without the key, should the Console have repeated it."""
+        return body if self._key is None else body.replace(self._key.encode(), b"(the key)")
 
     def _failure(self, call: Call, error: httpx2.HTTPError) -> ToolkitError:
         reason = str(error) or type(error).__name__
@@ -246,6 +245,7 @@ def _checked_url(text: str) -> httpx2.URL:
     except httpx2.InvalidURL:
         raise ConfigError("The Console's address is not a URL.", hint=hint) from None
     is_safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))
-    if url.userinfo or not url.host or url.query or url.path not in ("", "/") or not is_safe:
+    is_bare = not url.userinfo and not url.query and url.path in ("", "/")
+    if not (is_safe and is_bare and _HOST.fullmatch(url.host)):
         raise ConfigError("This cannot be the Console's address.", hint=hint)
     return url

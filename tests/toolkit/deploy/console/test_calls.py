@@ -74,7 +74,8 @@ async def test_a_life_from_order_to_close(console: ConsoleClient, world: World) 
     assert status.ips == {}
     assert there.name == "mine-1"
     (spending,) = (await console.spend_rate()).deployments
-    assert (spending.dseq, spending.price.amount) == (made.dseq, 1000)
+    assert spending.dseq == made.dseq
+    assert spending.price.amount == 1000
 
     await console.close(made.dseq)
     await console.close(made.dseq)
