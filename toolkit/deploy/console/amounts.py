@@ -6,7 +6,7 @@ what is reported uses 6 s and what guards a cap uses 5.8 s.
 """
 
 from collections.abc import Iterable
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 
 import msgspec
 
@@ -15,7 +15,7 @@ from toolkit.errors import BudgetError
 UACT = "uact"
 UACT_PER_USD = 1_000_000
 BLOCKS_PER_HOUR = 600
-GUARD_BLOCKS_PER_HOUR = Decimal(3600) / Decimal("5.8")
+GUARD_BLOCK_S = Decimal("5.8")
 
 # The chain's decimals have 18 digits behind the point and amounts of at most 256 bits.
 _MOST_DIGITS = 80
@@ -49,13 +49,12 @@ def usd_per_hour(uact_per_block: Decimal) -> Decimal:
 
 def most_usd_per_hour(uact_per_block: Decimal) -> Decimal:
     """What it can come to when blocks are fast, for comparing with a cap."""
-    return uact_per_block * GUARD_BLOCKS_PER_HOUR / UACT_PER_USD
+    return uact_per_block * 3600 / (GUARD_BLOCK_S * UACT_PER_USD)
 
 
 def price_ceiling(max_usd_per_hour: Decimal) -> int:
     """The highest whole price per block, in uact, that stays under the cap when blocks are fast."""
-    ceiling = max_usd_per_hour * UACT_PER_USD / GUARD_BLOCKS_PER_HOUR
-    return int(ceiling.to_integral_value(ROUND_FLOOR))
+    return int(max_usd_per_hour * UACT_PER_USD * GUARD_BLOCK_S // 3600)
 
 
 class Balances(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from toolkit.deploy.console.amounts import (
@@ -29,6 +29,7 @@ def test_an_hour() -> None:
 
 
 @given(st.decimals(min_value=0, max_value=1000, places=4))
+@example(Decimal(9))  # is met exactly
 def test_a_ceiling_keeps_the_cap_and_wastes_less_than_one_uact(cap: Decimal) -> None:
     ceiling = price_ceiling(cap)
     assert most_usd_per_hour(Decimal(ceiling)) <= cap
