@@ -53,7 +53,8 @@ def create(asked: Asked) -> Any:
 
 
 def list_all(asked: Asked) -> Any:
-    """The older Console lists what is active, and hangs the leases on the wrong items."""
+    """The older Console lists what is active, hangs the leases on the wrong items, and says
+    that there is more only to who gives both skip and limit."""
     world, query = asked.world, asked.query
     state = query.get("state", "active") if world.is_newer else "active"
     search = query.get("search", "") if world.is_newer else ""
@@ -63,7 +64,9 @@ def list_all(asked: Asked) -> Any:
         if each.state == state and search in f"{each.name} {each.dseq}"
     ]
     owners = found if world.is_newer else [*found[1:], *found[:1]]
-    skip, limit = int(query.get("skip", 0)), int(query.get("limit", 100))
+    most = 100 if world.is_newer else 1000
+    skip, limit = int(query.get("skip", 0)), int(query.get("limit", most))
+    tells_more = world.is_newer or {"skip", "limit"} <= set(query)
     shown = list(zip(found, owners, strict=True))[skip : skip + limit]
     return enveloped(
         {
@@ -72,7 +75,7 @@ def list_all(asked: Asked) -> Any:
                 "total": None if world.is_newer else len(found),
                 "skip": skip,
                 "limit": limit,
-                "hasMore": skip + limit < len(found),
+                "hasMore": tells_more and skip + limit < len(found),
             },
         }
     )

@@ -14,7 +14,7 @@ from tests.support.console.states import (
     Lease,
     Purse,
 )
-from tests.support.console.world import BEGAN_MS, World
+from tests.support.console.world import BEGAN_MS, USD, World
 
 JSON = dict[str, Any]
 OWNER = "akash1owner"
@@ -185,14 +185,17 @@ def _offered(host: Host, unit: JSON) -> JSON:
 
 
 def balances(world: World) -> JSON:
-    """Millionths of a dollar, whole."""
+    """Whole millionths of a dollar, or dollars."""
     open_ones = [each for each in world.deployments.values() if each.is_active]
     inside = sum((each.purse.shown_funds for each in open_ones), Decimal(0))
-    return {
-        "balance": int(world.balance),
-        "deployments": int(inside),
-        "total": int(world.balance + inside),
+    amounts = {
+        "balance": world.balance,
+        "deployments": inside,
+        "total": world.balance + inside,
     }
+    if world.says_dollars:
+        return {name: float(amount / USD) for name, amount in amounts.items()}
+    return {name: int(amount) for name, amount in amounts.items()}
 
 
 def settings(world: World, each: Deployment) -> JSON:

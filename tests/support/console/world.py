@@ -42,9 +42,11 @@ class World(Clocks):
         *,
         generation: Generation = Generation.NEWER,
         balance_usd: float = 100,
+        says_dollars: bool = False,
         hosts: Iterable[Host] = (),
     ) -> None:
         self.generation = generation
+        self.says_dollars = says_dollars  # the unit of its balances, which nobody states
         self.balance = Decimal(str(balance_usd)) * USD
         self.hosts = {host.address: host for host in hosts}
         self.height = 1000

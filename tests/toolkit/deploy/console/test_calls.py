@@ -1,10 +1,13 @@
 """Every call against the newer Console: what it asks is what the document says."""
 
+from decimal import Decimal
+
 import pytest
 
 from tests.support.console import document, samples
 from tests.support.console.server import ConsoleServer
 from tests.support.console.world import World
+from toolkit.deploy.console.amounts import balance_usd, uact_in
 from toolkit.deploy.console.bids import Choice
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.deployments import Created
@@ -39,6 +42,17 @@ async def test_the_account(console: ConsoleClient) -> None:
     assert config is not None
     assert config.target_runway_hours == 48
     assert await console.is_newer()
+
+
+@pytest.mark.parametrize("says_dollars", [False, True])
+async def test_the_balance_is_the_same_in_either_unit(says_dollars: bool) -> None:
+    world = World(hosts=samples.HOSTS, says_dollars=says_dollars)
+    with ConsoleServer(world) as server:
+        async with ConsoleClient(server.key, url=server.url) as console:
+            await console.create(ORDER)
+            held = [each.escrow_account.state.funds for each in await console.deployments()]
+            escrow = sum((uact_in(funds) for funds in held), Decimal(0))
+            assert balance_usd(await console.balances(), escrow) == Decimal("99.5")
 
 
 async def test_a_life_from_order_to_close(console: ConsoleClient, world: World) -> None:
@@ -249,3 +263,19 @@ async def test_what_is_no_number_is_not_put_into_a_path(
     with pytest.raises(EndpointError):
         await console.market.provider("../user/me")
     assert {seen.path for seen in server.seen} <= {"/v1/deployment-funding-config"}
+
+
+async def test_all_groups_are_leased_in_one_call(console: ConsoleClient, world: World) -> None:
+    placement = "    any:\n      pricing:\n        llm: {denom: uakt, amount: 2000}\n"
+    allocation = "    any: {profile: llm, count: 1}\n"
+    two = samples.SDL
+    for part in (placement, allocation):
+        two = two.replace(part, part + part.replace("any:", "more:"))
+    made = await console.create(NewDeployment(sdl=two))
+    world.advance(1)
+    bids = [b for b in await console.bids(made.dseq) if b.id.provider == samples.CHEAP.address]
+    assert {bid.id.gseq for bid in bids} == {1, 2}
+    there = await console.lease([Choice.of(bid) for bid in bids], made.manifest)
+    assert len(there.active_leases) == 2
+    (spending,) = (await console.spend_rate()).deployments
+    assert spending.price.amount == 2000

@@ -92,6 +92,15 @@ async def test_leases_come_back_to_their_own_deployments(
     }
 
 
+async def test_lists_go_on_page_by_page(
+    old_console: ConsoleClient, old_server: ConsoleServer, old_world: World
+) -> None:
+    for _ in range(101):
+        old_world.create({"sdl": samples.SDL, "deposit": 0.5})
+    assert len(await old_console.deployments()) == 101
+    assert old_server.count("GET", "/v1/deployments") == 2
+
+
 async def test_the_manifest_has_to_be_the_one_of_the_order(
     old_console: ConsoleClient, old_world: World
 ) -> None:
