@@ -171,10 +171,10 @@ class SignedTx(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Created(msgspec.Struct, frozen=True, rename="camel"):
-    """A deployment that exists from now on. The lease needs `manifest` unchanged."""
+    """A deployment that exists from now on. The lease gets `manifest` unchanged."""
 
     dseq: str
-    manifest: str = ""
+    manifest: str | None = None
     sign_tx: SignedTx = SignedTx()
 
 
