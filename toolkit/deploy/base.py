@@ -44,6 +44,16 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """What the person asked for. `name` is its identity: asked twice, opened once.
 
     `context` is tokens per request, `parallel` the requests decoded at once.
+
+    Of a rented place: `image` is our server's (or gateway's) as a registry has it,
+    `engine_image` that of an engine behind it. `gpus` are those that will do, as providers
+    name them (`rtx4090`, `a100/80Gi/sxm`); with none, sizing says. `region` is where it may
+    be. `secrets` are variables of this environment whose values are sealed on their way;
+    `registry`, as `user@host`, is asked for the image with the password in the variable
+    `AKASH_LLM_REGISTRY_PASSWORD`.
+
+    Of its price: `max_usd_per_hour` holds for each bid, `runtime_hours` ends it by itself;
+    `max_usd_total` and `idle_minutes` end it while somebody watches.
     """
 
     name: str
@@ -52,8 +62,16 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     engine: str = DEFAULT_ENGINE
     context: int = DEFAULT_CONTEXT
     parallel: int = DEFAULT_PARALLEL
+    image: str = ""
+    engine_image: str = ""
+    gpus: tuple[str, ...] = ()
+    region: str = ""
+    secrets: tuple[str, ...] = ()
+    registry: str = ""
     max_usd_per_hour: Decimal | None = None
+    max_usd_total: Decimal | None = None
     runtime_hours: float | None = None
+    idle_minutes: float | None = None
 
     @property
     def deadline_s(self) -> float:
@@ -66,6 +84,7 @@ class Action(StrEnum):
 
     CREATE = "create"
     ADOPT = "adopt"
+    UPDATE = "update"  # in place
     REPLACE = "replace"
 
 
@@ -105,12 +124,23 @@ class Change(msgspec.Struct, frozen=True):
     then: str
 
 
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who could take it now: a provider, what it has, and how often it was up (of 1)."""
+
+    provider: str
+    name: str = ""
+    region: str = ""
+    gpu: str = ""
+    uptime: float | None = None
+    remark: str = ""
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What applying would do, need and cost. Changes nothing; prints; can be saved.
 
-    `worst_case_usd` is the most that can be spent before a limit ends it, None where no
-    limit does. `privacy` says who can see what. `sdl` is what will be deployed, holding
-    only the digest of the key.
+    `price` is expected, and `worst_case_usd` the most that can be spent before a limit ends
+    it, None where no limit does. `offers` are those that could take it now. `privacy` says who
+    can see what. `sdl` is what will be deployed, holding only the digest of the key.
     """
 
     schema: Literal[1] = 1
@@ -119,6 +149,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     resources: tuple[Resource, ...]
     price: Price
     worst_case_usd: Decimal | None
+    offers: tuple[Offer, ...] = ()
     limits: tuple[Limit, ...]
     privacy: tuple[str, ...]
     changes: tuple[Change, ...] = ()
@@ -215,12 +246,23 @@ class Part(msgspec.Struct, frozen=True):
     log: str | None = None
 
 
+class Spend(msgspec.Struct, frozen=True, kw_only=True):
+    """The money of one deployment: what it costs now, what it has cost, and when a limit that
+    holds by itself ends it."""
+
+    usd_per_hour: Decimal
+    spent_usd: Decimal
+    ends_at: datetime | None = None
+
+
 class Status(msgspec.Struct, frozen=True):
-    """Reality as its target saw it; `detail` is one sentence. `parts` as far as they are known."""
+    """Reality as its target saw it; `detail` is one sentence. `parts` as far as they are
+    known, `spend` where it costs something."""
 
     health: Health
     detail: str = ""
     parts: tuple[Part, ...] = ()
+    spend: Spend | None = None
 
 
 class Update(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ Row = tuple[str, str, str]
 _ACTIONS = {
     Action.CREATE: "start a new endpoint",
     Action.ADOPT: "nothing: it is there already and stays",
+    Action.UPDATE: "change the endpoint of that name in place",
     Action.REPLACE: "end the endpoint of that name and start this one",
 }
 
