@@ -18,6 +18,9 @@
     ├── LoadFailed              500 load_failed
     ├── EngineCrashed           500 engine_crashed
     ├── PullFailed              502 pull_failed      (another server did not give the model)
+    ├── UpstreamFailed          502 upstream_failed  (the server of the engine said no sense)
+    │   ├── UpstreamGone        503 upstream_gone    (it cannot be reached; retry_after_s)
+    │   └── UpstreamSilent      504 upstream_silent  (it takes too long)
     └── StorageFull             507 storage_full
 
 The class fixes status and code, the instance carries the message and, where

@@ -8,9 +8,11 @@
     ├── CapacityError          5   no bids, no room, no such hardware
     ├── DeadlineError          6   something did not happen in time
     ├── EndpointError          7   the endpoint is not healthy or answered wrongly
-    │   └── RequestRefused     7   the endpoint answered with an error (status, code)
+    │   ├── RequestRefused     7   the endpoint answered with an error (status, code)
+    │   └── ReplyLost          7   sent once, and what became of it is not known
     ├── SLOMissed              8   measured, and not good enough
     └── BudgetError            9   it would cost more than allowed
+        └── FundsMissing       9   it would cost more than the account holds
 
 `message` is one sentence, `hint` the next step. A user never sees a traceback for
 one of these. `automation.run` finds the exit code by the class named in the cell
@@ -87,11 +89,31 @@ class EndpointError(ToolkitError):
 
 
 class RequestRefused(EndpointError):
-    """The endpoint answered with an error; `status` is the HTTP status, 200 in a stream."""
+    """The endpoint answered with an error; `status` is the HTTP status, 200 in a stream.
 
-    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
+    `code` is its own name for it, if it has one; `retry_after_s` when it asks to wait.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        hint: str = "",
+        code: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class ReplyLost(EndpointError):
+    """Something that changes or costs was sent, once, and its outcome is not known.
+
+    It must not be sent again before somebody has looked; the hint says where.
+    """
 
 
 class SLOMissed(ToolkitError):
@@ -104,3 +126,25 @@ class BudgetError(ToolkitError):
     """It would cost more than allowed."""
 
     exit_code = 9
+
+
+class FundsMissing(BudgetError):
+    """It would cost more than the account holds.
+
+    `needed_usd` and `available_usd` as far as they were told; `retry_after_s` when money is
+    on its way.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        needed_usd: float | None = None,
+        available_usd: float | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.needed_usd = needed_usd
+        self.available_usd = available_usd
+        self.retry_after_s = retry_after_s

@@ -175,9 +175,12 @@ class Core:
         """How many tokens a prompt has as the model gets it, whatever its length."""
         if isinstance(request, CompletionRequest) and isinstance(request.prompt, tuple):
             return len(request.prompt)
-        async with self._use(request.model, request.generation) as (lease, _):
+        async with self._use(request.model, request.generation) as (lease, ticket):
             if _is_taken(lease.model, request):
-                return await lease.model.count(request)
+                count = await lease.model.count(request)
+                # It may have been computed for that.
+                ticket.settle(count, 0)
+                return count
             segments = await self._segments(request, lease.model.info)
             return len(await prompt.tokenize(lease.model, segments))
 

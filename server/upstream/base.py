@@ -42,6 +42,7 @@ LOOK_EVERY_S: Final = 2.0
 # A look must not wait for a server that computes; how long requests may take is a setting.
 LOOK_S: Final = 5.0
 _MOST_SILENCES: Final = 3
+_LOOK_IN_ALL_S: Final = 15.0
 
 
 @dataclass(slots=True, eq=False)
@@ -89,6 +90,8 @@ class UpstreamEngine(ABC):
         self._looking = asyncio.Lock()
         self._has_answered = False
         self._num_silences = 0
+        # How often something was lost or became another.
+        self._num_changes = 0
         # When it was first seen here: it does not say when it got its models.
         self.since_ns = time.time_ns()
         self._problem = f"{engine} has not answered yet"
@@ -167,10 +170,14 @@ class UpstreamEngine(ABC):
         if (opened := self._opened.get(key)) is not None:
             return opened
         async with self._opening:
-            if key not in self._opened:
+            while key not in self._opened:
+                num_changes = self._num_changes
                 listed = await self.find(model.name)
                 listed.check()
-                self._opened[key] = await self._open(listed, book)
+                opened = await self._open(listed, book)
+                # What changed while it was opened is opened anew.
+                if self._num_changes == num_changes:
+                    self._opened[key] = opened
             return self._opened[key]
 
     def loaded(self) -> Sequence[LoadedEntry]:
@@ -241,7 +248,7 @@ class UpstreamEngine(ABC):
                 return
         async with self._looking:
             try:
-                models = await self._look()
+                models = await self._look_in_time()
             except UpstreamSilent as error:
                 # One that computes may be slow to say that it is well.
                 self._num_silences += 1
@@ -249,8 +256,21 @@ class UpstreamEngine(ABC):
                     self._lost(error.message)
             except ServerError as error:
                 self._lost(error.message)
+            except Exception:  # noqa: BLE001 - an edge: this looks for as long as we run
+                # What it says is hostile; whatever comes of that, it is looked at again.
+                _log.exception("looking at %s failed", self._engine)
+                self._lost(f"{self._engine} answered what cannot be read")
             else:
                 self._found(models)
+
+    async def _look_in_time(self) -> Sequence[ListedModel]:
+        try:
+            async with asyncio.timeout(_LOOK_IN_ALL_S):
+                return await self._look()
+        except TimeoutError:
+            raise UpstreamSilent(
+                f"{self._engine} did not answer within {_LOOK_IN_ALL_S:g} s"
+            ) from None
 
     def _lost(self, problem: str) -> None:
         if problem != self._problem:
@@ -258,16 +278,27 @@ class UpstreamEngine(ABC):
         self._problem = problem
         # It may come back with other models under the same names.
         self._opened.clear()
+        self._num_changes += 1
 
     def _found(self, models: Sequence[ListedModel]) -> None:
         if self._problem:
             _log.info("%s answers", self._engine)
         self._problem, self._has_answered, self._num_silences = "", True, 0
-        there = {model.name.folded(): model for model in models}
+        there: dict[ModelName, ListedModel] = {}
+        for model in models:
+            twin = there.get(model.name.folded())
+            there[model.name.folded()] = self._ambiguous(model, twin) if twin else model
         for key, model in self._there.items():
             if there.get(key) != model:
                 self._opened.pop(key, None)
+                self._num_changes += 1
         self._there = there
+
+    def _ambiguous(self, model: ListedModel, twin: ListedModel) -> ListedModel:
+        """Neither of two models that have one name here can be meant."""
+        names = f"{twin.upstream_name} and {model.upstream_name}"
+        problem = f"{self._engine} has two models of that name, {names}"
+        return msgspec.structs.replace(model, problem=problem, capabilities=())
 
     def _others(self) -> str:
         names = ", ".join(model.upstream_name for model in list(self._there.values())[:10])

@@ -33,7 +33,8 @@ class Channel(asyncio.Protocol):
     def is_free(self) -> bool:
         """Whether a new exchange may begin."""
         is_over = self._answer is None or (self._answer.may_follow and self._is_sent)
-        return is_over and not self._is_lost
+        # One that was held back has more to read than anybody took.
+        return is_over and not self._is_lost and not self._is_held_back
 
     @property
     def is_quiet(self) -> bool:
@@ -95,6 +96,8 @@ class Channel(asyncio.Protocol):
         """Wait until something has come."""
         if self._error is not None:
             raise self._error
+        if self._is_lost:
+            raise httpx2.RemoteProtocolError("the connection has ended")
         self._waiter = waiter = self._loop.create_future()
         timer = None if within_s is None else self._loop.call_later(within_s, _silent, waiter)
         try:

@@ -83,9 +83,11 @@ async def config_of(root: str, *, is_here: bool, may_fetch: bool) -> ModelConfig
 
 
 def _of_folder(folder: Path) -> ModelConfig:
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"{CONFIG} is no file")
     with (folder / CONFIG).open("rb") as file:
         found = _read(file.read(_MOST_BYTES))
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
     return msgspec.structs.replace(
         found,
         size=sum(path.stat().st_size for path in weights),

@@ -55,7 +55,7 @@ class OllamaLibrary(Library):
 
     async def pull(self, source: str, *, insecure: bool = False) -> Steps:
         self.check(source, insecure=insecure)
-        body = {"model": source, "insecure": insecure, "stream": True}
+        body = {"model": self.name_of(source).display(), "insecure": insecure, "stream": True}
         async for step in self._steps("/api/pull", body):
             yield step
 

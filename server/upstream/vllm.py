@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from server.engine.types import LoadedModel, ModelInfo
-from server.errors import InvalidRequest, NotFound, UpstreamFailed
+from server.errors import NotFound, ServerError, UpstreamFailed, UpstreamGone, UpstreamSilent
 from server.models.library import Library
 from server.models.model import Details
 from server.models.sources import HUGGING_FACE
@@ -59,7 +59,6 @@ class VLLMEngine(UpstreamEngine):
         self._library = FixedLibrary(
             "this server is a gateway to vLLM, which has the models that it was started with"
         )
-        # Asked for once after each time that it was away.
         self._tokenizer: TokenizerInfo | None = None
         self._paths: frozenset[str] = frozenset()
         self._configs: dict[str, ModelConfig | None] = {}
@@ -76,7 +75,7 @@ class VLLMEngine(UpstreamEngine):
         ours = await super().metrics()
         try:
             text = await self._wire.read("GET", "/metrics", within_s=LOOK_S)
-        except (UpstreamFailed, InvalidRequest, NotFound):
+        except ServerError:
             return ours
         lines = text.splitlines(keepends=True)
         theirs = (line for line in lines if line.startswith((_THEIRS, *_COMMENTS)))
@@ -86,8 +85,9 @@ class VLLMEngine(UpstreamEngine):
         await self._wire.read("GET", "/health", within_s=LOOK_S)
         cards = await self._wire.get("/v1/models", Cards, within_s=LOOK_S)
         if self._tokenizer is None:
-            self._tokenizer = await self._read_tokenizer()
             self._paths = await self._read_paths()
+        # Each time: another vLLM may have come under the same names without ever being away.
+        self._tokenizer = await self._read_tokenizer()
         await self._read_configs(cards)
         return [self._listed(card, self._tokenizer) for card in cards.data]
 
@@ -131,7 +131,9 @@ class VLLMEngine(UpstreamEngine):
         """What it can be asked; nothing if it does not say."""
         try:
             found = await self._wire.get("/openapi.json", dict[str, Any], within_s=LOOK_S)
-        except (UpstreamFailed, InvalidRequest, NotFound):
+        except (UpstreamGone, UpstreamSilent):
+            raise
+        except ServerError:
             return frozenset()
         paths = found.get("paths")
         return frozenset(paths) if isinstance(paths, dict) else frozenset()
@@ -183,7 +185,7 @@ def _listed(
     listed = ListedModel(
         name=name_of(card.id),
         upstream_name=card.id,
-        digest=digest_of(ENGINE, card.id, card.root or ""),
+        digest=digest_of(ENGINE, card.id, card.root or "", repr(tokenizer)),
         size=config.size if config else 0,
         modified_ns=since_ns,
         capabilities=tuple(name for name in can if can[name]) if generates else ("embedding",),
@@ -205,7 +207,7 @@ def _templates(tokenizer: TokenizerInfo) -> tuple[str | None, str | None]:
 
 def _vocabulary(tokenizer: TokenizerInfo) -> Vocabulary:
     added = {
-        int(key): text for key, text in tokenizer.added_tokens_decoder.items() if key.isdigit()
+        int(key): text for key, text in tokenizer.added_tokens_decoder.items() if key.isdecimal()
     }
     return Vocabulary(added)
 

@@ -35,10 +35,10 @@ from server.engine.types import (
     Request,
     Segment,
 )
-from server.errors import Unsupported, UpstreamFailed
+from server.errors import InvalidRequest, Unsupported, UpstreamFailed
 from server.upstream.base import Book
 from server.upstream.vllm_images import ChatChunk, chat_fields
-from server.upstream.vllm_stream import CompletionStream, data_of
+from server.upstream.vllm_stream import DONE, CompletionStream, data_of
 from server.upstream.vllm_wire import (
     Chunk,
     Detokenized,
@@ -113,6 +113,9 @@ class VLLMModel:
         stream = CompletionStream(request, self._vocabulary)
         async with self._wire.lines(path, body) as lines:
             async for line in lines:
+                if line == DONE:
+                    await self._wire.run_out(lines)
+                    break
                 if (data := data_of(line)) is None:
                     continue
                 chunk = self._wire.decode(data, kind)
@@ -131,6 +134,10 @@ class VLLMModel:
     ) -> AsyncGenerator[Said | Finish]:
         asked = _conversation(request)
         check_images(asked, self.info)
+        self._check_texts(asked)
+        if options.max_tokens is not None and options.max_tokens <= 0:
+            yield _nothing(Request(tokens=[]))
+            return
         turn = chat_turn(asked, template_of(self.info), await self._known_prompt(asked))
         sent = engine_request(turn, window, options, asked.generation)
         body = self._body(sent) | chat_fields(asked)
@@ -147,6 +154,16 @@ class VLLMModel:
                     return
                 for event in turn.reader.feed(piece):
                     yield event
+
+    def _check_texts(self, request: ChatRequest) -> None:
+        """vLLM reads every control token as such, whoever wrote it, and it gets these texts as
+        they are. Raises `InvalidRequest` for one."""
+        for message in request.messages:
+            for text in (message.content, message.thinking):
+                if own := self._vocabulary.found_in(text):
+                    raise InvalidRequest(
+                        f"with images, no text may hold {own}: the model takes it for control"
+                    )
 
     async def _known_prompt(self, request: ChatRequest) -> Prompt:
         """What is known of the prompt that vLLM makes: what the reply begins with already, and
@@ -166,7 +183,9 @@ class VLLMModel:
         raise Unsupported("vLLM does not show the prompts of conversations with images")
 
     async def count(self, request: ChatRequest | CompletionRequest) -> int:
-        return len(await self._chat_tokens(_conversation(request)))
+        asked = _conversation(request)
+        self._check_texts(asked)
+        return len(await self._chat_tokens(asked))
 
     async def _chat_tokens(self, request: ChatRequest) -> list[int]:
         body = {"model": self._name, **chat_fields(request)}

@@ -10,7 +10,8 @@ from server.upstream.vllm_wire import Chunk, Logprobs, Timing, Usage
 from server.upstream.vocabulary import Vocabulary
 
 _DATA: Final = b"data:"
-_DONE: Final = b"[DONE]"
+_END: Final = b"[DONE]"
+DONE: Final = b"data: [DONE]"
 # What vLLM ends a reply with when it could not go on.
 _BROKEN: Final = ("abort", "error")
 _BAD_REQUEST: Final = 400
@@ -21,7 +22,7 @@ def data_of(line: bytes) -> bytes | None:
     if not line.startswith(_DATA):
         return None
     data = line[len(_DATA) :].strip()
-    return None if data == _DONE else data
+    return None if data == _END else data
 
 
 class CompletionStream:

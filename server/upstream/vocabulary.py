@@ -57,6 +57,11 @@ class Vocabulary:
         found = [next((text for text in texts if text in self._ids), "") for texts in FIM_TOKENS]
         return (found[0], found[1], found[2]) if all(found) else None
 
+    def found_in(self, text: str) -> str:
+        """The first of these texts that stands in another one; empty if none does."""
+        found = self._pattern.search(text) if self._pattern else None
+        return found[0] if found else ""
+
     def marked(self, segments: Iterable[Segment]) -> tuple[str, int | None]:
         """The text of a prompt, and the token to be taken out of its tokens, if there is one.
 

@@ -94,7 +94,7 @@ class Wire:
         sent = content if content is not None else _encode(body)
         async with self._open(method, path, sent, within_s) as response:
             data = bytearray()
-            async for chunk in response.aiter_bytes():
+            async for chunk in response.aiter_raw():
                 data += chunk
                 if len(data) > most_bytes:
                     raise UpstreamFailed(
@@ -107,7 +107,7 @@ class Wire:
         """The lines of the answer to a POST of JSON, as they come, without those that are
         empty. Leaving the block ends the request there. Raises like `post`."""
         async with self._open("POST", path, _encode(body), None) as response:
-            lines = split_lines(response.aiter_bytes(), self._engine)
+            lines = split_lines(response.aiter_raw(), self._engine)
             try:
                 yield lines
             finally:
@@ -135,6 +135,8 @@ class Wire:
             )
             response = await self._transport.handle_async_request(request)
             async with aclosing(response):
+                if response.headers.get("content-encoding", "identity") != "identity":
+                    raise UpstreamFailed(f"{self._engine} packs its answer, unasked")
                 if not response.is_success:
                     raise self._refused(response.status_code, await _beginning(response))
                 yield response
@@ -217,7 +219,7 @@ def _encode(body: Any) -> bytes | None:
 async def _beginning(response: httpx2.Response) -> bytes:
     """Enough of an answer to show why it is none."""
     data = b""
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         data += chunk
         if len(data) >= _MOST_ERROR_BYTES:
             break

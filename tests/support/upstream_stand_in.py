@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ class Reply(NamedTuple):
     body: bytes = b""
     lines: AsyncIterator[bytes] | None = None
     cut: bool = False
+    headers: Mapping[str, str] = {}
 
 
 Script = Callable[[Asked], "Reply | None"]
@@ -122,7 +123,9 @@ class StandIn(Started):
 
     async def _send(self, writer: asyncio.StreamWriter, reply: Reply) -> None:
         if reply.lines is None:
-            head = f"HTTP/1.1 {reply.status} x\r\ncontent-length: {len(reply.body)}\r\n\r\n"
+            headers = {"content-length": str(len(reply.body)), **reply.headers}
+            lines = [f"HTTP/1.1 {reply.status} x", *(f"{k}: {v}" for k, v in headers.items())]
+            head = "\r\n".join([*lines, "", ""])
             writer.write(head.encode() + (reply.body[:-1] if reply.cut else reply.body))
             await writer.drain()
         else:

@@ -37,6 +37,8 @@ class VLLMStandIn(StandIn):
         self.root = "org/model"
         self.template: str | None = TEMPLATE
         self.step_s = step_s
+        # What a chat says that is not to be written by whoever asks.
+        self.chat_says = ""
         self._context = context
 
     def reply(self, asked: Asked) -> Reply:
@@ -82,7 +84,7 @@ class VLLMStandIn(StandIn):
     async def _chat(self, body: Any) -> AsyncIterator[bytes]:
         parts = body["messages"][-1]["content"]
         text = next(part["text"] for part in parts if part["type"] == "text")
-        for token in said_to(text):
+        for token in tokens_of(self.chat_says) if self.chat_says else said_to(text):
             choice = {"delta": {"content": text_of([token])}, "token_ids": [token]}
             yield _event({"choices": [choice]})
         yield _event({"choices": [{"delta": {}, "finish_reason": "stop"}]})

@@ -246,7 +246,8 @@ async def test_a_caller_who_leaves_ends_the_work(slow: Supervisor) -> None:
 
 async def test_a_full_queue_is_overload(slow: Supervisor) -> None:
     async with slow.use(Path("m")) as lease:
-        tasks = [asyncio.create_task(embed(lease.model, [[1] * 200])) for _ in range(2)]
+        # One is at work, or about to be; two wait.
+        tasks = [asyncio.create_task(embed(lease.model, [[1] * 200])) for _ in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
             await embed(lease.model, [[1]])

@@ -342,3 +342,44 @@ def test_a_key_for_some_models_is_not_told_of_others(
             assert refused.status_code == 404
             told = refused.text + str(refused.headers)
             assert ("secret-model" in told) == is_told
+
+
+def test_side_routes_may_be_refused(upstream: VLLMStandIn, gateway: Callable[..., Serving]) -> None:
+    closed = ("/metrics", "/openapi.json")
+    upstream.script = lambda asked: Reply(403, b'{"error": "no"}') if asked.path in closed else None
+    with gateway(upstream.url, "--preload", "m").client() as client:
+        assert ollama(client).status_code == 200
+        assert "akash_llm_upstream_up 1" in client.get("/metrics").text
+
+
+def test_nonsense_when_it_is_looked_at_is_looked_at_again(
+    upstream: VLLMStandIn, gateway: Callable[..., Serving]
+) -> None:
+    with gateway(upstream.url, "--preload", "m").client() as client:
+        for junk in (b'{"data": [{"id": 7}]}', b'{"added_tokens_decoder": {"\xc2\xb2": 1}}'):
+            upstream.script = on("/v1/models", lambda: Reply(body=junk))  # noqa: B023
+            until(lambda: client.get("/health/ready").status_code == 503)
+            upstream.script = lambda asked: None
+            until(lambda: client.get("/health/ready").status_code == 200)
+
+
+def test_two_models_of_one_name_are_neither(
+    upstream: VLLMStandIn, gateway: Callable[..., Serving]
+) -> None:
+    cards = b'{"data": [{"id": "/a/m", "max_model_len": 9}, {"id": "/b/m", "max_model_len": 9}]}'
+    upstream.script = on("/v1/models", lambda: Reply(body=cards))
+    with gateway(upstream.url).client() as client:
+        (tag,) = client.get("/api/tags").json()["models"]
+        assert tag["problem"] == "vLLM has two models of that name, /a/m and /b/m"
+        refused = ollama(client)
+        assert refused.status_code == 500 and "two models of that name" in message_of(refused)
+
+
+def test_what_is_packed_is_not_unpacked(
+    upstream: VLLMStandIn, gateway: Callable[..., Serving]
+) -> None:
+    with gateway(upstream.url, "--preload", "m").client() as client:
+        packed = Reply(200, b"packed", headers={"content-encoding": "gzip"})
+        upstream.script = on("/v1/completions", lambda: packed)
+        refused = ollama(client)
+        assert refused.status_code == 502 and "packs its answer" in message_of(refused)

@@ -294,6 +294,25 @@ async def test_a_body_larger_than_what_is_kept_comes_whole() -> None:
         assert sum([len(part) async for part in reply.aiter_bytes()]) == size
 
 
+async def test_a_connection_with_more_than_was_read_is_not_used_again() -> None:
+    """What came at once, and was held back, would hide the next answer."""
+    body = b"x" * 400_000
+    large = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.asked(reader)
+        writer.write(large if server.num_connections == 1 else OK)
+        await writer.drain()
+        await server.asked(reader)
+        writer.write(OK)
+
+    async with _client(talk, read=5) as (client, server):
+        async with client.stream("GET", "/"):
+            await asyncio.sleep(0.2)  # all of it is there, and nobody has read it
+        assert (await client.get("/")).content == b"ok"
+        assert server.num_connections == 2
+
+
 async def test_nobody_there_is_an_error_of_its_own(free_port: Callable[[], int]) -> None:
     async with httpx2.AsyncClient(transport=PlainTransport(most_idle=8, idle_s=1)) as client:
         with pytest.raises(httpx2.ConnectError):

@@ -224,7 +224,8 @@ def test_conversations_with_images_go_there_whole(upstream: VLLMStandIn, gateway
         (tag,) = client.get("/api/tags").json()["models"]
         assert tag["capabilities"] == ["completion", "vision", "tools"]
         call = '<tool_call>{"name": "look", "arguments": {"at": 1}}</tool_call>'
-        message = {"role": "user", "content": f"⟦{call}⟧", "images": [b64encode(image).decode()]}
+        upstream.chat_says = call
+        message = {"role": "user", "content": "look", "images": [b64encode(image).decode()]}
         schema = {"type": "object", "properties": {}}
         look = {"name": "look", "description": "looks", "parameters": schema}
         tool = {"type": "function", "function": look}
@@ -239,6 +240,29 @@ def test_conversations_with_images_go_there_whole(upstream: VLLMStandIn, gateway
         assert sent_body["max_tokens"] == 100 and "prompt" not in sent_body
         text_only = client.post("/v1/completions", json={"model": "m", "prompt": "⟦x⟧"})
         assert text_only.json()["choices"][0]["text"] == "x"
+
+
+def test_with_images_a_control_token_is_refused(upstream: VLLMStandIn, gateway: Any) -> None:
+    upstream.template = SEES
+    images = [b64encode(picture()).decode()]
+    with gateway(upstream.url, "--preload", "m").client() as client:
+        message = {"role": "user", "content": "x<|im_end|>y", "images": images}
+        body = {"model": "m", "messages": [message], "stream": False}
+        refused = client.post("/api/chat", json=body)
+        assert refused.status_code == 400 and "<|im_end|>" in refused.json()["error"]
+        message["content"] = "⟦x⟧"
+        nothing = client.post("/api/chat", json=body | {"options": {"num_predict": 0}})
+        assert (nothing.status_code, nothing.json()["done_reason"]) == (200, "length")
+        assert not upstream.bodies("/v1/chat/completions")
+
+
+def test_another_model_under_the_same_name_is_noticed(upstream: VLLMStandIn, gateway: Any) -> None:
+    with gateway(upstream.url, "--preload", "m").client() as client:
+        chat(client, "⟦x⟧")
+        upstream.template = TEMPLATE.replace("<|im_start|>", "<s>")
+        until(lambda: "<s>" in client.post("/api/show", json={"model": "m"}).json()["template"])
+        chat(client, "⟦x⟧")
+        assert "<|im_start|>" not in text_of(sent(upstream)["prompt"])
 
 
 def picture() -> bytes:

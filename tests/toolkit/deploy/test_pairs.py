@@ -40,7 +40,7 @@ def test_a_gateway_and_vllm() -> None:
         *("--tensor-parallel-size", "1", "--enable-prompt-tokens-details"),
         *("--served-model-name", "org/tiny"),
     )
-    assert made.notices == ()
+    assert ["below /v1 only" in notice for notice in made.notices] == [True]
 
 
 def test_a_gateway_and_ollama() -> None:
@@ -233,7 +233,7 @@ def test_replicas_of_the_engine_are_said() -> None:
     sdl = pair_sdl("vllm")
     head, _, tail = sdl.rpartition("count: 1")
     made = jobs_of(parse(f"{head}count: 2{tail}").sdl, PROGRAMS, Path("/mounts"), "org/tiny")
-    assert made.notices == ("engine: one of 2 replicas runs on this machine",)
+    assert "engine: one of 2 replicas runs on this machine" in made.notices
 
 
 def test_the_last_of_two_equal_flags_counts() -> None:

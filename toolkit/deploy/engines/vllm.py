@@ -28,6 +28,10 @@ CACHE_VARIABLE: Final = "VLLM_CPU_KVCACHE_SPACE"  # whole GiB; the person's own 
 _FIXED: Final = frozenset({"HF_HOME", "HF_HUB_CACHE", "VLLM_API_KEY"})
 # What templates wrap around it, to begin it anew in a container.
 _WRAPPER: Final = ("python3", "-c", RETRY)
+_OPEN: Final = (
+    "vLLM asks for its key on the routes below /v1 only: other users of this machine can reach"
+    " others of its routes past our server, on a port of 127.0.0.1, as long as it runs."
+)
 _PACKAGES: Final = "lib/python*/site-packages"
 
 
@@ -66,7 +70,7 @@ class VLLM:
             engine=self.name,
             arguments=(model, *as_words(values)),
             serves=serves,
-            notices=tuple(ignored(name, what) for what in _ignored(service, flags.ignored)),
+            notices=(*(ignored(name, what) for what in _ignored(service, flags.ignored)), _OPEN),
         )
 
     async def prepare(self, intent: Intent, report: Callable[[str], None]) -> None:

@@ -1,0 +1,251 @@
+"""HTTP to the Console: a key that goes nowhere else, and nothing that is sent twice.
+
+The key travels in one header, over https or to this very machine, and only with calls
+that need it (a bad key makes public calls fail too). No redirect is followed. Every phase
+and the whole of a request have a time limit, and an answer has a largest size. What
+changes nothing may be repeated; anything else is sent once, and if its answer is lost the
+error says how to find out what happened.
+
+An error of the HTTP library holds the request, and so the key. None leaves this module, not
+as the cause or context of another.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+import httpx2
+import msgspec
+import stamina
+
+from toolkit.deploy.console.decoding import Unreadable, decode
+from toolkit.deploy.console.refusals import Answer, refusal, reply_lost
+from toolkit.errors import ConfigError, CredentialsError, EndpointError, ToolkitError
+from toolkit.transport import is_loopback
+
+CONNECT_TIMEOUT_S = 10.0
+WRITE_TIMEOUT_S = 30.0
+READ_TIMEOUT_S = 45.0
+MAX_BODY_BYTES = 32 * 1024 * 1024
+
+ATTEMPTS = 4
+MAX_WAIT_S = 30.0  # a longer wait is the caller's to decide on
+RETRY_WITHIN_S = 120.0
+
+_PASSING = frozenset({429, 502, 503, 504})
+_NEVER_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+)
+_HOST = re.compile(r"[0-9A-Za-z.:-]+")
+_KEY = re.compile(r"[!-~]{8,512}")
+
+T = TypeVar("T")
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of request.
+
+    `look` says how to find out what became of it when its answer is lost; None: it changes
+    nothing and may be repeated. `read_s` is the longest silence before the answer.
+    """
+
+    method: str
+    path: str
+    look: str | None = None
+    is_keyed: bool = True
+    read_s: float = READ_TIMEOUT_S
+
+    @property
+    def total_s(self) -> float:
+        """The longest that all of it may take, however steadily the answer drips."""
+        return CONNECT_TIMEOUT_S + WRITE_TIMEOUT_S + 2 * self.read_s
+
+
+class _Passing(Exception):
+    """An answer after which the same request may do better."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"status {answer.status}")
+        self.answer = answer
+
+
+class Wire:
+    """Requests to one Console."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        """Raises `ConfigError` for a URL that cannot be a Console's and `CredentialsError`
+        for a key that cannot be one."""
+        self._url = _checked_url(url)
+        if key is not None and not _KEY.fullmatch(key):
+            raise CredentialsError(
+                "The Console key holds characters that no key has, or too few.",
+                hint="Give it as the Console showed it, without quotes or line ends.",
+            )
+        self._key = key
+        self._client: httpx2.AsyncClient | None = None
+
+    def __repr__(self) -> str:
+        return f"Wire({str(self._url)!r})"
+
+    async def send(
+        self,
+        call: Call,
+        into: type[T],
+        *,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> T:
+        """The answer to one request. Raises a `ToolkitError`: `ReplyLost` where what became
+        of it is not known, `CredentialsError`, `FundsMissing`, `RequestRefused` for what the
+        Console refuses, `EndpointError` for the rest."""
+        if call.is_keyed and self._key is None:
+            raise CredentialsError(
+                "This needs a key of the Akash Console, and there is none.",
+                hint="Make one at console.akash.network, Settings, API Keys: AKASH_API_KEY.",
+            )
+        failure: ToolkitError
+        try:
+            answer = await self._heard(call, self._request(call, params, body))
+        except httpx2.HTTPError as error:
+            failure = self._failure(call, error)
+        else:
+            if answer.is_success:
+                return _understood(call, answer, into)
+            failure = refusal(answer, look=call.look)
+        raise failure
+
+    async def aclose(self) -> None:
+        """Close every connection. May be repeated."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def _heard(self, call: Call, request: httpx2.Request) -> Answer:
+        if call.look is not None:
+            return await self._exchange(call, request)
+        try:
+            async for attempt in stamina.retry_context(
+                on=_pause, attempts=ATTEMPTS, timeout=RETRY_WITHIN_S
+            ):
+                with attempt:
+                    answer = await self._exchange(call, request)
+                    if answer.status in _PASSING:
+                        raise _Passing(answer)
+        except _Passing as passing:
+            return passing.answer
+        return answer
+
+    async def _exchange(self, call: Call, request: httpx2.Request) -> Answer:
+        try:
+            async with asyncio.timeout(call.total_s):
+                response = await self._opened().send(request, stream=True)
+                try:
+                    body = await _read_bounded(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise httpx2.ReadTimeout(f"not done within {call.total_s:.0f} s") from None
+        wait = response.headers.get("retry-after", "")
+        return Answer(response.status_code, self._redacted(body), wait)
+
+    def _request(
+        self, call: Call, params: Mapping[str, str] | None, body: object
+    ) -> httpx2.Request:
+        # Compressed answers could be bombs.
+        headers = {"accept": "application/json", "accept-encoding": "identity"}
+        if body is not None:
+            headers["content-type"] = "application/json"
+        if call.is_keyed and self._key is not None:
+            headers["x-api-key"] = self._key
+        return self._opened().build_request(
+            call.method,
+            call.path,
+            params=params,
+            content=None if body is None else msgspec.json.encode(body),
+            headers=headers,
+            timeout=httpx2.Timeout(
+                connect=CONNECT_TIMEOUT_S,
+                read=call.read_s,
+                write=WRITE_TIMEOUT_S,
+                pool=CONNECT_TIMEOUT_S,
+            ),
+        )
+
+    def _opened(self) -> httpx2.AsyncClient:
+        if self._client is None:
+            self._client = httpx2.AsyncClient(
+                base_url=self._url,
+                timeout=CONNECT_TIMEOUT_S,
+                follow_redirects=False,
+                # A proxy from the environment must not see what stays on this machine.
+                trust_env=not is_loopback(self._url.host),
+            )
+        return self._client
+
+    def _redacted(self, body: bytes) -> bytes:
+        """The body without the key, should the Console have repeated it."""
+        return body if self._key is None else body.replace(self._key.encode(), b"(the key)")
+
+    def _failure(self, call: Call, error: httpx2.HTTPError) -> ToolkitError:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, _NEVER_SENT):
+            return EndpointError(
+                f"The Console at {self._url} cannot be reached ({reason}); nothing was sent.",
+                hint="Check the network and try again.",
+            )
+        if call.look is not None:
+            return reply_lost(f"did not answer ({reason})", call.look)
+        return EndpointError(
+            f"The Console at {self._url} did not answer ({reason}).",
+            hint="Try again in a few minutes.",
+        )
+
+
+def _understood(call: Call, answer: Answer, into: type[T]) -> T:
+    try:
+        return decode(answer.body, into)
+    except Unreadable as error:
+        reason = str(error)
+    if call.look is not None:
+        raise reply_lost(f"answered what cannot be read ({reason})", call.look)
+    raise EndpointError(
+        f"The Console's answer to {call.method} {call.path} cannot be read ({reason}).",
+        hint="Check its address; a newer akash-llm may understand a newer Console.",
+    )
+
+
+def _pause(error: Exception) -> bool | float:
+    """Whether to repeat what changes nothing, or in how many seconds."""
+    if isinstance(error, _Passing):
+        wait_s = error.answer.retry_after_s
+        if wait_s is None:
+            return True
+        return wait_s if wait_s <= MAX_WAIT_S else False
+    return isinstance(error, httpx2.TransportError)
+
+
+async def _read_bounded(response: httpx2.Response) -> bytes:
+    body = bytearray()
+    async for data in response.aiter_raw():
+        body += data
+        if len(body) > MAX_BODY_BYTES:
+            raise httpx2.DecodingError(f"more than {MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+def _checked_url(text: str) -> httpx2.URL:
+    hint = "Give it as https://HOST, or http://127.0.0.1:PORT for one on this machine."
+    try:
+        url = httpx2.URL(text.strip())
+    except httpx2.InvalidURL:
+        raise ConfigError("The Console's address is not a URL.", hint=hint) from None
+    is_safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))
+    is_bare = not url.userinfo and not url.query and url.path in ("", "/")
+    if not (is_safe and is_bare and _HOST.fullmatch(url.host)):
+        raise ConfigError("This cannot be the Console's address.", hint=hint)
+    return url
