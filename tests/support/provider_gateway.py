@@ -33,7 +33,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     `status`: the upgrade is answered with it. `first` is sent before anything else.
     `frames`: so many are sent as they should be; then the socket ends with `code` (None: the
-    connection is torn), or is held open in silence where it `stalls`.
+    connection is torn), or is held open in silence where it `stalls`. A deaf one reads
+    nothing from the start, no ping either.
     """
 
     status: int | None = None
@@ -43,6 +44,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     code: int | None = None
     reason: str = ""
     stalls: bool = False
+    is_deaf: bool = False
 
 
 GOOD = Fault()
@@ -213,6 +215,8 @@ class ProviderGateway:
             connection.transport.close()  # as the real one ends: without a word
 
     async def _send(self, connection: ServerConnection, fault: Fault) -> None:
+        if fault.is_deaf:
+            connection.transport.pause_reading()
         for frame in fault.first:
             await connection.send(frame)
         if fault.frames != 0:

@@ -99,8 +99,9 @@ class Gateway:
         """The last `tail` lines of each pod (None: all), then new ones with `follow`.
 
         `services` narrows it to those of the SDL. A connection that ends is made again with
-        no line lost or told twice as far as `overlap` can; without `follow` the end of the
-        connection is the end of the log, since the provider does not tell the two apart.
+        no line lost or told twice as far as `overlap` can; while no line of any pod was told,
+        it asks by `tail` again. Without `follow` the end of the connection is the end of the
+        log, since the provider does not tell the two apart.
         Raises `CredentialsError` and `EndpointError`.
         """
         if tail is not None and tail < 0:

@@ -9,6 +9,7 @@ Failures leave here as one of two: a `ToolkitError` where trying again is vain, 
 """
 
 import asyncio
+import logging
 import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -40,7 +41,12 @@ LEASE_NOT_FOUND = 4001
 _BROKEN_RULES = (1002, 1007, 1009)
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
-_DEFAULT_PORT = 8443
+_DEFAULT_PORT = 443
+
+
+# Where debugging is on, the library writes every header that it sends: the token too.
+_silent = logging.getLogger(f"{__name__}.websocket")
+_silent.setLevel(logging.WARNING)
 
 
 class Interrupted(Exception):
@@ -133,6 +139,7 @@ class Link:
                 ssl=context,
                 additional_headers=bearer.header,
                 user_agent_header="akash-llm",
+                logger=_silent,
                 proxy=None,
                 compression=None,  # a small frame could become a large one
                 open_timeout=trust.CONNECT_TIMEOUT_S,

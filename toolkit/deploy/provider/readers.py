@@ -29,7 +29,8 @@ class Reader(Protocol[Told_co]):
 
     @property
     def is_holding(self) -> bool:
-        """Whether something is held back until the gateway is quiet."""
+        """Whether the gateway may still be sending the past: something is held back, or will
+        be left out, until it is quiet."""
 
     def query(self) -> dict[str, str]:
         """The parameters of the next connection."""
@@ -98,15 +99,17 @@ class LogReader:
 
 
 class EventReader:
-    """Events of a lease. A new connection sends all that Kubernetes still has: each that was
-    told before is left out once per connection, a repeat after that is told."""
-
-    is_holding = False
+    """Events of a lease. A new connection sends all that Kubernetes still has: until the
+    gateway is quiet, each that was told before is left out once; a repeat is told."""
 
     def __init__(self, *, follow: bool) -> None:
         self._follow = follow
         self._told: OrderedDict[bytes, None] = OrderedDict()
         self._expected: set[bytes] = set()
+
+    @property
+    def is_holding(self) -> bool:
+        return bool(self._expected)
 
     def query(self) -> dict[str, str]:
         return {"follow": "true" if self._follow else "false"}
@@ -127,6 +130,7 @@ class EventReader:
         return [event]
 
     def settle(self) -> list[Event]:
+        self._expected.clear()
         return []
 
 

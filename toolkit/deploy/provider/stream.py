@@ -21,7 +21,8 @@ Tell = Callable[[str], None]
 class Patience(msgspec.Struct, frozen=True):
     """How often and how long a stream is tried again while nothing comes.
 
-    Pauses double from `first_s` to `most_s`; after `attempts` in a row it gives up.
+    Pauses double from `first_s` to `most_s`; after `attempts` in a row it gives up (after
+    `attempts_once` where nobody follows: then someone waits for an answer).
     A gateway is quiet once it has sent nothing for `quiet_s`, and after `settle_s` at the
     latest what it sent is told, though it might go on sending the past.
     """
@@ -29,6 +30,7 @@ class Patience(msgspec.Struct, frozen=True):
     first_s: float = 0.5
     most_s: float = 15.0
     attempts: int = 20
+    attempts_once: int = 3
     quiet_s: float = 1.0
     settle_s: float = 10.0
 
@@ -98,7 +100,8 @@ class Stream:
 
     async def _pause(self, why: str, cause: Interrupted) -> None:
         self._failures += 1
-        if self._failures >= self._patience.attempts:
+        patience = self._patience
+        if self._failures >= (patience.attempts if self._follow else patience.attempts_once):
             raise EndpointError(
                 f"The provider's gateway gave nothing in {self._failures} attempts; "
                 f"the last: {why}.",
@@ -106,7 +109,7 @@ class Stream:
             ) from cause
         if self._tell is not None:
             self._tell(why)
-        await asyncio.sleep(self._patience.pause_s(self._failures))
+        await asyncio.sleep(patience.pause_s(self._failures))
 
     async def _once_more(self, refused: CredentialsError) -> None:
         """A token may have been withdrawn; a new one that is refused as well is final."""

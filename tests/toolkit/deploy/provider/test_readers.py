@@ -44,6 +44,17 @@ def test_events_that_are_remembered_are_bounded() -> None:
     assert len([one for one in frames if reader.take(one)]) == 10
 
 
+def test_an_event_that_happens_again_after_the_past_is_told() -> None:
+    reader = EventReader(follow=True)
+    event = msgspec.json.encode({"note": "BackOff"})
+    assert len(reader.take(event)) == 1
+    reader.opened()
+    assert reader.is_holding
+    reader.settle()
+    assert not reader.is_holding
+    assert len(reader.take(event)) == 1
+
+
 def test_a_connection_asks_for_what_it_needs() -> None:
     reader = LogReader(["a", "b"], 2000, follow=True)
     assert reader.query() == {"follow": "true", "tail": "2000", "service": "a,b"}

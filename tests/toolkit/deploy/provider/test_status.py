@@ -148,6 +148,18 @@ async def test_a_gateway_that_is_gone_is_an_error(
 
 
 @pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("https://p.example:8443", ("p.example", 8443)),
+        (" https://p.example/ ", ("p.example", 443)),
+        ("https://p.example:443", ("p.example", 443)),
+    ],
+)
+def test_an_address_is_read_as_urls_are(uri: str, address: tuple[str, int]) -> None:
+    assert Address.parse(uri) == address
+
+
+@pytest.mark.parametrize(
     "uri",
     [
         "http://p.example:8443",
