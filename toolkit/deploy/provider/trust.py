@@ -93,9 +93,10 @@ async def _vouched(der: bytes, provider: str, published: Published) -> bytes:
     why = certificate.problem(seen, provider, datetime.now(UTC))
     if why is not None:
         raise _untrusted(why)
-    if seen.fingerprint not in await published(provider, seen.serial):
+    pin = certificate.fingerprint(der)
+    if pin not in await published(provider, seen.serial):
         raise _untrusted("the chain does not list it as a valid one of this provider")
-    return seen.fingerprint
+    return pin
 
 
 def _untrusted(why: str) -> EndpointError:
