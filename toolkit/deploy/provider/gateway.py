@@ -16,7 +16,9 @@ from typing import TypeVar
 import msgspec
 
 from toolkit.deploy.provider import messages
-from toolkit.deploy.provider.link import Address, Interrupted, Link
+from toolkit.deploy.provider.address import Address
+from toolkit.deploy.provider.endings import Interrupted
+from toolkit.deploy.provider.link import Link
 from toolkit.deploy.provider.messages import Event, LeaseStatus, LogLine
 from toolkit.deploy.provider.readers import EventReader, LogReader, Reader
 from toolkit.deploy.provider.stream import Patience, Stream, Tell

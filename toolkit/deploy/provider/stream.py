@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
-from toolkit.deploy.provider.link import Closed, Interrupted, Link, Socket
+from toolkit.deploy.provider.endings import Closed, Interrupted
+from toolkit.deploy.provider.link import Link, Socket
 from toolkit.deploy.provider.readers import Reader
 from toolkit.errors import CredentialsError, EndpointError
 

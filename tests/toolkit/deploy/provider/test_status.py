@@ -6,10 +6,9 @@ from tests.support.provider_gateway import ProviderGateway
 from tests.support.provider_tokens import Issuer
 from tests.toolkit.deploy.provider.conftest import MakeGateway
 from toolkit.deploy.provider.gateway import Gateway
-from toolkit.deploy.provider.link import Address
 from toolkit.deploy.provider.messages import ForwardedPort, LeaseStatus
 from toolkit.deploy.provider.token import Scope, Token
-from toolkit.errors import ConfigError, CredentialsError, EndpointError, RequestRefused
+from toolkit.errors import CredentialsError, EndpointError, RequestRefused
 
 SERVICE = {"name": "vllm", "available": 1, "total": 1, "uris": ["a.example"], "replicas": 1}
 PORT = {"host": "p.example", "port": 22, "externalPort": 31022, "proto": "TCP", "name": "vllm"}
@@ -145,33 +144,3 @@ async def test_a_gateway_that_is_gone_is_an_error(
     with pytest.raises(EndpointError, match="does not answer"):
         await make_gateway().status()
     assert await client.status() is not None
-
-
-@pytest.mark.parametrize(
-    ("uri", "address"),
-    [
-        ("https://p.example:8443", ("p.example", 8443)),
-        (" https://p.example/ ", ("p.example", 443)),
-        ("https://p.example:443", ("p.example", 443)),
-    ],
-)
-def test_an_address_is_read_as_urls_are(uri: str, address: tuple[str, int]) -> None:
-    assert Address.parse(uri) == address
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "http://p.example:8443",
-        "p.example:8443",
-        "https://",
-        "https://me@p.example",
-        "https://p.example/path",
-        "https://p.example?x=1",
-        "https://p ex\x1b[0m.example",
-    ],
-)
-def test_an_address_that_cannot_be_meant_is_refused(uri: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        Address.parse(uri)
-    assert "\x1b" not in str(refused.value)
