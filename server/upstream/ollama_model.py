@@ -146,6 +146,11 @@ class OllamaModel:
     async def detokenize(self, tokens: Sequence[int]) -> str:
         raise Unsupported(_NO_TOKENS)
 
+    def as_text(
+        self, segments: Sequence[Segment | ImageSegment], *, context: int, max_tokens: int | None
+    ) -> None:
+        """It takes every request whole."""
+
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish]:
         raise Unsupported(_NO_TOKENS)
         yield

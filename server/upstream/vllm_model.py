@@ -32,6 +32,8 @@ from server.engine.types import (
     ImageSegment,
     ModelInfo,
     Piece,
+    PromptRead,
+    PromptText,
     Request,
     Segment,
 )
@@ -39,6 +41,7 @@ from server.errors import InvalidRequest, Unsupported, UpstreamFailed
 from server.upstream.base import Book
 from server.upstream.vllm_images import ChatChunk, chat_fields
 from server.upstream.vllm_stream import DONE, CompletionStream, data_of
+from server.upstream.vllm_text import fits, prompt_text
 from server.upstream.vllm_wire import (
     Chunk,
     Detokenized,
@@ -93,7 +96,14 @@ class VLLMModel:
         body = {"model": self._name, "tokens": list(tokens)}
         return (await self._wire.post("/detokenize", body, Detokenized)).prompt if tokens else ""
 
-    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish]:
+    def as_text(
+        self, segments: Sequence[Segment | ImageSegment], *, context: int, max_tokens: int | None
+    ) -> PromptText | None:
+        if not (self.info.can_generate and fits(segments, self.info, context, max_tokens)):
+            return None
+        return prompt_text(segments, self.info, self._vocabulary)
+
+    async def generate(self, request: Request) -> AsyncGenerator[PromptRead | Piece | Finish]:
         if not self.info.can_generate:
             raise Unsupported("the model of this vLLM only gives embeddings")
         context = min(request.context or self.info.context, self.info.context)
@@ -102,14 +112,14 @@ class VLLMModel:
         if most <= 0:
             yield _nothing(request)
             return
-        body = self._body(request) | {"prompt": list(request.tokens), "max_tokens": most}
+        body = self._body(request) | _prompt(request) | {"max_tokens": most}
         async with aclosing(self._stream("/v1/completions", body, request, Chunk)) as pieces:
             async for piece in pieces:
                 yield piece
 
     async def _stream(
         self, path: str, body: dict[str, Any], request: Request, kind: type[Chunk | ChatChunk]
-    ) -> AsyncGenerator[Piece | Finish]:
+    ) -> AsyncGenerator[PromptRead | Piece | Finish]:
         stream = CompletionStream(request, self._vocabulary)
         async with self._wire.lines(path, body) as lines:
             async for line in lines:
@@ -120,6 +130,8 @@ class VLLMModel:
                     continue
                 chunk = self._wire.decode(data, kind)
                 said = chunk.as_completion() if isinstance(chunk, ChatChunk) else chunk
+                if read := stream.read(said):
+                    yield read
                 if piece := stream.feed(said):
                     yield piece
         finish = stream.finish()
@@ -147,13 +159,15 @@ class VLLMModel:
             body |= {"logprobs": True, "top_logprobs": sent.top_logprobs}
         async with aclosing(self._stream("/v1/chat/completions", body, sent, ChatChunk)) as pieces:
             async for piece in pieces:
-                if isinstance(piece, Finish):
-                    for event in turn.reader.finish():
-                        yield event
-                    yield piece
-                    return
-                for event in turn.reader.feed(piece):
-                    yield event
+                match piece:
+                    case Finish():
+                        for event in turn.reader.finish():
+                            yield event
+                        yield piece
+                        return
+                    case Piece():
+                        for event in turn.reader.feed(piece):
+                            yield event
 
     def _check_texts(self, request: ChatRequest) -> None:
         """vLLM reads every control token as such, whoever wrote it, and it gets these texts as
@@ -242,6 +256,13 @@ class VLLMModel:
             return grammar
         text = place_markers(grammar.text, grammar.markers, self._vocabulary.token)
         return Grammar(grammar.kind, text)
+
+
+def _prompt(request: Request) -> dict[str, Any]:
+    """The prompt of a completion."""
+    if (text := request.text) is None:
+        return {"prompt": list(request.tokens)}
+    return {"prompt": text.text, "add_special_tokens": text.begins}
 
 
 def _conversation(request: ChatRequest | CompletionRequest) -> ChatRequest:

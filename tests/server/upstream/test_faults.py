@@ -55,7 +55,8 @@ def said(*lines: bytes, cut: bool = False) -> Callable[[], Reply]:
     return lambda: Reply(lines=spoken(), cut=cut)
 
 
-TOKEN = b'data: {"choices": [{"text": "f", "token_ids": [102]}]}\n\n'
+TOKEN = b'data: {"choices": [{"text": "f", "token_ids": [102], "prompt_token_ids": [7]}]}\n\n'
+UNTOLD = b'data: {"choices": [{"text": "f", "token_ids": [102]}]}\n\n'
 
 
 @EVERY
@@ -74,6 +75,7 @@ TOKEN = b'data: {"choices": [{"text": "f", "token_ids": [102]}]}\n\n'
         (said(b"", cut=True), 502, "broke off"),
         (said(b"data: [DONE]\n\n"), 502, "broke off"),
         (said(b'data: {"error": {"message": "engine died"}}\n\n'), 502, "engine died"),
+        (said(UNTOLD), 502, "does not tell the tokens of the prompt"),
         (lambda: Reply(200, b"<html>", cut=True), 502, "broke off"),
     ],
 )
@@ -127,6 +129,18 @@ def test_in_the_middle_of_a_stream(
         shared_upstream.script = lambda asked: None
     assert reply.status_code == 200
     assert '"f"' in reply.text and marker in reply.text
+
+
+def test_what_came_before_it_broke_is_counted(
+    upstream: VLLMStandIn, gateway: Callable[..., Serving]
+) -> None:
+    with gateway(upstream.url, "--preload", "m").client() as client:
+        upstream.script = on("/v1/completions", said(TOKEN, cut=True))
+        assert ollama(client).status_code == 502
+        text = client.get("/metrics").text
+    of_this = 'total{key="",model="m:latest"} 1.0'
+    assert f"akash_llm_key_prompt_tokens_{of_this}" in text
+    assert f"akash_llm_key_output_tokens_{of_this}" in text
 
 
 def test_a_wrong_address_is_red_and_says_so(gateway: Callable[..., Serving]) -> None:
