@@ -15,6 +15,7 @@ from typing import Any
 
 from server.api.abilities import check_images
 from server.api.conversation import conversation_of
+from server.api.engines import Talker
 from server.api.events import Said
 from server.api.options import Resolved
 from server.api.prompt import TAIL_CHARACTERS, Prompt, Window, template_of
@@ -54,7 +55,7 @@ from server.upstream.vocabulary import Vocabulary
 from server.upstream.wire import Wire
 
 
-class VLLMModel:
+class VLLMModel(Talker):
     """See `server.engine.types.LoadedModel`; of conversations with images, and only of those, it
     makes the prompt itself: see `server.api.engines.Talker`."""
 
@@ -70,12 +71,16 @@ class VLLMModel:
     ) -> None:
         """`name` is what vLLM calls it. Unless they `share_prefixes`, what vLLM has computed for
         one key is found by requests of that key only."""
-        self.info = info
+        self._info = info
         self._wire = wire
         self._name = name
         self._vocabulary = vocabulary
         self._book = book
         self._share_prefixes = share_prefixes
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
 
     async def tokenize(
         self, segments: Sequence[Segment | ImageSegment], *, add_bos: bool
