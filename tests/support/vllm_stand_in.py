@@ -30,9 +30,15 @@ class VLLMStandIn(StandIn):
     """Each token comes `step_s` after the one before."""
 
     def __init__(
-        self, port: int = 0, *, step_s: float = 0.0, model: str = "m", context: int = CONTEXT
+        self,
+        port: int = 0,
+        *,
+        socket: str = "",
+        step_s: float = 0.0,
+        model: str = "m",
+        context: int = CONTEXT,
     ) -> None:
-        super().__init__(port)
+        super().__init__(port, socket=socket)
         self.model = model
         self.root = "org/model"
         self.template: str | None = TEMPLATE

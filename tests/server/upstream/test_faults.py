@@ -3,6 +3,7 @@ request works."""
 
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -171,6 +172,23 @@ def test_it_goes_away_and_comes_back(
         assert ready["status"] == "failed" and "cannot be reached" in ready["reason"]
         assert client.get("/health/live").status_code == 200
         assert "akash_llm_upstream_up 0" in client.get("/metrics").text
+        upstream.start()
+        until(lambda: client.get("/health/ready").status_code == 200)
+        assert ollama(client).json()["response"] == "four"
+
+
+def test_over_a_socket_it_goes_away_and_comes_back(
+    socket_path: Path, gateway: Callable[..., Serving]
+) -> None:
+    with (
+        VLLMStandIn(socket=str(socket_path)) as upstream,
+        gateway(upstream.url, "--preload", "m").client() as client,
+    ):
+        assert ollama(client).json()["response"] == "four"
+        upstream.end()
+        refused = ollama(client)
+        assert (refused.status_code, message_of(refused)) == (503, "vLLM cannot be reached")
+        socket_path.unlink()
         upstream.start()
         until(lambda: client.get("/health/ready").status_code == 200)
         assert ollama(client).json()["response"] == "four"
