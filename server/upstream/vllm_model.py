@@ -6,12 +6,11 @@ vLLM gets finished prompts, and needs none of its own parsers.
 
 import asyncio
 import hashlib
-import math
-from array import array
-from base64 import b64decode
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
+
+import msgspec
 
 from server.api.abilities import check_images
 from server.api.conversation import conversation_of
@@ -38,11 +37,12 @@ from server.engine.types import (
     Request,
     Segment,
 )
-from server.errors import InvalidRequest, Unsupported, UpstreamFailed
+from server.errors import ContextExceeded, InvalidRequest, Unsupported
 from server.upstream.base import Book
 from server.upstream.vllm_images import ChatChunk, chat_fields
 from server.upstream.vllm_stream import DONE, CompletionStream, data_of
 from server.upstream.vllm_text import fits, prompt_text
+from server.upstream.vllm_vectors import vectors_of
 from server.upstream.vllm_wire import (
     Chunk,
     Detokenized,
@@ -77,6 +77,7 @@ class VLLMModel(Talker):
         self._vocabulary = vocabulary
         self._book = book
         self._share_prefixes = share_prefixes
+        self._makes_room = True
 
     @property
     def info(self) -> ModelInfo:
@@ -89,9 +90,8 @@ class VLLMModel(Talker):
         if len(texts) < len(segments):
             raise Unsupported("with vLLM images are for conversations")
         text, between = self._vocabulary.marked(texts)
-        body = {"model": self._name, "prompt": text, "add_special_tokens": False}
-        found = await self._wire.post("/tokenize", body, Tokenized) if text else None
-        tokens = [token for token in found.tokens if token != between] if found else []
+        found = await self._tokens(PromptText(text, begins=False)) if text else []
+        tokens = [token for token in found if token != between]
         if add_bos and self.info.add_bos:
             start = list(self.info.text_start)
             return tokens if tokens[: len(start)] == start else [*start, *tokens]
@@ -104,13 +104,35 @@ class VLLMModel(Talker):
     def as_text(
         self, segments: Sequence[Segment | ImageSegment], *, context: int, max_tokens: int | None
     ) -> PromptText | None:
-        if not (self.info.can_generate and fits(segments, self.info, context, max_tokens)):
-            return None
-        return prompt_text(segments, self.info, self._vocabulary)
+        can = self.info.can_generate and fits(
+            segments, self.info, context, max_tokens, makes_room=self._makes_room
+        )
+        return prompt_text(segments, self.info, self._vocabulary) if can else None
 
     async def generate(self, request: Request) -> AsyncGenerator[PromptRead | Piece | Finish]:
         if not self.info.can_generate:
             raise Unsupported("the model of this vLLM only gives embeddings")
+        try:
+            async with aclosing(self._complete(request)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except ContextExceeded:
+            if request.text is None:
+                raise
+            # vLLM makes room for a reply from 0.32 on; nothing has come of it yet.
+            self._makes_room = False
+            tokens = await self._tokens(request.text)
+            yield PromptRead(tokens)
+            known = msgspec.structs.replace(request, tokens=tokens, text=None)
+            async with aclosing(self._complete(known)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def _tokens(self, text: PromptText) -> list[int]:
+        body = {"model": self._name, "prompt": text.text, "add_special_tokens": text.begins}
+        return (await self._wire.post("/tokenize", body, Tokenized)).tokens
+
+    async def _complete(self, request: Request) -> AsyncGenerator[PromptRead | Piece | Finish]:
         context = min(request.context or self.info.context, self.info.context)
         room = context - len(request.tokens)
         most = room if request.max_tokens is None else min(room, request.max_tokens)
@@ -222,7 +244,9 @@ class VLLMModel(Talker):
             )
         body = {"model": self._name, "input": list(request.inputs), "encoding_format": "base64"}
         found = await self._wire.post("/v1/embeddings", body, Vectors)
-        vectors = await asyncio.to_thread(_vectors, found, len(request.inputs), request.dimensions)
+        vectors = await asyncio.to_thread(
+            vectors_of, found, len(request.inputs), request.dimensions
+        )
         return Embeddings(
             vectors=vectors,
             prompt_tokens=found.usage.prompt_tokens or sum(map(len, request.inputs)),
@@ -288,25 +312,3 @@ def _nothing(request: Request) -> Finish:
         prompt_ns=0,
         output_ns=0,
     )
-
-
-def _vectors(found: Vectors, count: int, dimensions: int | None) -> tuple[bytes, ...]:
-    """In the order of the inputs. Raises `UpstreamFailed` if they are not one for each."""
-    ordered = sorted(found.data, key=lambda vector: vector.index)
-    if [vector.index for vector in ordered] != list(range(count)):
-        raise UpstreamFailed("vLLM did not answer with one vector for each text")
-    try:
-        vectors = [b64decode(vector.embedding, validate=True) for vector in ordered]
-        return tuple(_cut(vector, dimensions) for vector in vectors)
-    except ValueError:
-        raise UpstreamFailed("vLLM answered with something that is no vector") from None
-
-
-def _cut(vector: bytes, dimensions: int | None) -> bytes:
-    """The leading components, made as long as 1 again."""
-    values = array("f", vector)
-    if dimensions is None or len(values) <= dimensions:
-        return vector
-    kept = values[:dimensions]
-    length = math.sqrt(math.fsum(value * value for value in kept)) or 1.0
-    return array("f", (value / length for value in kept)).tobytes()

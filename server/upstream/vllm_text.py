@@ -2,8 +2,8 @@
 
 What may have to be cut is tokenized there first, which costs a round trip before the first token.
 A text that surely fits needs none: how many tokens it has is told with the beginning of the reply.
-vLLM (0.32) makes room for the reply itself: `max_tokens` beyond the window are taken for as many
-as there is room for.
+vLLM from 0.32 on makes room for the reply itself: it takes `max_tokens` for as many of them as
+there is room for. Before that it refuses more.
 """
 
 import unicodedata
@@ -22,13 +22,15 @@ def fits(
     info: ModelInfo,
     context: int,
     max_tokens: int | None,
+    *,
+    makes_room: bool,
 ) -> bool:
     """Whether a prompt surely has room in the window, with as many tokens behind it as are asked
-    for; behind one in the whole window as many as there is room for."""
+    for; a vLLM that `makes_room` finds out itself how many its own window has room for."""
     if max_tokens is not None and max_tokens <= 0:
         return False  # nothing is asked for but how long it is
     most = sum(most_tokens(each.text) for each in segments if isinstance(each, Segment)) + _AROUND
-    if context >= info.context:
+    if makes_room and context >= info.context:
         return most < info.context
     return max_tokens is not None and most + max_tokens <= context
 

@@ -14,6 +14,7 @@ from server.engine.types import ImageSegment, ModelInfo, PromptText, Segment
 from server.upstream.vllm_text import fits, most_tokens, prompt_text
 from server.upstream.vocabulary import Vocabulary
 from tests.server.upstream.conftest import Gateway
+from tests.support.upstream_stand_in import Asked, Reply
 from tests.support.vllm_stand_in import CONTEXT, CONTROL, IDS, VLLMStandIn, prompt_of, tokens_of
 
 VOCABULARY = Vocabulary(CONTROL)
@@ -54,7 +55,12 @@ SEGMENTS = st.lists(st.builds(Segment, TEXTS, st.booleans()), max_size=6)
     ],
 )
 def test_what_surely_fits(text: str, context: int, max_tokens: int | None, is_sure: bool) -> None:
-    assert fits([Segment(text)], INFO, context, max_tokens) is is_sure
+    assert fits([Segment(text)], INFO, context, max_tokens, makes_room=True) is is_sure
+
+
+@pytest.mark.parametrize(("max_tokens", "is_sure"), [(None, False), (82, True), (83, False)])
+def test_what_surely_fits_where_no_room_is_made(max_tokens: int | None, is_sure: bool) -> None:
+    assert fits([Segment("x" * 10)], INFO, 100, max_tokens, makes_room=False) is is_sure
 
 
 @given(st.text(max_size=20), st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
@@ -192,3 +198,28 @@ def test_as_many_tokens_as_there_is_room_for(
     assert shared_upstream.bodies("/v1/completions")[-1]["max_tokens"] == CONTEXT
     assert (reply["done_reason"], reply["prompt_eval_count"]) == ("length", len("<for ever"))
     assert reply["prompt_eval_count"] + reply["eval_count"] == CONTEXT
+
+
+def refusing(asked: Asked) -> Reply | None:
+    """As a vLLM before 0.32 does."""
+    if asked.path != "/v1/completions":
+        return None
+    count, most = len(prompt_of(asked.body)), asked.body["max_tokens"]
+    if count + most <= CONTEXT:
+        return None
+    said = f"This model's maximum context length is {CONTEXT} tokens. However, you requested {most}"
+    return Reply(400, json.dumps({"error": {"message": said, "code": 400}}).encode())
+
+
+def test_a_vllm_that_makes_no_room_is_told_how_much_there_is(
+    upstream: VLLMStandIn, gateway: Gateway
+) -> None:
+    upstream.script = refusing
+    with gateway(upstream.url, "--preload", "m").client() as client:
+        before = len(ways(upstream))
+        body = {"model": "m", "prompt": "⟦hi⟧", "stream": False}
+        replies = [client.post("/api/generate", json=body).json() for _ in range(2)]
+        assert [reply["response"] for reply in replies] == ["hi", "hi"]
+        assert replies[0]["context"] == replies[1]["context"]
+        assert ways(upstream)[before:] == ["/v1/completions", *LONG, *LONG]
+        assert asked(client, upstream, prompt="⟦hi⟧", options={"num_predict": 9}) == SHORT
