@@ -2,8 +2,7 @@
 
 import base64
 import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +13,7 @@ from tests.support.console import references
 from tests.support.console.states import Group, Refusal
 from toolkit.errors import SDLError
 from toolkit.sdl import SDL, Level, group_specs, manifest, validate
+from toolkit.sdl.manifest import canonical
 from toolkit.sdl.parse import parse
 
 AUDITOR = "akash1365yvmc4s7awdyj3n2sav7xfx76adc6dnmlx63"
@@ -36,7 +36,8 @@ def read(text: str) -> SDL:
                 for profile, price in placement.pricing.items()
             },
             signed_by=msgspec.structs.replace(
-                placement.signed_by, any_of=(*placement.signed_by.any_of, AUDITOR)
+                placement.signed_by,
+                any_of=tuple(dict.fromkeys((*placement.signed_by.any_of, AUDITOR))),
             ),
         )
         for name, placement in sdl.profiles.placement.items()
@@ -46,7 +47,7 @@ def read(text: str) -> SDL:
 
 
 def manifest_text(sdl: SDL) -> str:
-    return json.dumps(manifest(sdl), sort_keys=True, separators=(",", ":"))
+    return canonical(manifest(sdl)).decode()
 
 
 def version_of(sdl: SDL, secrets: references.Secrets) -> str:
@@ -59,14 +60,21 @@ def groups(sdl: SDL) -> tuple[Group, ...]:
     """The groups of the order, numbered from 1."""
     services = {group["name"]: tuple(group["services"]) for group in manifest(sdl)}
     return tuple(
-        Group(number, tuple(spec["resources"]), services[spec["name"]], _cap(spec))
+        Group(
+            number,
+            tuple(spec["resources"]),
+            services[spec["name"]],
+            cap_of(spec["resources"]),
+            spec["requirements"],
+        )
         for number, spec in enumerate(group_specs(sdl), start=1)
     )
 
 
-def _cap(spec: dict[str, Any]) -> Decimal:
+def cap_of(resources: Sequence[Mapping[str, Any]]) -> Decimal:
+    """The most that all replicas may cost per block."""
     return sum(
-        (Decimal(str(each["price"]["amount"])) * each["count"] for each in spec["resources"]),
+        (Decimal(str(each["price"]["amount"])) * each["count"] for each in resources),
         Decimal(0),
     )
 
