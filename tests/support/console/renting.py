@@ -17,7 +17,7 @@ from toolkit.deploy.console.amounts import price_ceiling
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.keeper import Keeper
 from toolkit.deploy.ledger import Ledger
-from toolkit.sdl.inputs import RenderInputs
+from toolkit.sdl.inputs import GPUChoice, GPURequest, RenderInputs
 from toolkit.sdl.render import render
 
 # What answers nobody: events of a provider are beside the point here.
@@ -55,7 +55,7 @@ def intent(**given: Any) -> Intent:
     return Intent(**(made | given))
 
 
-def plan(wanted: Intent, *, cpu: int = 2) -> Plan:
+def plan(wanted: Intent, *, cpu: int = 2, gpu: str = "") -> Plan:
     """The plan for an intent, without asking what anything needs."""
     key = keyfile.ensure(paths.key_file(wanted.name))
     inputs = RenderInputs(
@@ -65,6 +65,7 @@ def plan(wanted: Intent, *, cpu: int = 2) -> Plan:
         context=wanted.context,
         parallel=wanted.parallel,
         cpu=cpu,
+        gpu=GPURequest(1, (GPUChoice(gpu),)) if gpu else None,
         price=price_ceiling(wanted.max_usd_per_hour or Decimal(1)),
         env={name: f"ac-secret://{name}" for name in wanted.secrets},
     )

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
-from toolkit.deploy.console.amounts import most_usd_per_hour, usd_per_hour
+from toolkit.deploy.console.amounts import UACT, most_usd_per_hour, usd_per_hour
 from toolkit.deploy.console.bids import OPEN, Amount, Bid, Offered
 from toolkit.deploy.console.market import Provider
 from toolkit.units import GIB
@@ -66,16 +66,16 @@ def judged(
 
 
 def _why_not(bid: Bid, providers: Mapping[str, Provider], terms: Terms) -> str:
+    """What is wrong with the offer itself goes before that it is over."""
     if bid.id.provider in terms.left_out:
         return "the provider failed within the last day"
-    if bid.state != OPEN:
-        return f"it is {bid.state}"
-    if not bid.is_leasable:
-        return f"its price is no price: {bid.price.amount} {bid.price.denom}"
-    return _price(bid, terms) or _provider(bid, providers, terms) or _hardware(bid, terms)
+    lasting = _price(bid, terms) or _provider(bid, providers, terms) or _hardware(bid, terms)
+    return lasting or ("" if bid.state == OPEN else f"it is {bid.state}")
 
 
 def _price(bid: Bid, terms: Terms) -> str:
+    if bid.price.denom != UACT or bid.price.amount <= 0:
+        return f"its price is no price: {bid.price.amount} {bid.price.denom}"
     most = most_usd_per_hour(bid.price.amount)
     if most > terms.max_usd_per_hour:
         return f"${most:.4f} an hour is over the cap of ${terms.max_usd_per_hour}"
