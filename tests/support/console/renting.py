@@ -25,10 +25,10 @@ NOWHERE = "https://127.0.0.1:9"
 
 HASTE = Pace(
     bid_poll_s=0.001,
-    first_bid_s=2.0,
+    first_bid_s=3.0,
     more_bids_s=0.01,
     status_poll_s=0.001,
-    services_s=5.0,
+    services_s=60.0,
     settle_poll_s=0.001,
     settle_s=0.05,
     never_after_s=720.0,

@@ -19,6 +19,7 @@ from toolkit.units import GIB
 _DOWNTIME_WEIGHT = Decimal(2)
 # One that has served us well may cost so much more than another.
 _KNOWN_BONUS = Decimal("0.95")
+_MOST_DIGITS = 25
 _UNMEASURED_UPTIME = Decimal("0.9")
 
 
@@ -102,7 +103,11 @@ def _is_in(provider: Provider, region: str) -> bool:
 
 def _hardware(bid: Bid, terms: Terms) -> str:
     """Why the replicas offered are not those asked for, in whatever order they come."""
-    left = [offered for offered in bid.resources_offer for _ in range(max(offered.count, 0))]
+    left = [
+        offered
+        for offered in bid.resources_offer
+        for _ in range(min(max(offered.count, 0), len(terms.replicas)))
+    ]
     if not left:  # an older Console may not say
         return "it does not say what is offered" if any(d.gpus for d in terms.replicas) else ""
     for replica in sorted(terms.replicas, key=lambda each: -each.gpus):
@@ -131,7 +136,7 @@ def _lacks(offered: Offered, replica: Replica) -> str:
 def _whole(amount: Amount) -> int:
     """The number that it says, 0 if it is none."""
     text = str(amount.val)
-    return int(text) if text.isascii() and text.isdecimal() else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS else 0
 
 
 def _will_do(offered: str, wanted: Iterable[str]) -> bool:
