@@ -13,6 +13,7 @@ from toolkit.errors import UsageError
 from toolkit.sdl.inputs import GATEWAY_SERVICE, TEMPLATES, RenderInputs
 
 KEPT_LINES: Final = 2000
+KEPT_CHARACTERS: Final = 4000  # of each
 _ONLY: Final = RenderInputs().service
 
 

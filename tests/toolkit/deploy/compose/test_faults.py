@@ -14,7 +14,7 @@ from tests.toolkit.deploy.compose.test_life import opened
 from toolkit import paths
 from toolkit.deploy import doctor
 from toolkit.deploy.base import Health, Intent, Plan, State
-from toolkit.deploy.docker import program
+from toolkit.deploy.docker import parts, program
 from toolkit.deploy.docker.file import compose_file
 from toolkit.deploy.docker.program import Docker
 from toolkit.deploy.docker.project import Container, Project
@@ -299,6 +299,19 @@ async def test_a_service_that_was_started_again_between_two_looks_has_ended(
     with pytest.raises(EndpointError, match="its server ended and was started again"):
         await opened(keeper, never)
     assert fake.containers() == []
+
+
+async def test_what_is_kept_of_a_log_is_bounded(
+    fake: FakeDocker, keeper: Keeper, intent: Intent
+) -> None:
+    record = await opened(keeper, intent)
+    (log,) = fake.folder.glob(f"{record.handle['project']}-llm.log")
+    with log.open("a") as file:
+        file.write("x\n" * parts.KEPT_LINES + "a" * 50_000)
+    await keeper.close("my.own")
+    *most, last = parts.kept_log(record).read_text().splitlines()
+    assert len(most) < parts.KEPT_LINES and len(last) <= parts.KEPT_CHARACTERS + len("server | ")
+    assert last.endswith("aaa")
 
 
 # -- what docker says ---------------------------------------------------------------
