@@ -5,7 +5,6 @@ running without us. Their project's name is noted before they are started and th
 say whose they are, so that they are found again whoever dies.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -15,7 +14,6 @@ from typing import Final
 import psutil
 
 from toolkit import paths
-from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.base import (
     Finding,
     Health,
@@ -32,8 +30,9 @@ from toolkit.deploy.base import (
 from toolkit.deploy.docker import file, parts, program, project, starting
 from toolkit.deploy.docker.demand import demanded
 from toolkit.deploy.docker.program import Machine
-from toolkit.deploy.docker.project import Container, Project
-from toolkit.errors import ConfigError, CredentialsError, EndpointError
+from toolkit.deploy.docker.project import Project
+from toolkit.deploy.ready import looked_at
+from toolkit.errors import ConfigError, EndpointError
 
 STOP_GRACE_S: Final = 10.0
 PROBE_S: Final = 5.0
@@ -111,27 +110,11 @@ class ComposeTarget:
         seen = parts.parts(record, found)
         if not found:
             return Status(Health.GONE, "its containers are gone", seen)
-        health, detail = await self._looked_at(record, found)
-        return Status(health, detail, seen)
-
-    async def _looked_at(self, record: Record, found: tuple[Container, ...]) -> tuple[Health, str]:
-        """How an endpoint with these containers behaves."""
         what = parts.ended(record, found)
         if what is not None:
-            return Health.NOT_READY, what
-        try:
-            async with asyncio.timeout(self._probe_s), endpoint_of(record) as endpoint:
-                if not await endpoint.is_ready():
-                    reason = await endpoint.why_not_ready()
-                    return Health.NOT_READY, f"it is loading{': ' if reason else ''}{reason}"
-                await endpoint.version()
-        except TimeoutError:
-            return Health.NOT_READY, "it runs, but does not answer"
-        except CredentialsError as error:
-            return Health.NOT_READY, f"its key does not open it: {error.message}"
-        except EndpointError as error:
-            return Health.NOT_READY, error.message
-        return Health.READY, "answers"
+            return Status(Health.NOT_READY, what, seen)
+        health, detail = await looked_at(record, within_s=self._probe_s, loading="it is loading")
+        return Status(health, detail, seen)
 
     async def close(self, record: Record) -> None:
         """Ends its containers and removes them with their network; the models stay."""

@@ -15,9 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from toolkit import paths
-from toolkit.client import Endpoint
 from toolkit.deploy import folder, keyfile, logfile, members, processes
-from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.base import (
     DEFAULT_ENGINE,
     Finding,
@@ -35,12 +33,11 @@ from toolkit.deploy.engines import ENGINES
 from toolkit.deploy.engines.base import LocalEngine
 from toolkit.deploy.engines.program import find_program
 from toolkit.deploy.needs import Needs, needs_of
+from toolkit.deploy.ready import looked_at
 from toolkit.deploy.services import Jobs, Program, jobs_of
 from toolkit.deploy.starting import note, start, wait
 from toolkit.errors import (
     ConfigError,
-    CredentialsError,
-    EndpointError,
     UsageError,
 )
 from toolkit.sdl.advice import OWN_SERVERS
@@ -134,25 +131,13 @@ class LocalTarget:
             return Status(Health.GONE, what, parts)
         if ended:
             return Status(Health.NOT_READY, f"its {ended[0]} has ended", parts)
-        health, detail = await self._looked_at(record)
-        return Status(health, detail, parts)
-
-    async def _looked_at(self, record: Record) -> tuple[Health, str]:
-        """How the endpoint of processes that live behaves."""
         if not record.url:
-            return Health.NOT_READY, "it was left half started"
-        try:
-            async with asyncio.timeout(self._probe_s), endpoint_of(record) as endpoint:
-                if not await endpoint.is_ready():
-                    return Health.NOT_READY, await _why(record, endpoint)
-                await endpoint.version()
-        except TimeoutError:
-            return Health.NOT_READY, "it runs, but does not answer"
-        except CredentialsError as error:
-            return Health.NOT_READY, f"its key does not open it: {error.message}"
-        except EndpointError as error:
-            return Health.NOT_READY, error.message
-        return Health.READY, "answers"
+            return Status(Health.NOT_READY, "it was left half started", parts)
+        is_behind = members.ENGINE in members.services(record)
+        who = f"its engine {record.intent.engine}" if is_behind else "it"
+        loading = f"{who} is loading, or does not answer"
+        health, detail = await looked_at(record, within_s=self._probe_s, loading=loading)
+        return Status(health, detail, parts)
 
     async def close(self, record: Record) -> None:
         started = members.noted(record).values()
@@ -213,14 +198,6 @@ class LocalTarget:
                 hint="Plan again, with the engine that you want.",
             )
         return jobs
-
-
-async def _why(record: Record, endpoint: Endpoint) -> str:
-    """Why an endpoint that runs is not ready, as far as it says."""
-    is_behind = members.ENGINE in members.services(record)
-    who = f"its engine {record.intent.engine}" if is_behind else "it"
-    reason = await endpoint.why_not_ready()
-    return f"{who} is loading, or does not answer{': ' if reason else ''}{reason}"
 
 
 def _engine_of(intent: Intent) -> LocalEngine | None:

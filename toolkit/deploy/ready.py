@@ -1,15 +1,18 @@
 """Readiness: the endpoint says that it is ready, and has answered with one token.
 
-Both are asked for at once. A request waits on the server while the model is loaded, and
-fails with the reason when it cannot be: `not ready` alone would never say. Only behind an
-engine of its own, which ends when it cannot load, the token comes after readiness: until
-then a gateway does not know which models there are.
+Both are asked for at once while it is opened; one that runs is only looked at. A request
+waits on the server while the model is loaded, and fails with the reason when it cannot be:
+`not ready` alone would never say. Only behind an engine of its own, which ends when it
+cannot load, the token comes after readiness: until then a gateway does not know which
+models there are.
 """
 
 import asyncio
 from collections.abc import Callable
 
 from toolkit.client import Endpoint
+from toolkit.deploy.access import endpoint_of
+from toolkit.deploy.base import Health, Record
 from toolkit.errors import CredentialsError, EndpointError, RequestRefused
 
 POLL_S = 0.05
@@ -18,6 +21,24 @@ OVERLOADED = 503
 
 Check = Callable[[], None]
 Tell = Callable[[str], None]
+
+
+async def looked_at(record: Record, *, within_s: float, loading: str) -> tuple[Health, str]:
+    """How the endpoint of a record behaves, and a sentence about it; raises nothing for one that
+    is broken. `loading` says what it does while it is not ready, and its own reason follows."""
+    try:
+        async with asyncio.timeout(within_s), endpoint_of(record) as endpoint:
+            if not await endpoint.is_ready():
+                reason = await endpoint.why_not_ready()
+                return Health.NOT_READY, f"{loading}{': ' if reason else ''}{reason}"
+            await endpoint.version()
+    except TimeoutError:
+        return Health.NOT_READY, "it runs, but does not answer"
+    except CredentialsError as error:
+        return Health.NOT_READY, f"its key does not open it: {error.message}"
+    except EndpointError as error:
+        return Health.NOT_READY, error.message
+    return Health.READY, "answers"
 
 
 async def wait_until_ready(
