@@ -119,10 +119,14 @@ class Keeper:
 
     def _action(self, record: Record, plan: Plan) -> Action:
         """How another intent would be carried out on what is there."""
+        changer = self._changer(record, plan)
+        return Action.REPLACE if changer is None else changer.action(record, plan)
+
+    def _changer(self, record: Record, plan: Plan) -> SupportsChanges | None:
+        """What can carry the one over to the other: their target, if it is the same and can."""
         target = self.target(record.target)
-        if record.target == plan.intent.target and isinstance(target, SupportsChanges):
-            return target.action(record, plan)
-        return Action.REPLACE
+        is_same = record.target == plan.intent.target
+        return target if is_same and isinstance(target, SupportsChanges) else None
 
     # -- apply ----------------------------------------------------------------------
 
@@ -159,8 +163,9 @@ class Keeper:
 
     async def _apply(self, plan: Plan, replace: bool, report: "_Reporter") -> Record:
         record = await self._adopted(plan, replace)
-        if record is not None and changes_between(record.intent, plan.intent):
-            return await self._change(record, plan, report)
+        changer = None if record is None else self._changer(record, plan)
+        if record is not None and changer and changes_between(record.intent, plan.intent):
+            return await self._change(changer, record, plan, report)
         if record is None:
             run_id = os.environ.get(RUN_VARIABLE) or None
             record = self.ledger.open(plan.intent, sdl=plan.sdl, run_id=run_id)
@@ -198,25 +203,20 @@ class Keeper:
                 hint="Say that it shall be replaced (--replace, replace=True), or choose"
                 " another name.",
             )
-        if record.state is State.READY and isinstance(self._changer(record, plan), SupportsChanges):
+        if record.state is State.READY and self._changer(record, plan):
             return record
         await self._end(record)
         return None
 
-    def _changer(self, record: Record, plan: Plan) -> Target | None:
-        """The target, if both are of the same."""
-        return self.target(record.target) if record.target == plan.intent.target else None
-
-    async def _change(self, record: Record, plan: Plan, report: "_Reporter") -> Record:
+    async def _change(
+        self, changer: SupportsChanges, record: Record, plan: Plan, report: "_Reporter"
+    ) -> Record:
         """Carry what runs over to another intent; if that fails it goes on as it was."""
-        target = self._changer(record, plan)
-        if not isinstance(target, SupportsChanges):
-            raise UsageError(f"the target {record.target!r} changes nothing in place")
         opening = _Opening(self.ledger, record, report)
-        if target.action(record, plan) is Action.UPDATE:
-            await target.update(opening, plan)
+        if changer.action(record, plan) is Action.UPDATE:
+            await changer.update(opening, plan)
         else:
-            await target.replace(opening, plan)
+            await changer.replace(opening, plan)
         return self.ledger.move(record.uid, State.READY)
 
     async def _answers(self, record: Record) -> bool:
@@ -240,19 +240,11 @@ class Keeper:
         """
         if self.ledger.find(check_name(name)) is None:
             return None
-        report = _Reporter(lambda update: None, deadline_s)
-        try:
-            async with asyncio.timeout(deadline_s), self._lock(name, report):
-                record = self.ledger.find(name)
-                if record is None or (only is not None and record != only):
-                    return None
-                return await self._end(record, error=error)
-        except TimeoutError:
-            hint = "It may still cost something: akash-llm doctor"
-            if report.phase == "wait":
-                hint = "Another akash-llm is working on it: end that one, then try again."
-            message = f"{name} could not be closed within {deadline_s:.0f} s"
-            raise DeadlineError(message, hint=hint) from None
+        async with self._closing(name, deadline_s):
+            record = self.ledger.find(name)
+            if record is None or (only is not None and record != only):
+                return None
+            return await self._end(record, error=error)
 
     async def close_all(self, names: Sequence[str]) -> list[Record]:
         """End each of them, also when one cannot be ended; that error is raised at the end."""
@@ -276,10 +268,23 @@ class Keeper:
         if not diagnosed.name:
             await target.discard(diagnosed)
             return
-        report = _Reporter(lambda update: None, CLOSE_DEADLINE_S)
-        async with asyncio.timeout(CLOSE_DEADLINE_S), self._lock(diagnosed.name, report):
+        async with self._closing(diagnosed.name, CLOSE_DEADLINE_S):
             if any(found.key == diagnosed.key for found in await target.inventory()):
                 await target.discard(diagnosed)
+
+    @asynccontextmanager
+    async def _closing(self, name: str, deadline_s: float) -> AsyncIterator[None]:
+        """Hold the name while something of it is ended; `DeadlineError` if that takes longer."""
+        report = _Reporter(lambda update: None, deadline_s)
+        try:
+            async with asyncio.timeout(deadline_s), self._lock(name, report):
+                yield
+        except TimeoutError:
+            hint = "It may still cost something: akash-llm doctor"
+            if report.phase == "wait":
+                hint = "Another akash-llm is working on it: end that one, then try again."
+            message = f"{name} could not be closed within {deadline_s:.0f} s"
+            raise DeadlineError(message, hint=hint) from None
 
     async def close_run(self, run_id: str) -> list[Record]:
         """End what a notebook run opened; what it adopted stays."""

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from tests.support.console import renting
@@ -15,7 +16,7 @@ from toolkit.deploy.akash.orders import OrderState
 from toolkit.deploy.base import State
 from toolkit.deploy.doctor import Diagnosis, diagnose, settle
 from toolkit.deploy.keeper import Keeper
-from toolkit.errors import ReplyLost
+from toolkit.errors import DeadlineError, ReplyLost
 
 
 async def healed(keeper: Keeper) -> list[Diagnosis]:
@@ -131,6 +132,20 @@ async def test_what_was_gone_on_with_meanwhile_is_not_closed(
     await settle(keeper, found)
     assert keeper.record("mine") == again
     assert sum(each.is_active for each in world.deployments.values()) == 1
+
+
+async def test_ending_a_stray_that_takes_too_long_is_an_error_with_a_next_step(
+    server: ConsoleServer, ingress: Ingress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = msgspec.structs.replace(renting.HASTE, settle_s=600, settle_poll_s=0.05)
+    keeper = renting.keeper(server, pace=slow)
+    record = await keeper.apply(renting.plan(renting.intent()))
+    orders = renting.orders(keeper)
+    orders.add(record.uid, label="mine", sdl=record.sdl, hash="", is_successor=True)
+    (found,) = await diagnose(keeper)
+    monkeypatch.setattr("toolkit.deploy.keeper.CLOSE_DEADLINE_S", 0.5)
+    with pytest.raises(DeadlineError, match="doctor"):
+        await settle(keeper, found)
 
 
 async def test_a_lost_successor_keeps_no_lease_from_being_closed(
