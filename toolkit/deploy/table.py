@@ -130,7 +130,8 @@ def usd(amount: Decimal) -> str:
         return "$0"
     if amount >= 1:
         return f"${amount:.2f}"
-    cents, rest = f"{amount:.4f}"[:4], f"{amount:.4f}"[4:].rstrip("0")
+    text = f"{amount:.4f}"
+    cents, rest = text[:4], text[4:].rstrip("0")
     return f"${cents}{rest}" if cents != "0.00" or rest else "under $0.0001"
 
 

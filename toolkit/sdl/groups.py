@@ -201,6 +201,12 @@ def gpu_key(model: GPUModel) -> str:
     return f"{key}/interface/{model.interface}" if model.interface else key
 
 
+def gpu_parts(key: str) -> dict[str, str]:
+    """What such an attribute says: `vendor/nvidia/model/a100/ram/80Gi` as pairs."""
+    words = key.split("/")
+    return dict(zip(words[::2], words[1::2], strict=False))
+
+
 def _with_attributes(made: JSON, pairs: list[tuple[str, str]]) -> JSON:
     if pairs:
         made["attributes"] = [{"key": key, "value": value} for key, value in pairs]

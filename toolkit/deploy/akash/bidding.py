@@ -88,7 +88,7 @@ async def good_bids(site: Site, order: Order, terms: Terms) -> list[Judged]:
         good, bad = judged(bids, await bidders.of(bids), terms)
         if len(bids) != told:
             told = len(bids)
-            site.report("bids", _summary(good, bad), None)
+            site.report("bids", _summary(good, bad))
         first_good_at = (first_good_at or clock()) if good else 0.0
         if good and _is_enough(good, clock() - first_good_at, pace):
             return good

@@ -10,9 +10,10 @@ from decimal import Decimal
 
 import msgspec
 
-from toolkit.deploy.console.amounts import UACT, most_usd_per_hour, usd_per_hour
+from toolkit.deploy.console.amounts import most_usd_per_hour, usd_per_hour
 from toolkit.deploy.console.bids import OPEN, Amount, Bid, Offered
 from toolkit.deploy.console.market import Provider
+from toolkit.sdl.groups import gpu_parts
 from toolkit.units import GIB
 
 # A provider that was away for a hundredth of the week is worth so much less.
@@ -75,7 +76,7 @@ def _why_not(bid: Bid, providers: Mapping[str, Provider], terms: Terms) -> str:
 
 
 def _price(bid: Bid, terms: Terms) -> str:
-    if bid.price.denom != UACT or bid.price.amount <= 0:
+    if not bid.has_price:
         return f"its price is no price: {bid.price.amount} {bid.price.denom}"
     most = most_usd_per_hour(bid.price.amount)
     if most > terms.max_usd_per_hour:
@@ -97,8 +98,7 @@ def _provider(bid: Bid, providers: Mapping[str, Provider], terms: Terms) -> str:
 
 
 def _is_in(provider: Provider, region: str) -> bool:
-    stated = {a.value for a in provider.attributes if a.key in ("region", "location-region")}
-    return region in stated | {provider.location_region, provider.ip_region}
+    return region in (*provider.stated_regions, provider.location_region, provider.ip_region)
 
 
 def _hardware(bid: Bid, terms: Terms) -> str:
@@ -141,17 +141,15 @@ def _whole(amount: Amount) -> int:
 
 def _will_do(offered: str, wanted: Iterable[str]) -> bool:
     """Whether a GPU is one of those: what a wish leaves open may be anything."""
-    parts = _parts(offered)
+    parts = gpu_parts(offered.lower())
     return any(
-        all(parts.get(key) == value for key, value in _parts(wish).items() if value != "*")
+        all(
+            parts.get(key) == value
+            for key, value in gpu_parts(wish.lower()).items()
+            if value != "*"
+        )
         for wish in wanted
     )
-
-
-def _parts(key: str) -> dict[str, str]:
-    """`vendor/nvidia/model/h100/ram/80Gi` as pairs."""
-    words = key.lower().split("/")
-    return dict(zip(words[::2], words[1::2], strict=False))
 
 
 def _worth(bid: Bid, providers: Mapping[str, Provider], terms: Terms) -> tuple[Decimal, str]:

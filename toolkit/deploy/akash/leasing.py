@@ -46,7 +46,7 @@ async def lease(site: Site, order: Order, bids: Sequence[Judged]) -> Order:
                 raise _elsewhere(there.id.provider, bid) from None
             order = site.orders.not_leased(order)
             passed.append(f"{bid.id.provider}: {error.message}")
-            site.report("lease", f"{bid.id.provider} cannot be had ({error.message})", None)
+            site.report("lease", f"{bid.id.provider} cannot be had ({error.message})")
             continue
         _check_provider(found, bid)
         return order
@@ -121,7 +121,9 @@ async def limited(site: Site, order: Order, caps: Caps, left_usd: Decimal) -> Or
         return order
     dseq = str(order.dseq)
     settings = await site.console.settings(dseq)
-    hours = _hours(caps, order, left_usd)
+    hours = caps.hours
+    if order.price:
+        hours = caps.hours_for(left_usd, most_usd_per_hour(order.price))
     if (settings.runtime_limit_hours or hours) < hours:
         settings = await site.console.set_runtime_limit(dseq, hours)
     return kept(site, order, settings, hours)
@@ -146,13 +148,6 @@ def _moment(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _hours(caps: Caps, order: Order, left_usd: Decimal) -> int:
-    """The hours that what is left pays for at the price of the lease."""
-    if not order.price:
-        return caps.hours
-    return max(1, min(caps.hours, int(left_usd / most_usd_per_hour(order.price))))
 
 
 def ended(found: Deployment, order: Order) -> str:

@@ -14,12 +14,13 @@ from toolkit.deploy.akash.failures import GivenUp, after
 from toolkit.deploy.akash.finding import settled
 from toolkit.deploy.akash.leasing import deliver_again, ended, lease, limited
 from toolkit.deploy.akash.orders import Order, OrderState
-from toolkit.deploy.akash.placing import confirm, hours_of, place
-from toolkit.deploy.akash.serving import Address, serve
+from toolkit.deploy.akash.placing import confirm, place
+from toolkit.deploy.akash.serving import serve
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.akash.spending import spend_of
 from toolkit.deploy.base import Intent
 from toolkit.errors import BudgetError, EndpointError
+from toolkit.route import Address
 
 
 class Renting:
@@ -52,7 +53,7 @@ class Renting:
                 await self._close_failed(str(failure))
                 if failure.is_final or len(failures) >= self._site.pace.attempts:
                     raise after(failures) from None
-                self._site.report("again", f"{failure}; the next provider is tried", None)
+                self._site.report("again", f"{failure}; the next provider is tried")
                 order = None
 
     def _open_order(self) -> Order | None:
@@ -63,7 +64,7 @@ class Renting:
         """From wherever it stands to a token."""
         site = self._site
         if order is not None and order.state is OrderState.SENT:
-            site.report("order", "an order whose answer was lost is looked for", None)
+            site.report("order", "an order whose answer was lost is looked for")
             order = await settled(site.console, order, site.orders, site.pace)
         if order is None or not order.is_open:
             order = await self._placed()
@@ -98,7 +99,7 @@ class Renting:
     async def _leased(self, order: Order) -> Order:
         site, left = self._site, self._left_usd()
         await confirm(site, order, self._caps, left)
-        hours = hours_of(self._caps, left)
+        hours = self._caps.hours_for(left, self._caps.usd_per_hour)
         terms = terms_of(
             order, self._caps, site.orders, left_usd=left, hours=hours, region=self._intent.region
         )
@@ -128,7 +129,7 @@ class Renting:
         if order is None:
             return
         site = self._site
-        site.report("close", f"{order.dseq or order.name} is closed", None)
+        site.report("close", f"{order.dseq or order.name} is closed")
         log = await lastwords.keep(site.console, order, self._intent.name)
         if log is not None:
             site.opening.note(log=str(log))

@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 
 from toolkit import paths
-from toolkit.deploy.console.amounts import UACT_PER_USD
 from toolkit.deploy.ledger import Ledger, log_event
 from toolkit.errors import ConfigError
 
@@ -65,11 +64,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_open(self) -> bool:
         return self.state not in (OrderState.CLOSED, OrderState.NEVER)
-
-    @property
-    def spent_usd(self) -> Decimal:
-        """As far as it is known."""
-        return (self.spent or Decimal(0)) / UACT_PER_USD
 
 
 class Orders:

@@ -11,8 +11,8 @@ from toolkit.errors import EndpointError
 HTTPS_PORT = 443
 
 
-async def pin_of(url: str, check: Callable[[], None], poll_s: float) -> str:
-    """The SHA-256 of the certificate at `url`, in hex; empty where the web vouches for it.
+async def pin_of(url: str, check: Callable[[], None], poll_s: float) -> str | None:
+    """The SHA-256 of the certificate at `url`, in hex; None where the web vouches for it.
 
     Waits until there is one: a name is not everywhere at once. `check` raises when waiting
     is vain. Sends nothing.
@@ -23,7 +23,7 @@ async def pin_of(url: str, check: Callable[[], None], poll_s: float) -> str:
         check()
         try:
             if await pinning.is_publicly_trusted(host, port):
-                return ""
+                return None
             return (await pinning.seen(host, port)).hex()
         except (EndpointError, OSError):
             await asyncio.sleep(poll_s)

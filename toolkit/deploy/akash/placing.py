@@ -40,7 +40,7 @@ async def place(
     try:
         created = await _created(site, order, intent, caps, left_usd)
     except ReplyLost:
-        site.report("order", "its answer was lost: the account is looked at", None)
+        site.report("order", "its answer was lost: the account is looked at")
         return await settled(site.console, order, site.orders, site.pace)
     except ToolkitError:
         site.orders.never(order)
@@ -57,7 +57,8 @@ async def _created(
     if not await site.console.is_newer():
         await sealed_for(site.console, intent, order.sdl)  # refuses what cannot be sealed
         return await _created_older(site, NewDeployment(sdl=order.sdl), left_usd)
-    hours = hours_of(caps, left_usd)
+    # At the cap itself; a cheaper bid gets more later.
+    hours = caps.hours_for(left_usd, caps.usd_per_hour)
     for _ in range(_WAITS):
         try:
             new = await _new(site, order, intent, hours)
@@ -67,7 +68,7 @@ async def _created(
             wait_s = _wait_s(error)
             if wait_s is None:
                 raise
-            site.report("order", f"{error.message} (again in {wait_s:.0f} s)", None)
+            site.report("order", f"{error.message} (again in {wait_s:.0f} s)")
             await asyncio.sleep(wait_s)
     new = await _new(site, order, intent, hours)
     site.orders.asking(order)
@@ -140,8 +141,3 @@ async def _bounded(site: Site, dseq: str, left_usd: Decimal) -> None:
             f" on ${left_usd:.2f} are left",
             hint="It was closed. Give a higher limit: on this Console the deposit is the limit.",
         )
-
-
-def hours_of(caps: Caps, left_usd: Decimal) -> int:
-    """The hours that what is left pays for at the cap itself; a cheaper bid gets more later."""
-    return max(1, min(caps.hours, int(left_usd / caps.usd_per_hour)))

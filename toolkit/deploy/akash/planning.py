@@ -20,7 +20,6 @@ from toolkit.deploy.table import usd
 from toolkit.errors import BudgetError, EndpointError
 
 SHOWN_OFFERS = 8
-_PLACES = ("location-region", "region")
 
 
 class Market(msgspec.Struct, frozen=True):
@@ -132,10 +131,7 @@ def _offer(asked: ScreenedProvider, provider: Provider | None) -> Offer:
 def _region(asked: ScreenedProvider, provider: Provider | None) -> str:
     if provider is None:
         return asked.location or ""
-    stated = [
-        each.value for each in provider.attributes if each.key in ("location-region", "region")
-    ]
-    return next(iter(stated), asked.location or provider.ip_region or "")
+    return next(iter(provider.stated_regions), asked.location or provider.ip_region or "")
 
 
 def _who_could(market: Market) -> Iterator[str]:

@@ -8,6 +8,7 @@ import msgspec
 from toolkit.deploy.console.amounts import UACT
 from toolkit.deploy.console.market import ScreenedResource, Screening
 from toolkit.sdl import SDL, group_specs
+from toolkit.sdl.groups import gpu_parts
 from toolkit.sdl.provider import MAX_PRICE
 
 _ANY_GPU = "vendor/nvidia/model/*"
@@ -54,11 +55,11 @@ def _volume(volume: JSON) -> JSON:
 def relaxations(question: Screening) -> Iterator[Relaxed]:
     """The question without each of its conditions, one at a time."""
     units = max((_units(each.resource) for each in question.resources), default=0)
-    if any("interface" in _parts(key) for key in _keys(question)):
-        interfaces = sorted({_parts(key).get("interface", "") for key in _keys(question)} - {""})
+    if any("interface" in gpu_parts(key) for key in _keys(question)):
+        interfaces = sorted({gpu_parts(key).get("interface", "") for key in _keys(question)} - {""})
         what = f"without `interface: {' or '.join(interfaces)}`"
         yield Relaxed(what, _with_gpu(question, lambda key: _without(key, "interface")))
-    if any("ram" in _parts(key) for key in _keys(question)):
+    if any("ram" in gpu_parts(key) for key in _keys(question)):
         what = "with another memory size of the same GPUs (the model may not fit)"
         yield Relaxed(what, _with_gpu(question, lambda key: _without(key, "ram")))
     if any(key != _ANY_GPU for key in _keys(question)):
@@ -88,14 +89,8 @@ def _keys(question: Screening) -> list[str]:
     ]
 
 
-def _parts(key: str) -> dict[str, str]:
-    """`vendor/nvidia/model/a100/ram/80Gi` as pairs."""
-    words = key.split("/")
-    return dict(zip(words[::2], words[1::2], strict=False))
-
-
 def _without(key: str, *names: str) -> str:
-    kept = {name: value for name, value in _parts(key).items() if name not in names}
+    kept = {name: value for name, value in gpu_parts(key).items() if name not in names}
     return "/".join(word for pair in kept.items() for word in pair)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from msgspec import UNSET, UnsetType
 
+from toolkit.deploy.akash.access import unset_variables
 from toolkit.deploy.akash.demand import REGISTRY_SECRET
 from toolkit.deploy.base import Intent
 from toolkit.deploy.console.client import ConsoleClient
@@ -21,7 +22,7 @@ async def sealed_for(console: ConsoleClient, intent: Intent, sdl: str | None) ->
     for one that is not set here, `ConfigError` on a Console that cannot take them sealed.
     """
     names = secret_variables(intent)
-    missing = sorted(variable for variable in names.values() if not os.environ.get(variable))
+    missing = unset_variables(tuple(sorted(names.values())))
     if missing:
         raise CredentialsError(
             f"not set in this environment: {', '.join(missing)}",

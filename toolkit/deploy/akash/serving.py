@@ -5,8 +5,6 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 
-import msgspec
-
 from toolkit import paths
 from toolkit.client import Endpoint
 from toolkit.deploy.akash.failures import Diary, GivenUp
@@ -19,6 +17,7 @@ from toolkit.deploy.base import Intent
 from toolkit.deploy.console.deployments import Deployment
 from toolkit.deploy.ready import wait_until_ready
 from toolkit.errors import ConfigError, EndpointError, RequestRefused, ToolkitError
+from toolkit.route import Address
 from toolkit.safetext import cleaned
 
 USUAL_SERVICES_S = 90.0
@@ -38,14 +37,6 @@ def _is_host(text: str) -> bool:
     return found is not None and 0 < int(found[1] or "443") < 1 << 16
 
 
-class Address(msgspec.Struct, frozen=True):
-    """Where an endpoint is; `pin` is the SHA-256 of its certificate in hex, empty where the
-    web vouches for it."""
-
-    url: str
-    pin: str
-
-
 async def serve(site: Site, order: Order, intent: Intent) -> Address:
     """Wait until the containers run and the model in them has answered.
 
@@ -55,28 +46,29 @@ async def serve(site: Site, order: Order, intent: Intent) -> Address:
     async with watch.running():
         url = await watch.address()
         pin = await pin_of(url, watch.check, site.pace.status_poll_s)
+        address = Address(url, paths.key_file(intent.name), pin)
         site.report("model", "the containers run; the model is loaded", USUAL_MODEL_S)
-        async with _endpoint(intent, url, pin) as endpoint:
+        async with _endpoint(intent, address) as endpoint:
             try:
                 await wait_until_ready(
                     endpoint,
                     watch.check,
                     is_new=True,
-                    tell=lambda why: site.report("model", why, None),
+                    tell=lambda why: site.report("model", why),
                 )
             except RequestRefused as error:
                 raise GivenUp(error, is_final=True) from None
-    return Address(url, pin)
+    return address
 
 
-def _endpoint(intent: Intent, url: str, pin: str) -> Endpoint:
+def _endpoint(intent: Intent, address: Address) -> Endpoint:
     return Endpoint.open(
-        url=url,
-        key_file=paths.key_file(intent.name),
+        url=address.url,
+        key_file=address.key_file,
         model=intent.model,
         name=intent.name,
         target=intent.target,
-        pin=pin or None,
+        pin=address.pin,
     )
 
 
@@ -175,7 +167,7 @@ class _Watch:
                 if line != told and not self._url.done():
                     told = line
                     mark = "! " if trouble else ""
-                    self._site.report("services", f"{mark}{cleaned(line)[:200]}", None)
+                    self._site.report("services", f"{mark}{line[:200]}")
 
     def _given_up(self, why: str) -> GivenUp:
         reason = f"{why} ({self._diary.why})" if self._diary.why else why

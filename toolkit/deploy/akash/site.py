@@ -1,6 +1,5 @@
 """What every step of renting works with."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -9,8 +8,6 @@ from toolkit.deploy.akash.pace import Pace
 from toolkit.deploy.akash.pricing import check_caps, whole_hours
 from toolkit.deploy.base import Intent, Opening
 from toolkit.deploy.console.client import ConsoleClient
-
-Report = Callable[[str, str, float | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +19,9 @@ class Site:
     pace: Pace
     opening: Opening
 
-    @property
-    def report(self) -> Report:
-        return self.opening.report
+    def report(self, phase: str, text: str, usual_s: float | None = None) -> None:
+        """Tell the person about a change of phase."""
+        self.opening.report(phase, text, usual_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +34,10 @@ class Caps:
     @property
     def worst_case_usd(self) -> Decimal:
         return self.usd_per_hour * self.hours
+
+    def hours_for(self, usd: Decimal, usd_per_hour: Decimal) -> int:
+        """The hours of those agreed on that so much money pays for at a price; at least one."""
+        return max(1, min(self.hours, int(usd / usd_per_hour)))
 
     @classmethod
     def of(cls, intent: Intent) -> "Caps":

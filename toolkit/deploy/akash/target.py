@@ -91,9 +91,9 @@ class ConsoleTarget:
                 order, address = await Renting(site, record.intent, record.sdl, since=since).run()
             except BaseException:
                 if record.state is State.READY:  # else who called closes all of it
-                    await self._end_new(site, record)
+                    await self._end_but(site, record, str(record.handle.get("order", "")))
                 raise
-            opening.note(url=address.url, pin=address.pin, order=order.name)
+            opening.note(url=address.url, pin=address.pin or "", order=order.name)
 
     async def status(self, record: Record) -> Status:
         order = self._in_use(record)
@@ -160,7 +160,7 @@ class ConsoleTarget:
                 renting = Renting(site, plan.intent, plan.sdl, since=since, is_successor=True)
                 order, address = await renting.run()
                 opening.revise(
-                    plan, url=address.url, pin=address.pin, order=order.name, since=since
+                    plan, url=address.url, pin=address.pin or "", order=order.name, since=since
                 )
             finally:  # whichever of the two is not in use
                 await self._tidy(site, opening.record)
@@ -224,8 +224,8 @@ class ConsoleTarget:
     def _left_over(self) -> Iterator[Finding]:
         """Orders that the books have open, of records that do not use them."""
         for order in self._orders.all():
-            record = self._orders.ledger.get(order.uid)
-            if record is None or not order.is_open or self._is_in_use(record, order):
+            record = self._orders.ledger.get(order.uid) if order.is_open else None
+            if record is None or self._is_in_use(record, order):
                 continue
             yield Finding(
                 uid=order.uid,
@@ -276,21 +276,19 @@ class ConsoleTarget:
         noted = [o for o in open_ones if o.name == record.handle.get("order")]
         return next(iter(noted or [o for o in open_ones if not o.is_successor]), None)
 
-    async def _end_new(self, site: Site, record: Record) -> None:
-        """End what was opened in the place of the order that the record has in use."""
-        for order in self._orders.open_of(record.uid):
-            if order.name != record.handle.get("order"):
-                await end(site.console, order, self._orders, self._pace)
-
     async def _tidy(self, site: Site, record: Record) -> None:
         """End the orders that are not in use, as somebody who died half way left them."""
         used = self._in_use(record)
-        for order in self._orders.open_of(record.uid):
-            if used is None or order.name != used.name:
-                site.report("close", f"{order.dseq or order.name} is closed", None)
-                await end(site.console, order, self._orders, self._pace)
+        await self._end_but(site, record, used.name if used is not None else "")
         if used is not None and used.is_successor:
             self._orders.promote(used)
+
+    async def _end_but(self, site: Site, record: Record, name: str) -> None:
+        """End all orders of the record but the one of that name."""
+        for order in self._orders.open_of(record.uid):
+            if order.name != name:
+                site.report("close", f"{order.dseq or order.name} is closed")
+                await end(site.console, order, self._orders, self._pace)
 
     async def _looked_at(self, console: ConsoleClient, record: Record, order: Order) -> Status:
         if order.state is OrderState.SENT or order.dseq is None:

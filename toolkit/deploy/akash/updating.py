@@ -43,12 +43,12 @@ async def update(site: Site, order: Order, plan: Plan) -> None:
         await _extended(site, order, caps)
     except BaseException as error:
         if order.sdl != old:
-            site.report("update", "it does not answer so: what was there before is put back", None)
+            site.report("update", "it does not answer so: what was there before is put back")
             await _redefined(site, order, site.opening.record.intent, old)
         if isinstance(error, GivenUp):
             raise error.error from None
         raise
-    site.opening.revise(plan, url=address.url, pin=address.pin, order=order.name)
+    site.opening.revise(plan, url=address.url, pin=address.pin or "", order=order.name)
 
 
 async def _redefined(site: Site, order: Order, intent: Intent, sdl: str) -> Order:
@@ -128,7 +128,7 @@ async def _changed(
         else:
             await site.console.replace_sdl(dseq, sdl)
     except ReplyLost:
-        site.report("update", "the answer was lost: the account is looked at", None)
+        site.report("update", "the answer was lost: the account is looked at")
         await asyncio.sleep(site.pace.settle_poll_s)
         after = await site.console.deployment(dseq)
         if after.deployment.hash == before.deployment.hash:

@@ -75,7 +75,12 @@ class Bid(msgspec.Struct, frozen=True):
     @property
     def is_leasable(self) -> bool:
         """Whether it is open, and at a price that is one."""
-        return self.state == OPEN and self.price.denom == UACT and self.price.amount > 0
+        return self.state == OPEN and self.has_price
+
+    @property
+    def has_price(self) -> bool:
+        """Whether its price is one: in what deployments are paid in, and more than nothing."""
+        return self.price.denom == UACT and self.price.amount > 0
 
 
 class BidEntry(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+_PLACES = ("location-region", "region")
+
 
 class GpuModel(msgspec.Struct, frozen=True):
     vendor: str = ""
@@ -39,6 +41,11 @@ class Provider(msgspec.Struct, frozen=True, rename="camel"):
     location_region: str | None = None
     feat_persistent_storage: bool = False
     feat_endpoint_ip: bool = False
+
+    @property
+    def stated_regions(self) -> tuple[str, ...]:
+        """Where it says that it is, in its own attributes."""
+        return tuple(a.value for a in self.attributes if a.key in _PLACES)
 
 
 class Count(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from toolkit.deploy.engines.gpus import gpu_memories
 from toolkit.deploy.engines.vllm_needs import vllm_needs
 from toolkit.deploy.needs import Needs, context_resource, needs_of, parsed_name, size_text
 from toolkit.errors import CapacityError, ConfigError
+from toolkit.image import NAMES
 from toolkit.sdl.advice import repository
 from toolkit.sdl.inputs import TEMPLATES, GPURequest, RenderInputs
 from toolkit.sdl.model import CPU, SDL
@@ -32,7 +33,7 @@ from toolkit.sizing.sizing import size
 from toolkit.sizing.subject import ON_DISK
 from toolkit.units import sdl_size
 
-CUDA_SERVER: Final = "akash-llm-server-cuda"
+CUDA_SERVER: Final = NAMES["cuda"]
 
 
 class Amounts(msgspec.Struct, frozen=True):
