@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from tests.support.console import renting
@@ -13,18 +12,8 @@ from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
 from tests.support.console.world import World
 from toolkit.automation.run import RunResult, run_notebook
-from toolkit.deploy.akash.pace import Pace
 
 CANARY = "hf_canary0f0a0token"
-QUICK = Pace(
-    bid_poll_s=0.02,
-    first_bid_s=1.5,
-    more_bids_s=0.05,
-    status_poll_s=0.02,
-    services_s=30.0,
-    settle_poll_s=0.02,
-    settle_s=0.2,
-)
 WANTED = {
     "target": "console",
     "name": "rented",
@@ -44,9 +33,7 @@ def server(
     world: World, tmp_path: Path, stocked_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ConsoleServer]:
     with ConsoleServer(world, blocks_per_look=1) as server:
-        monkeypatch.setenv("AKASH_LLM_CONSOLE", server.url)
-        monkeypatch.setenv("AKASH_API_KEY", server.key)
-        monkeypatch.setenv("AKASH_LLM_PACE", msgspec.json.encode(QUICK).decode())
+        renting.announce(server, monkeypatch)
         monkeypatch.setenv("HF_TOKEN", CANARY)
         yield server
 

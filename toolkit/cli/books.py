@@ -71,8 +71,8 @@ async def _watch(name: str | None, every_s: float, as_json: bool) -> None:
 async def _watch_one(keeper: Keeper, record: Record, as_json: bool) -> None:
     """Show it, and end it where it is past a limit. What goes wrong is said, and tried again."""
     try:
-        await _look(record.name, as_json)
-        why = await over(record, await keeper.target(record.target).status(record))
+        (seen,) = await _look(record.name, as_json)
+        why = await over(record, seen)
         if why and await keeper.close(record.name, error=why, only=record):
             _say(as_json, f"{record.name} is closed: {why}", name=record.name, closed=why)
     except ToolkitError as error:

@@ -15,6 +15,7 @@ from toolkit.deploy.base import (
     DEFAULT_MODEL,
     DEFAULT_PARALLEL,
     ENGINE_DEADLINE_S,
+    Intent,
     Plan,
 )
 from toolkit.deploy.keeper import TARGETS
@@ -73,7 +74,15 @@ target_option = click.option(
     help="Where it runs.",
 )
 
-_MODEL = (click.option("--model", metavar="MODEL", help="The same as MODEL."),)
+_NAMED = (
+    click.argument("name", required=False),
+    click.option("--model", metavar="MODEL", help="Another model."),
+)
+_NEW = (
+    click.argument("positional", required=False, metavar="[MODEL]"),
+    click.option("--model", metavar="MODEL", help="The same as MODEL."),
+    click.option("--name", help="Its name; asked for twice, it is opened once."),
+)
 _SHAPE = (
     click.option(
         "--engine",
@@ -133,13 +142,7 @@ def wish_options(*, named: bool = False, rented: bool = True) -> Callable[[F], F
     `named`: of an endpoint that is there, whose NAME is the argument; else MODEL is. `rented`:
     with what only a rented place needs to know.
     """
-    name = (click.argument("name", required=False),)
-    model = (
-        click.argument("positional", required=False, metavar="[MODEL]"),
-        *_MODEL,
-        click.option("--name", help="Its name; asked for twice, it is opened once."),
-    )
-    options = (*(name + _MODEL if named else model), *_SHAPE, *(_RENTED if rented else ()))
+    options = (*(_NAMED if named else _NEW), *_SHAPE, *(_RENTED if rented else ()))
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
@@ -157,22 +160,7 @@ def wish_options(*, named: bool = False, rented: bool = True) -> Callable[[F], F
     return decorate
 
 
-_FIELDS = (
-    "model",
-    "engine",
-    "context",
-    "parallel",
-    "image",
-    "engine_image",
-    "gpus",
-    "region",
-    "secrets",
-    "registry",
-    "max_usd_per_hour",
-    "max_usd_total",
-    "runtime_hours",
-    "idle_minutes",
-)
+_FIELDS = tuple(name for name in Intent.__struct_fields__ if name not in ("name", "target"))
 
 
 def _one_model(model: str | None, named: str | None) -> str | None:

@@ -10,27 +10,31 @@ from decimal import Decimal
 
 from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.base import Health, Record, Status
+from toolkit.deploy.keeper import EndpointStatus
 from toolkit.errors import ToolkitError
+
+Seen = Status | EndpointStatus
+"""What somebody has just seen of it: there is no need to look again."""
 
 _IDLE = "akash_llm_idle_seconds"
 # Of a reply that long, the rest is not read.
 _MOST_LINES = 20_000
 
 
-async def over(record: Record, status: Status, now: datetime | None = None) -> str:
+async def over(record: Record, status: Seen, now: datetime | None = None) -> str:
     """Why it has to end now, in words; empty while every limit holds."""
     now = now or datetime.now(UTC)
     return _cost(record, status) or _hours(record, status, now) or await _idle(record, status, now)
 
 
-def _cost(record: Record, status: Status) -> str:
+def _cost(record: Record, status: Seen) -> str:
     most = record.intent.max_usd_total
     if most is None or status.spend is None or status.spend.spent_usd < most:
         return ""
     return f"it has cost ${status.spend.spent_usd:.4f}, and ${most} were allowed in all"
 
 
-def _hours(record: Record, status: Status, now: datetime) -> str:
+def _hours(record: Record, status: Seen, now: datetime) -> str:
     """Where the target does not end it by itself."""
     hours = record.intent.runtime_hours
     if hours is None or status.spend is None or status.spend.ends_at is not None:
@@ -39,7 +43,7 @@ def _hours(record: Record, status: Status, now: datetime) -> str:
     return f"it has run for {ran:.1f} h, and {hours:g} were allowed" if ran >= hours else ""
 
 
-async def _idle(record: Record, status: Status, now: datetime) -> str:
+async def _idle(record: Record, status: Seen, now: datetime) -> str:
     minutes = record.intent.idle_minutes
     if minutes is None or status.health is not Health.READY:
         return ""

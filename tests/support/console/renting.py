@@ -5,8 +5,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
+
 from tests.support.console.server import ConsoleServer
 from tests.support.console.states import Host
+from tests.support.console.world import World
 from toolkit import paths
 from toolkit.deploy import keyfile
 from toolkit.deploy.akash.orders import Orders
@@ -33,6 +37,25 @@ HASTE = Pace(
     settle_s=0.05,
     never_after_s=720.0,
 )
+
+
+# For programs that are started anew for each thing they do.
+CALM = msgspec.structs.replace(
+    HASTE,
+    bid_poll_s=0.02,
+    first_bid_s=1.5,
+    more_bids_s=0.05,
+    status_poll_s=0.02,
+    settle_poll_s=0.02,
+    settle_s=0.2,
+)
+
+
+def announce(server: ConsoleServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell programs by their environment which account there is, and not to dawdle."""
+    monkeypatch.setenv("AKASH_LLM_CONSOLE", server.url)
+    monkeypatch.setenv("AKASH_API_KEY", server.key)
+    monkeypatch.setenv("AKASH_LLM_PACE", msgspec.json.encode(CALM).decode())
 
 
 def hosts(*prices: int) -> list[Host]:
@@ -93,6 +116,11 @@ def keeper(server: ConsoleServer, *, pace: Pace = HASTE, path: Path | None = Non
 
 def orders(keeper: Keeper) -> Orders:
     return Orders(keeper.ledger)
+
+
+def is_clean(world: World) -> bool:
+    """Whether nothing is open at the account."""
+    return not any(each.is_active for each in world.deployments.values())
 
 
 def phases(updates: Sequence[Any]) -> list[str]:

@@ -7,22 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
+from tests.support.console import renting
 from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
 from tests.support.console.world import World
-from toolkit.deploy.akash.pace import Pace
 
-QUICK = Pace(
-    bid_poll_s=0.02,
-    first_bid_s=2.0,
-    more_bids_s=0.05,
-    status_poll_s=0.02,
-    settle_poll_s=0.02,
-    settle_s=0.2,
-)
 CAPS = ("--max-usd-per-hour", "1", "--runtime-hours", "2")
 IMAGE = ("--image", "example.org/akash-llm-server:1")
 RENT = ("--target", "console", "--name", "mine", *IMAGE, *CAPS)
@@ -35,9 +26,7 @@ def account(
     stocked_home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[None]:
-    monkeypatch.setenv("AKASH_LLM_CONSOLE", server.url)
-    monkeypatch.setenv("AKASH_API_KEY", server.key)
-    monkeypatch.setenv("AKASH_LLM_PACE", msgspec.json.encode(QUICK).decode())
+    renting.announce(server, monkeypatch)
     yield
 
 

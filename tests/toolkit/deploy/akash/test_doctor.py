@@ -27,10 +27,6 @@ async def healed(keeper: Keeper) -> list[Diagnosis]:
     return found
 
 
-def is_clean(world: World) -> bool:
-    return all(not each.is_active for each in world.deployments.values())
-
-
 async def test_where_all_is_well_it_finds_nothing(keeper: Keeper) -> None:
     await keeper.apply(renting.plan(renting.intent()))
     assert await diagnose(keeper) == []
@@ -46,7 +42,7 @@ async def test_a_deployment_that_no_row_knows_is_ended_and_written_down(
         keeper.ledger.path.with_name(keeper.ledger.path.name + ending).unlink(missing_ok=True)
     (found,) = await healed(keeper)
     assert "open at the Console" in found.what
-    assert is_clean(world)
+    assert renting.is_clean(world)
     (order,) = renting.orders(keeper).all()
     assert order.uid == record.uid and order.state is OrderState.CLOSED
     assert order.spent == next(iter(world.deployments.values())).purse.paid
@@ -59,7 +55,7 @@ async def test_deployments_of_another_home_are_let_alone(keeper: Keeper, world: 
     keeper.ledger.path.unlink()
     (paths.home() / "home-id").write_text("0123abcd")
     assert await diagnose(keeper) == []
-    assert not is_clean(world)
+    assert not renting.is_clean(world)
 
 
 async def test_a_row_whose_deployment_the_account_has_closed(keeper: Keeper, world: World) -> None:
@@ -87,7 +83,7 @@ async def test_a_lease_that_ended_leaves_no_deposit_behind(keeper: Keeper, world
     world.lose_lease(there.dseq)
     (found,) = await healed(keeper)
     assert "unstable" in found.what
-    assert is_clean(world)
+    assert renting.is_clean(world)
 
 
 async def test_a_lease_that_bills_with_nothing_behind_it(
@@ -100,7 +96,7 @@ async def test_a_lease_that_bills_with_nothing_behind_it(
     there.leases[0].manifest_at = world.height + 10_000
     (found,) = await healed(keeper)
     assert "bills" in found.what
-    assert is_clean(world)
+    assert renting.is_clean(world)
 
 
 async def test_an_order_whose_answer_was_lost_is_settled_when_it_is_sure(
@@ -157,7 +153,7 @@ async def test_a_lost_successor_keeps_no_lease_from_being_closed(
         await keeper.apply(renting.plan(renting.intent(parallel=8), cpu=8), replace=True)
     with pytest.raises(ReplyLost):
         await keeper.close("mine")
-    assert is_clean(world)
+    assert renting.is_clean(world)
 
 
 async def test_one_that_was_taken_for_never_made_is_found_beside_another(
@@ -185,7 +181,7 @@ async def test_what_cost_as_much_as_it_may_is_ended(keeper: Keeper, world: World
     there.purse.settle(world.height)
     (found,) = await healed(keeper)
     assert "$0.05" in found.what
-    assert is_clean(world)
+    assert renting.is_clean(world)
 
 
 async def test_what_nobody_asks_is_ended(keeper: Keeper, ingress: Ingress, world: World) -> None:
@@ -195,7 +191,7 @@ async def test_what_nobody_asks_is_ended(keeper: Keeper, ingress: Ingress, world
     _grow_older(keeper, timedelta(minutes=10))
     (found,) = await healed(keeper)
     assert "nobody has asked" in found.what
-    assert is_clean(world)
+    assert renting.is_clean(world)
 
 
 def _grow_older(keeper: Keeper, by: timedelta) -> None:

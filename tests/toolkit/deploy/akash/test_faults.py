@@ -31,10 +31,6 @@ def refused(code: str) -> bytes:
     return json.dumps({"error": "e", "message": "no", "code": code}).encode()
 
 
-def is_clean(world: World) -> bool:
-    return not any(each.is_active for each in world.deployments.values())
-
-
 async def apply(keeper: Keeper) -> None:
     await keeper.apply(renting.plan(renting.intent()))
 
@@ -89,7 +85,7 @@ async def test_an_answer_to_a_close_that_is_lost(
     for after in (False, True):
         server.script.add(lost("DELETE", "/v1/deployments/", after=after))
     closed = await keeper.close("mine")
-    assert closed is not None and closed.state is State.CLOSED and is_clean(world)
+    assert closed is not None and closed.state is State.CLOSED and renting.is_clean(world)
 
 
 async def test_one_that_cannot_be_closed_stays_in_the_books(
@@ -103,7 +99,7 @@ async def test_one_that_cannot_be_closed_stays_in_the_books(
     (record,) = keeper.ledger.open_records()
     assert record.state is State.CLOSING
     await keeper.close("mine")
-    assert is_clean(world)
+    assert renting.is_clean(world)
 
 
 async def test_a_limit_that_is_not_kept_ends_it_before_the_lease(
@@ -113,7 +109,7 @@ async def test_a_limit_that_is_not_kept_ends_it_before_the_lease(
     server.script.add(answered(*SETTINGS, 200, body))
     with pytest.raises(BudgetError, match="does not keep the limit"):
         await apply(keeper)
-    assert is_clean(world) and server.count(*LEASE) == 0
+    assert renting.is_clean(world) and server.count(*LEASE) == 0
 
 
 async def test_an_end_that_is_not_confirmed_ends_it_at_once(
@@ -124,7 +120,7 @@ async def test_an_end_that_is_not_confirmed_ends_it_at_once(
     server.script.add(answered(*SETTINGS, 200, body), answered(*SETTINGS, 200, body))
     with pytest.raises(BudgetError, match="does not confirm"):
         await apply(keeper)
-    assert is_clean(world)
+    assert renting.is_clean(world)
 
 
 async def test_a_provider_that_dies_is_found_out_and_another_one_is_taken(
@@ -147,7 +143,7 @@ async def test_an_address_that_is_none_is_not_called(
     world.ingress = "example.org/path@127.0.0.1"
     with pytest.raises(EndpointError, match="address is none"):
         await apply(keeper)
-    assert is_clean(world)
+    assert renting.is_clean(world)
 
 
 class TestGPUs:
@@ -164,7 +160,7 @@ class TestGPUs:
     ) -> None:
         with pytest.raises(CapacityError, match="t4"):
             await keeper.apply(renting.plan(renting.intent(), gpu="a100"))
-        assert server.count(*LEASE) == 0 and is_clean(world)
+        assert server.count(*LEASE) == 0 and renting.is_clean(world)
 
 
 class TestOlder:

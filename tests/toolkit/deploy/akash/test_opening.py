@@ -25,11 +25,6 @@ CREATE = ("POST", "/v1/deployments")
 LEASE = ("POST", "/v1/leases")
 
 
-def is_clean(world: World) -> bool:
-    """Nothing is open at the account, and no money got lost."""
-    return all(not each.is_active for each in world.deployments.values())
-
-
 async def test_an_intent_becomes_an_endpoint(
     keeper: Keeper, world: World, ingress: Ingress
 ) -> None:
@@ -62,7 +57,7 @@ async def test_closing_settles_the_account(keeper: Keeper, world: World) -> None
     (order,) = renting.orders(keeper).of(record.uid)
     (there,) = world.deployments.values()
     assert order.state is OrderState.CLOSED and order.spent == there.purse.paid > 0
-    assert is_clean(world) and world.total == before
+    assert renting.is_clean(world) and world.total == before
 
 
 async def test_without_both_caps_nothing_is_asked_for(
@@ -114,7 +109,7 @@ async def test_no_bids(keeper: Keeper, world: World) -> None:
     world.hosts.clear()
     with pytest.raises(CapacityError, match="no provider has bid"):
         await keeper.apply(renting.plan(renting.intent()))
-    assert is_clean(world)
+    assert renting.is_clean(world)
     assert keeper.ledger.open_records() == []
 
 
@@ -136,4 +131,4 @@ async def test_every_provider_fails(keeper: Keeper, world: World) -> None:
     world.deaf |= {"akash1a", "akash1b", "akash1c"}
     with pytest.raises(EndpointError, match="3 attempts failed"):
         await keeper.apply(renting.plan(renting.intent()))
-    assert is_clean(world)
+    assert renting.is_clean(world)
