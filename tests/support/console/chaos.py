@@ -7,13 +7,14 @@ are held against each other.
 
 import asyncio
 import os
+import re
 import signal
 import sqlite3
 import threading
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from itertools import count
@@ -28,8 +29,8 @@ from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
 from tests.support.console.states import Deployment, Generation
 from tests.support.console.world import World
-from toolkit.deploy.akash.orders import owner_of
-from toolkit.deploy.base import Intent
+from toolkit.deploy.akash.orders import Orders, owner_of
+from toolkit.deploy.base import Intent, Update
 from toolkit.deploy.console.amounts import most_usd_per_hour
 from toolkit.deploy.doctor import diagnose, settle
 from toolkit.deploy.keeper import Keeper
@@ -108,6 +109,53 @@ class Kill(NamedTuple):
         server.before, server.after = before, after
 
 
+class Stop(NamedTuple):
+    """Where a person ends it (Ctrl-C, a kernel that shuts down): at its request number `at`,
+    which has its effect all the same (`is_done`) or not. What was begun is still tidied up."""
+
+    at: int
+    is_done: bool = False
+
+    def arm(self, server: ConsoleServer, task: asyncio.Task[Any]) -> None:
+        """Have the server cancel it."""
+        requests = count(1)
+        loop = asyncio.get_running_loop()
+        reached = threading.Event()
+
+        def before() -> bool:
+            if next(requests) == self.at:
+                if not self.is_done:
+                    loop.call_soon_threadsafe(task.cancel)
+                    return True
+                reached.set()
+            return False
+
+        def after() -> None:
+            if reached.is_set():
+                reached.clear()
+                loop.call_soon_threadsafe(task.cancel)
+
+        server.before, server.after = before, after
+
+
+class Account(World):
+    """It counts how many deployments of one endpoint were ever open at once."""
+
+    crowd = 0
+
+    def create(self, order: Mapping[str, Any]) -> Deployment:
+        made = super().create(order)
+        open_ones = [each for each in self.deployments.values() if each.is_active]
+        of_it = [each for each in open_ones if _keys(each) == _keys(made)]
+        self.crowd = max(self.crowd, len(of_it))
+        return made
+
+
+def _keys(each: Deployment) -> list[str]:
+    """The digests of the keys that it lets in: one endpoint's own."""
+    return re.findall(r"AKASH_LLM_KEYS=(\S+)", each.sdl_text)
+
+
 def fault(call: tuple[str, str], kind: str, *, after: bool) -> Fault:
     """A fault of one call: `lost`, or a status that something answers with. Who refuses has done
     nothing; a failure may come after the effect."""
@@ -139,10 +187,18 @@ class Chaos:
 
     def __init__(self, folder: Path, generation: Generation = Generation.NEWER) -> None:
         prices = (1000, 1100, 1200, 1300)
-        self.world = World(hosts=renting.hosts(*prices), generation=generation, balance_usd=10_000)
+        self.world = Account(
+            hosts=renting.hosts(*prices), generation=generation, balance_usd=10_000
+        )
         self.server = ConsoleServer(self.world, blocks_per_look=1)
         self.ingress = Ingress(self.world, folder)
         self.began = self.world.total
+        self.pace = PACE
+        self.gpu = ""
+        self.deadline_s = 20.0
+        self.most_at_once = 2  # while one replaces the other
+        self.requests = 0  # of the last step
+        self.watch: Callable[[Update], None] = lambda update: None
         self.outcomes: Counter[str] = Counter()
 
     def __enter__(self) -> "Chaos":
@@ -157,28 +213,35 @@ class Chaos:
     @property
     def keeper(self) -> Keeper:
         """As a new program has it: nothing is kept but what is on disk."""
-        return renting.keeper(self.server, pace=PACE)
+        return renting.keeper(self.server, pace=self.pace)
+
+    @property
+    def orders(self) -> Orders:
+        """The books."""
+        return renting.orders(self.keeper)
 
     # -- steps ----------------------------------------------------------------------
 
     def deploy(
-        self, name: str, *, image: int = 1, cpu: int = 2, kill: "Kill | None" = None
+        self, name: str, *, image: int = 1, cpu: int = 2, kill: "Kill | Stop | None" = None
     ) -> None:
         """Deploy, adopt, update or replace, as it comes."""
-        wanted = self.intent(name, image, cpu)
+        plan = renting.plan(self.intent(name, image, cpu), cpu=cpu, gpu=self.gpu)
 
         async def work() -> None:
-            await self.keeper.apply(renting.plan(wanted, cpu=cpu), replace=True, deadline_s=20)
+            await self.keeper.apply(
+                plan, replace=True, progress=self.watch, deadline_s=self.deadline_s
+            )
 
         self._step("deploy", work, kill)
 
-    def close(self, name: str, *, kill: "Kill | None" = None) -> None:
+    def close(self, name: str, *, kill: "Kill | Stop | None" = None) -> None:
         async def work() -> None:
             await self.keeper.close(name, deadline_s=20)
 
         self._step("close", work, kill)
 
-    def doctor(self, *, kill: "Kill | None" = None) -> None:
+    def doctor(self, *, kill: "Kill | Stop | None" = None) -> None:
         async def work() -> None:
             keeper = self.keeper
             for diagnosis in await diagnose(keeper, look_again_s=0.001):
@@ -192,18 +255,32 @@ class Chaos:
         tag = f"example.org/akash-llm-server:{image}"
         return renting.intent(name=name, image=tag, parallel=cpu, max_usd_per_hour=CAP)
 
-    def _step(self, what: str, work: Work, kill: "Kill | None") -> None:
-        if kill is not None:
+    def _step(self, what: str, work: Work, kill: "Kill | Stop | None") -> None:
+        if isinstance(kill, Kill):
             outcome = "killed" if self._in_a_process(work, kill) else "done"
         else:
-            try:
-                asyncio.run(work())
-            except ToolkitError as error:
-                outcome = type(error).__name__
-            else:
-                outcome = "done"
+            outcome = self._here(work, kill)
         self.outcomes[f"{what}: {outcome}"] += 1
         self.check()
+
+    def _here(self, work: Work, stop: "Stop | None") -> str:
+        async def stopped() -> None:
+            task = asyncio.current_task()
+            if stop is not None and task is not None:
+                stop.arm(self.server, task)
+            await work()
+
+        before = len(self.server.seen)
+        try:
+            asyncio.run(stopped())
+        except ToolkitError as error:
+            return type(error).__name__
+        except asyncio.CancelledError:
+            return "stopped"
+        finally:
+            self.server.before = self.server.after = None
+            self.requests = len(self.server.seen) - before
+        return "done"
 
     def _in_a_process(self, work: Work, kill: "Kill") -> bool:
         """Do it in a process of its own that dies where it shall; whether it did."""
@@ -223,8 +300,9 @@ class Chaos:
     # -- what has to be true --------------------------------------------------------
 
     def check(self) -> None:
-        """Every open deployment is in the books, and none above the cap."""
-        orders = renting.orders(self.keeper)
+        """Every open deployment is in the books, none above the cap, and none twice."""
+        assert self.world.crowd <= self.most_at_once
+        orders = self.orders
         open_ones = [each for each in self.world.deployments.values() if each.is_active]
         for each in open_ones:
             self._check_known(each)
@@ -241,12 +319,13 @@ class Chaos:
     def _check_known(self, each: Deployment) -> None:
         if each.name is None:
             return  # an older Console: by its hash, once its order is looked for
-        order = renting.orders(self.keeper).find(each.name)
+        order = self.orders.find(each.name)
         assert order is not None and order.is_open, f"nobody knows {each.name}"
         assert owner_of(each.name) is not None
 
     def settle(self) -> None:
         """All faults are over, and everything is closed; the doctor has as long as it takes."""
+        self.pace = PACE
         self.server.script.clear()
         self.world.silent.clear()
         self.world.deaf.clear()
@@ -261,7 +340,7 @@ class Chaos:
         assert self.keeper.ledger.open_records() == []
         orphans = [each.name for each in self.world.deployments.values() if each.is_active]
         assert orphans == []
-        spent = sum((order.spent or 0 for order in renting.orders(self.keeper).all()), Decimal(0))
+        spent = sum((order.spent or 0 for order in self.orders.all()), Decimal(0))
         paid = sum((each.purse.paid for each in self.world.deployments.values()), Decimal(0))
         assert spent == paid
         assert asyncio.run(diagnose(self.keeper, look_again_s=0.001)) == []

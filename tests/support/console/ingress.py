@@ -8,6 +8,7 @@ import hashlib
 import json
 import ssl
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -67,6 +68,13 @@ class Ingress:
         )
 
 
+def _model_in(body: bytes) -> str:
+    """The model that is asked for; empty where who asked has gone half way."""
+    with suppress(json.JSONDecodeError):
+        return str(json.loads(body).get("model", ""))
+    return ""
+
+
 def _handler(ingress: Ingress) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -88,7 +96,7 @@ def _handler(ingress: Ingress) -> type[BaseHTTPRequestHandler]:
             elif not self._is_let_in():
                 self._answer(401, {"error": "unauthorized"})
             else:
-                self._answer(200, {"model": json.loads(body).get("model", ""), **LINE})
+                self._answer(200, {"model": _model_in(body), **LINE})
 
         def _is_let_in(self) -> bool:
             return ingress.admits(self.headers.get("authorization", "").removeprefix("Bearer "))
@@ -100,8 +108,9 @@ def _handler(ingress: Ingress) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             self.send_header("content-type", "application/x-ndjson")
             self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            with suppress(OSError):  # who asked may have gone
+                self.end_headers()
+                self.wfile.write(data)
 
         def log_message(self, format: str, *args: object) -> None:
             """Says nothing."""

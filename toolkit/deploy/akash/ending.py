@@ -13,7 +13,7 @@ from toolkit.deploy.akash.pace import Pace
 from toolkit.deploy.akash.spending import estimate_uact, spent_uact
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.deployments import Deployment
-from toolkit.errors import EndpointError, ReplyLost, RequestRefused
+from toolkit.errors import EndpointError, RequestRefused
 
 _AGAIN = frozenset({400, 409, 429})  # the escrow cannot be settled yet, or too much at once
 
@@ -58,11 +58,11 @@ async def _asked_to_close(console: ConsoleClient, dseq: str) -> tuple[Deployment
     why = ""
     try:
         await console.close(dseq)
-    except ReplyLost as error:
-        why = error.message
     except RequestRefused as error:
         if error.status not in _AGAIN | {404} and error.status < 500:
             raise
+        why = error.message
+    except EndpointError as error:  # lost, or "not closed"
         why = error.message
     try:
         return await console.deployment(dseq), why

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from toolkit.deploy.akash.choosing import Judged
+from toolkit.deploy.console.bids import OPEN
 from toolkit.errors import CapacityError, ConfigError, EndpointError, ToolkitError
 
 # How often a provider has to say so before nobody hopes any more.
@@ -129,7 +130,8 @@ def no_bids(bad: Iterable[Judged], waited_s: float) -> GivenUp:
             f"none of {len(refused)} bids will do ({listed})",
             hint="Raise --max-usd-per-hour, name other GPUs, or try again later.",
         ),
-        is_final=True,
+        # Bids that were taken back are made anew for another order.
+        is_final=any(each.bid.state == OPEN for each in refused),
     )
 
 
