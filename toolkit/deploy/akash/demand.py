@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from server.errors import PullFailed
 from server.models.name import ModelName
 from server.models.sources import Registries
 from toolkit import paths
@@ -140,11 +141,11 @@ async def _size(intent: Intent, gpus: tuple[str, ...], registries: Registries | 
             registries=registries,
         )
     except ConfigError as error:
+        pull = f"pull it to this machine first: akash-llm models pull {intent.model}"
+        is_unreached = isinstance(error.__cause__, PullFailed)
         raise ConfigError(
             f"What {intent.model} needs cannot be found out: {error.message}",
-            hint=error.hint
-            or "Check the network, or pull it to this machine first: `akash-llm"
-            f" models pull {intent.model}`. Then plan again.",
+            hint=f"Check the network, or {pull}" if is_unreached else error.hint,
         ) from error
 
 

@@ -224,7 +224,7 @@ async def test_a_model_that_nobody_can_be_asked_about(
     asked = intent(model=f"http://{host}/library/qwen2.5:7b")
     with pytest.raises(ConfigError, match="needs cannot be found out") as caught:
         await demanded(asked, Registries.parse([f"http://{host}"]))
-    assert caught.value.hint
+    assert f"akash-llm models pull {asked.model}" in caught.value.hint
 
 
 # -- the price in it
