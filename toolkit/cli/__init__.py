@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "models": ("toolkit.cli.models", "models", "The models on this machine"),
     "keys": ("toolkit.cli.keys", "keys", "Who may use a server, and how much they did"),
     "size": ("toolkit.cli.size", "size", "What a model needs, and on which GPUs it fits"),
+    "market": ("toolkit.cli.market", "market", "What GPUs cost on Akash, and how many are free"),
     "sdl": ("toolkit.cli.sdl", "sdl", "Make and check deployment files"),
 }
 
