@@ -221,6 +221,10 @@ class Endpoint:
         """The models that it holds in memory, as on the wire."""
         return (await self._fetch("GET", "/api/ps", _Models)).models
 
+    async def metrics(self) -> str:
+        """What it counts, in Prometheus' text form. Of our server only."""
+        return (await self._transport.json("GET", "/metrics")).decode("utf-8", "replace")
+
     async def show(self, model: str | None = None) -> dict[str, Any]:
         """All about one model, as on the wire."""
         body = {"model": self._named(model)}

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 from tests.support.console.states import Group, Refusal
 from toolkit.errors import SDLError
 from toolkit.sdl import SDL, Level, group_specs, manifest, validate
+from toolkit.sdl.manifest import canonical
 from toolkit.sdl.parse import parse
 
 AUDITOR = "akash1365yvmc4s7awdyj3n2sav7xfx76adc6dnmlx63"
@@ -45,7 +45,7 @@ def read(text: str) -> SDL:
 
 
 def manifest_text(sdl: SDL) -> str:
-    return json.dumps(manifest(sdl), sort_keys=True, separators=(",", ":"))
+    return canonical(manifest(sdl)).decode()
 
 
 def hash_of(manifest_json: str) -> str:

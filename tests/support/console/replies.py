@@ -94,7 +94,7 @@ def lease_status(world: World, each: Deployment, one: Lease) -> JSON | None:
     for service in group.services:
         name, count = service["name"], service["count"]
         web, bare = _exposed(service)
-        uris = [f"{name}.{each.dseq}.{host.name}"] if web else None
+        uris = [world.ingress or f"{name}.{each.dseq}.{host.name}"] if web else None
         services[name] = _service(name, count if is_up else 0, count, uris)
         if bare:
             ports[name] = [

@@ -23,6 +23,7 @@ from tests.support.console.states import Refusal
 from tests.support.console.world import World
 from toolkit.deploy.console.decoding import Unreadable, decode
 
+_LOOKS = ("/v1/bids", "/v1/deployments/")
 KEY = "ac.sk.production." + "c0ffee" * 10
 
 
@@ -38,10 +39,15 @@ class Seen:
 
 
 class ConsoleServer:
-    """Use as a context manager. `script` takes faults, `seen` has what came."""
+    """Use as a context manager. `script` takes faults, `seen` has what came.
 
-    def __init__(self, world: World, *, key: str = KEY) -> None:
+    Each look at a deployment or its bids takes `blocks_per_look`: that is how time goes by for
+    who polls.
+    """
+
+    def __init__(self, world: World, *, key: str = KEY, blocks_per_look: int = 0) -> None:
         self.world = world
+        self.blocks_per_look = blocks_per_look
         self.key = key
         self.script = Script()
         self.seen: list[Seen] = []
@@ -77,6 +83,8 @@ class ConsoleServer:
         if fault is not None and not fault.after and (answer := _strike(fault)):
             return answer
         with self._lock:
+            if seen.method == "GET" and seen.path.startswith(_LOOKS):
+                self.world.advance(self.blocks_per_look)
             answer = self._ordinary(seen)
         if fault is not None and fault.after:
             return _strike(fault) or answer

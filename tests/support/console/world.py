@@ -55,6 +55,7 @@ class World(Clocks):
         self.deaf: set[str] = set()  # hosts that never take a manifest
         self.tokens: dict[str, Mapping[str, Any]] = {}
         self.activities: dict[str, str] = {}
+        self.ingress = ""  # where all leases are reached, if anywhere
         self._last_dseq = 0
 
     @property

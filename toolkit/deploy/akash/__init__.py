@@ -1,0 +1,1 @@
+"""Endpoints on hardware rented from the Akash network, through the Console API."""
