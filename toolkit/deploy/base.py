@@ -373,6 +373,32 @@ class SupportsLogs(Protocol):
         """
 
 
+class OfferedBid(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider asks for one deployment; `remark` says why it will not do."""
+
+    provider: str
+    usd_per_hour: Decimal
+    state: str
+    gpu: str = ""
+    remark: str = ""
+
+
+@runtime_checkable
+class SupportsBids(Protocol):
+    """A target where providers bid."""
+
+    async def bids(self, record: Record) -> list[OfferedBid]:
+        """The bids for it so far, those that will do first, the best before all."""
+
+
+@runtime_checkable
+class SupportsSpend(Protocol):
+    """A target where things cost something."""
+
+    def spend(self, record: Record) -> Spend | None:
+        """What the books say that it has cost; None where it was never leased."""
+
+
 @runtime_checkable
 class SupportsInventory(Protocol):
     """A target that can list what is there of ours, known to the ledger or not."""

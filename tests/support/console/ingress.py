@@ -42,7 +42,7 @@ class Ingress:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate.path, self.certificate.key_path)
+        context.load_cert_chain(self.certificate.certificate, self.certificate.key)
         self._http.socket = context.wrap_socket(
             self._http.socket, server_side=True, do_handshake_on_connect=False
         )

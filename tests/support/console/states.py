@@ -57,6 +57,7 @@ class Host:
     bids_blindly: bool = False
     is_audited: bool = True
     uptime: float = 0.99
+    gateway: str = ""
 
     @property
     def name(self) -> str:
@@ -64,7 +65,7 @@ class Host:
 
     @property
     def uri(self) -> str:
-        return f"https://{self.name}:8443"
+        return self.gateway or f"https://{self.name}:8443"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from contextlib import aclosing
 from toolkit import paths
 from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.akash.access import console_client
+from toolkit.deploy.akash.bidding import Bidders, terms_of
+from toolkit.deploy.akash.choosing import Judged, judged
 from toolkit.deploy.akash.ending import end
 from toolkit.deploy.akash.gateway import gateway_of
 from toolkit.deploy.akash.leasing import ended
@@ -27,9 +29,11 @@ from toolkit.deploy.base import (
     Finding,
     Health,
     Intent,
+    OfferedBid,
     Opening,
     Plan,
     Record,
+    Spend,
     State,
     Status,
 )
@@ -150,6 +154,30 @@ class ConsoleTarget:
                 async for line in told:
                     yield f"{line.service} | {line.cleaned.text}" if not service else line.text
 
+    # -- SupportsBids, SupportsSpend ------------------------------------------------
+
+    async def bids(self, record: Record) -> list[OfferedBid]:
+        order = self._in_use(record)
+        if order is None or order.dseq is None:
+            raise UsageError(f"{record.name} is not ordered", hint="akash-llm deploy")
+        caps = Caps.of(record.intent)
+        async with self._console(needs_key=True) as console:
+            found = await console.bids(order.dseq)
+            known = await Bidders(console).of(found)
+        terms = terms_of(
+            order,
+            caps,
+            self._orders,
+            left_usd=caps.worst_case_usd,
+            hours=caps.hours,
+            region=record.intent.region,
+        )
+        good, bad = judged(found, known, terms)
+        return [_offered(each) for each in (*good, *bad)]
+
+    def spend(self, record: Record) -> Spend | None:
+        return spend_of(self._orders.of(record.uid))
+
     # -- SupportsInventory ----------------------------------------------------------
 
     async def inventory(self) -> list[Finding]:
@@ -258,3 +286,15 @@ class ConsoleTarget:
             name=record.name if record is not None and record.is_open else "",
             is_stray=True,
         )
+
+
+def _offered(each: Judged) -> OfferedBid:
+    bid = each.bid
+    gpus = [key for offered in bid.resources_offer for key in offered.gpu_keys]
+    return OfferedBid(
+        provider=bid.id.provider,
+        usd_per_hour=each.usd_per_hour,
+        state=bid.state,
+        gpu=", ".join(gpus),
+        remark=each.why_not,
+    )

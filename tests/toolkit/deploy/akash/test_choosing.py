@@ -39,18 +39,23 @@ def coin(amount: int, denom: str = "uact") -> Coin:
     return Coin(denom, Decimal(amount))
 
 
-def bid(who: str = "a", price: int = 1000, **given: Any) -> Bid:
+def bid(who: str = "a", uact: int = 1000, **given: Any) -> Bid:
     made: dict[str, Any] = {
         "id": LeaseId("1", who),
         "state": "open",
-        "price": coin(price),
+        "price": coin(uact),
         "resources_offer": (offered(),),
     }
-    return Bid(**(made | given))
+    return Bid(**{**made, **given})
 
 
 def provider(who: str, **given: Any) -> Provider:
-    made: dict[str, Any] = {"owner": who, "host_uri": "https://h:8443", "is_online": True, "uptime7d": 1.0}
+    made: dict[str, Any] = {
+        "owner": who,
+        "host_uri": "https://h:8443",
+        "is_online": True,
+        "uptime7d": 1.0,
+    }
     return Provider(**(made | given))
 
 
@@ -92,7 +97,7 @@ def test_bids_that_will_not_do(given: dict[str, Any], words: str) -> None:
 
 def test_the_cap_is_compared_with_fast_blocks() -> None:
     # 1611 uact a block is $0.9999 an hour at 5.8 s, 1612 is over a dollar.
-    assert why_not(bid(price=1611), terms()) == ""
+    assert why_not(bid(uact=1611), terms()) == ""
 
 
 @pytest.mark.parametrize(
