@@ -55,7 +55,7 @@ def intent(**given: Any) -> Intent:
     return Intent(**(made | given))
 
 
-def plan(wanted: Intent) -> Plan:
+def plan(wanted: Intent, *, cpu: int = 2) -> Plan:
     """The plan for an intent, without asking what anything needs."""
     key = keyfile.ensure(paths.key_file(wanted.name))
     inputs = RenderInputs(
@@ -64,6 +64,7 @@ def plan(wanted: Intent) -> Plan:
         model=wanted.model,
         context=wanted.context,
         parallel=wanted.parallel,
+        cpu=cpu,
         price=price_ceiling(wanted.max_usd_per_hour or Decimal(1)),
         env={name: f"ac-secret://{name}" for name in wanted.secrets},
     )
