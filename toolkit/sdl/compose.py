@@ -7,7 +7,6 @@ starts later. What only a market knows (prices, placement, auditors) is left
 out. Secrets are taken from the environment of who runs Compose.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -32,11 +31,6 @@ def compose(sdl: SDL) -> str:
             volumes.update({volume: {} for volume in _kept(name, resources)})
     file: Tree = {"services": services}
     return written(file | ({"volumes": volumes} if volumes else {}))
-
-
-def variable(secret: str) -> str:
-    """The variable that holds a secret: `api-key` is `API_KEY`."""
-    return re.sub(r"[^A-Za-z0-9_]", "_", secret).upper()
 
 
 def _awaited(sdl: SDL) -> dict[str, list[str]]:
@@ -93,7 +87,7 @@ def _value(text: str) -> str:
     secret = secret_name(text)
     if not secret:
         return _text(text)
-    name = variable(secret)
+    name = secret.upper()
     return f"${{{name}:?set {name} before you start this}}"
 
 

@@ -14,11 +14,10 @@ from tests.support.console.states import (
     Lease,
     Purse,
 )
-from tests.support.console.world import BEGAN_MS, USD, World
+from tests.support.console.world import BEGAN_MS, USD, USER_ID, World
 
 JSON = dict[str, Any]
 OWNER = "akash1owner"
-USER_ID = str(uuid.uuid5(uuid.NAMESPACE_OID, "user"))
 WEB_PORT = 80
 FIRST_BARE_PORT = 30000
 

@@ -129,7 +129,8 @@ class Purse:
 
 @dataclass(slots=True)
 class Deployment:
-    """`auto_top_up` is the row of its settings, None without one; `ends_at` a height."""
+    """`auto_top_up` is the row of its settings, None without one; `ends_at` a height.
+    `secrets` are those that its SDL refers to."""
 
     dseq: str
     sdl_text: str
@@ -146,6 +147,7 @@ class Deployment:
     runtime_limit: int | None = None
     ends_at: int | None = None
     auto_top_up: bool | None = None
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def is_active(self) -> bool:

@@ -60,7 +60,7 @@ def test_what_stays_in_the_deployment_is_not_published() -> None:
 @pytest.mark.parametrize(("template", "port"), [("vllm", 8000), ("ollama", 11434)])
 def test_an_engine_is_reached_through_its_gateway_only(template: str, port: int) -> None:
     inputs = msgspec.structs.replace(
-        OURS, model=MODEL, gpu=GPURequest(), env={"HF_TOKEN": "ac-secret://hf-token"}
+        OURS, model=MODEL, gpu=GPURequest(), env={"HF_TOKEN": "ac-secret://hf_token"}
     )
     found = made(render(inputs, template))
     gateway, engine = found["services"]["gateway"], found["services"]["llm"]
