@@ -232,7 +232,7 @@ class Endpoint:
 
     async def metrics(self) -> str:
         """What it counts, in Prometheus' text form. Of our server only."""
-        return (await self._transport.json("GET", "/metrics")).decode("utf-8", "replace")
+        return (await self._route.json("GET", "/metrics")).decode("utf-8", "replace")
 
     async def show(self, model: str | None = None) -> dict[str, Any]:
         """All about one model, as on the wire."""

@@ -1,12 +1,13 @@
 """The provider's gateway of an order: where its logs, events and status are."""
 
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from toolkit.deploy.akash.orders import Order
 from toolkit.deploy.console.client import ConsoleClient
-from toolkit.deploy.provider.chain import Chain
+from toolkit.deploy.provider.chain import CHAIN_URL, Chain
 from toolkit.deploy.provider.gateway import Gateway, Lease
 from toolkit.deploy.provider.messages import Event
 from toolkit.deploy.provider.token import Scope, Token
@@ -14,6 +15,8 @@ from toolkit.errors import UsageError
 
 # Long enough to follow logs for a while; renewed before it ends.
 TOKEN_TTL_S = 900
+# Another node of the chain's REST API, where the Console's own is not reached.
+CHAIN_VARIABLE = "AKASH_LLM_CHAIN"
 
 
 @asynccontextmanager
@@ -27,7 +30,7 @@ async def gateway_of(console: ConsoleClient, order: Order) -> AsyncIterator[Gate
         made = await console.access_token(TOKEN_TTL_S, sorted(scopes))
         return Token(made.token, time.time() + TOKEN_TTL_S)
 
-    chain = Chain()
+    chain = Chain(os.environ.get(CHAIN_VARIABLE, "").strip() or CHAIN_URL)
     lease = Lease(
         provider=order.provider, host_uri=provider.host_uri, dseq=int(order.dseq), gseq=1, oseq=1
     )

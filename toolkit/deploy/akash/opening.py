@@ -7,6 +7,7 @@ provider: so often, so dear and so long as was agreed, and no more.
 
 from decimal import Decimal
 
+from toolkit.deploy.akash import lastwords
 from toolkit.deploy.akash.bidding import good_bids, terms_of
 from toolkit.deploy.akash.ending import end
 from toolkit.deploy.akash.failures import GivenUp, after
@@ -118,4 +119,7 @@ class Renting:
             return
         site = self._site
         site.report("close", f"{order.dseq or order.name} is closed", None)
+        log = await lastwords.keep(site.console, order, self._intent.name)
+        if log is not None:
+            site.opening.note(log=str(log))
         await end(site.console, site.orders.failed(order, why), site.orders, site.pace)

@@ -1,13 +1,14 @@
 """The secrets of an intent: read from this environment, sealed, and kept nowhere."""
 
 import os
+import time
 from collections.abc import Mapping
 
 from msgspec import UNSET, UnsetType
 
 from toolkit.deploy.base import Intent
 from toolkit.deploy.console.client import ConsoleClient
-from toolkit.deploy.console.sealing import seal
+from toolkit.deploy.console.sealing import Secrets, seal
 from toolkit.errors import ConfigError, CredentialsError
 
 REGISTRY_VARIABLE = "AKASH_LLM_REGISTRY_PASSWORD"
@@ -15,14 +16,12 @@ REGISTRY_SECRET = "REGISTRY_PASSWORD"  # noqa: S105 (its name)
 
 
 async def sealed_for(console: ConsoleClient, intent: Intent, sdl: str | None) -> str | UnsetType:
-    """What travels in place of the secrets; unset where there are none.
+    """What travels in place of the secrets; unset on a Console that seals nothing.
 
     `sdl` is the text that is ordered, None for a change of what is there. `CredentialsError`
     for one that is not set here, `ConfigError` on a Console that cannot take them sealed.
     """
     names = secret_variables(intent)
-    if not names:
-        return UNSET
     missing = sorted(variable for variable in names.values() if not os.environ.get(variable))
     if missing:
         raise CredentialsError(
@@ -30,12 +29,15 @@ async def sealed_for(console: ConsoleClient, intent: Intent, sdl: str | None) ->
             hint="Set it where akash-llm runs; its value is sealed and kept nowhere.",
         )
     if not await console.is_newer():
+        if not names:
+            return UNSET
         raise ConfigError(
             "this Console cannot take secrets sealed, and openly they are not sent",
             hint="Use a model and an image that need no secret.",
         )
-    values = {name: os.environ[variable] for name, variable in names.items()}
-    return seal(values, await console.secrets_context(), sdl=sdl)
+    # Also without secrets: unsealed, nobody could read again what was ordered.
+    values = Secrets({name: os.environ[variable] for name, variable in names.items()})
+    return seal(values, await console.secrets_context(), sdl=sdl, now=time.time())
 
 
 def secret_variables(intent: Intent) -> Mapping[str, str]:

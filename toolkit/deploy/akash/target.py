@@ -6,10 +6,12 @@ the account says.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from pathlib import Path
 
 from toolkit import paths
+from toolkit.deploy import logfile
 from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.akash.access import console_client
 from toolkit.deploy.akash.bidding import Bidders, terms_of
@@ -143,16 +145,15 @@ class ConsoleTarget:
     ) -> AsyncIterator[str]:
         order = self._in_use(record)
         if order is None:
-            raise UsageError(
-                f"{record.name} has no lease any more, and providers keep no logs",
-                hint="What became of it: akash-llm ledger",
-            )
+            for kept in _kept(record, tail):
+                yield kept
+            return
         async with self._console(needs_key=True) as console, gateway_of(console, order) as gateway:
             services = (service,) if service else ()
             lines = gateway.logs(services=services, tail=tail, follow=follow)
             async with aclosing(lines) as told:
                 async for line in told:
-                    yield f"{line.service} | {line.cleaned.text}" if not service else line.text
+                    yield line.text if service else f"{line.service} | {line.text}"
 
     # -- SupportsBids, SupportsSpend ------------------------------------------------
 
@@ -286,6 +287,17 @@ class ConsoleTarget:
             name=record.name if record is not None and record.is_open else "",
             is_stray=True,
         )
+
+
+def _kept(record: Record, tail: int) -> Sequence[str]:
+    """What was kept of the log when the lease failed; providers forget it."""
+    log = record.handle.get("log")
+    if not log:
+        raise UsageError(
+            f"{record.name} has no lease any more, and providers keep no logs",
+            hint="What became of it: akash-llm ledger",
+        )
+    return logfile.last_lines(Path(str(log)), tail)
 
 
 def _offered(each: Judged) -> OfferedBid:
