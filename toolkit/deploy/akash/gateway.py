@@ -10,6 +10,7 @@ from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.provider.chain import CHAIN_URL, Chain
 from toolkit.deploy.provider.gateway import Gateway, Lease
 from toolkit.deploy.provider.messages import Event
+from toolkit.deploy.provider.stream import Patience
 from toolkit.deploy.provider.token import Scope, Token
 from toolkit.errors import UsageError
 
@@ -20,7 +21,9 @@ CHAIN_VARIABLE = "AKASH_LLM_CHAIN"
 
 
 @asynccontextmanager
-async def gateway_of(console: ConsoleClient, order: Order) -> AsyncIterator[Gateway]:
+async def gateway_of(
+    console: ConsoleClient, order: Order, patience: Patience | None = None
+) -> AsyncIterator[Gateway]:
     """The client of the provider that has the order. `UsageError` without a lease."""
     if order.provider is None or order.dseq is None:
         raise UsageError("there is no lease yet", hint="See how far it is: akash-llm status")
@@ -35,7 +38,7 @@ async def gateway_of(console: ConsoleClient, order: Order) -> AsyncIterator[Gate
         provider=order.provider, host_uri=provider.host_uri, dseq=int(order.dseq), gseq=1, oseq=1
     )
     try:
-        yield Gateway(lease, token=token, published=chain.published)
+        yield Gateway(lease, token=token, published=chain.published, patience=patience)
     finally:
         await chain.aclose()
 

@@ -9,10 +9,12 @@ from toolkit import paths
 from toolkit.deploy.akash.gateway import gateway_of
 from toolkit.deploy.akash.orders import Order
 from toolkit.deploy.console.client import ConsoleClient
+from toolkit.deploy.provider.stream import Patience
 from toolkit.errors import ToolkitError
 
 LINES = 200
 WITHIN_S = 8.0
+_ONCE = Patience(attempts_once=1)
 
 
 async def keep(console: ConsoleClient, order: Order, name: str) -> Path | None:
@@ -24,7 +26,7 @@ async def keep(console: ConsoleClient, order: Order, name: str) -> Path | None:
         return None
     lines: list[str] = []
     with suppress(ToolkitError, TimeoutError):
-        async with asyncio.timeout(WITHIN_S), gateway_of(console, order) as gateway:
+        async with asyncio.timeout(WITHIN_S), gateway_of(console, order, _ONCE) as gateway:
             async for line in gateway.logs(tail=LINES):
                 lines.append(f"{line.service} | {line.cleaned.text}")
     if not lines:

@@ -1,9 +1,15 @@
 """How often is asked, and how long is waited: one struct, so that tests can be quick."""
 
+import os
+
 import msgspec
 
+from toolkit.errors import ConfigError
 
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
+VARIABLE = "AKASH_LLM_PACE"
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds, but where it says otherwise. Sources: the clocks of the Console and of the
     providers; the Console asks for 3 s between two looks at bids."""
 
@@ -20,3 +26,16 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     never_after_s: float = 720.0  # the Console closes what nobody leased after ten minutes
     close_tries: int = 8
     attempts: int = 3
+
+    @classmethod
+    def of_environment(cls) -> "Pace":
+        """The usual pace, changed by the fields that `AKASH_LLM_PACE` has as a JSON object:
+        for a Console or a network that is slower, or quicker, than Akash's."""
+        text = os.environ.get(VARIABLE, "").strip()
+        try:
+            return msgspec.json.decode(text or "{}", type=cls)
+        except msgspec.DecodeError as error:
+            raise ConfigError(
+                f"{VARIABLE} is not an object of its fields: {error}",
+                hint=f"For example: {VARIABLE}='{{\"first_bid_s\": 300}}'",
+            ) from None

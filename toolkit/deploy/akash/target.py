@@ -69,7 +69,7 @@ class ConsoleTarget:
         console: MakeConsole = console_client,
     ) -> None:
         self._orders = orders or Orders(Ledger(paths.ledger()))
-        self._pace = pace or Pace()
+        self._pace = pace or Pace.of_environment()
         self._console = console
 
     # -- Target ---------------------------------------------------------------------
