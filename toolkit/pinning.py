@@ -1,4 +1,4 @@
-"""Certificates that are known by their bytes, where no authority of the web vouches for them.
+"""Whose certificate will do: one of the web's, or one that is known by its bytes.
 
 Whom a connection is made with is settled in the handshake, before anything is sent. A pin
 is the SHA-256 of the certificate, so the name and the dates in it do not matter: it is
@@ -61,6 +61,11 @@ def pinned(
     return context
 
 
+def public() -> ssl.SSLContext:
+    """A context for certificates that the authorities vouch for which this machine trusts."""
+    return httpx2.create_ssl_context()
+
+
 def fingerprint_of(text: str) -> bytes:
     """A SHA-256 as people write it, in hex with or without colons; else `ConfigError`."""
     plain = text.strip().replace(":", "").lower()
@@ -88,7 +93,7 @@ async def is_publicly_trusted(host: str, port: int) -> bool:
     Nothing is sent to it. Raises `OSError` or `TimeoutError` where there is no handshake.
     """
     try:
-        await _shown(host, port, httpx2.create_ssl_context())
+        await _shown(host, port, public())
     except ssl.SSLCertVerificationError:
         return False
     return True

@@ -140,7 +140,7 @@ class Transport:
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
                 # A proxy from the environment must not see what stays on this machine.
                 trust_env=not self._is_local,
-                verify=True if self._pin is None else pinning.pinned(self._pin),
+                verify=pinning.public() if self._pin is None else pinning.pinned(self._pin),
             )
         return self._client
 

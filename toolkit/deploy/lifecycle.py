@@ -50,7 +50,7 @@ class Deployment:
             await self._keeper.close(self._endpoint.name)
 
     async def _open(self) -> Endpoint:
-        return endpoint_of(await self._open_record())
+        return endpoint_of(await self._open_record(), ledger=self._keeper.ledger)
 
 
 async def plan(
@@ -140,7 +140,8 @@ async def status(name: str | None = None) -> list[EndpointStatus]:
 
 async def connect(name: str | None = None) -> Endpoint:
     """The client of an open endpoint; without a name, of the only one there is."""
-    return endpoint_of(Keeper().record(name))
+    keeper = Keeper()
+    return endpoint_of(keeper.record(name), ledger=keeper.ledger)
 
 
 def logs(
