@@ -1,4 +1,4 @@
-"""A provider's gateway on a real port: TLS 1.3, tokens, status, and the sockets of one lease.
+"""A provider's gateway on a real port: TLS 1.3, tokens, status, and the sockets of its leases.
 
 It sends what the real one sends: the last lines of each pod, then new ones; all events
 that it still has, then new ones. A script of faults, one for each socket in turn, says
@@ -8,8 +8,8 @@ what goes wrong. It runs on the loop of the test.
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from tests.support.certificates import KeyPair
+from tests.support.provider_lease import HostedLease
 from tests.support.provider_tokens import Issuer, Refused
 from toolkit.deploy.provider.token import Scope
 
@@ -49,6 +50,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 GOOD = Fault()
 
+Find = Callable[[str], HostedLease | None]
+"""The lease at a path such as `LEASE_PATH`, None where there is none (any more)."""
+
 
 class Seen(NamedTuple):
     """A request: its path, its parameters and its header with the token."""
@@ -58,52 +62,15 @@ class Seen(NamedTuple):
     authorization: str | None
 
 
-class Feed:
-    """Frames of several sources, kept and passed on to who follows."""
-
-    def __init__(self) -> None:
-        self._past: list[tuple[str, str]] = []
-        self._followers: set[asyncio.Queue[tuple[str, str]]] = set()
-
-    def add(self, source: str, frame: object) -> None:
-        entry = (source, msgspec.json.encode(frame).decode())
-        self._past.append(entry)
-        for follower in self._followers:
-            follower.put_nowait(entry)
-
-    def forget(self, source: str) -> None:
-        """As when a container is started again: its old lines are gone."""
-        self._past = [entry for entry in self._past if entry[0] != source]
-
-    def past(self, tail: int) -> list[tuple[str, str]]:
-        """The last `tail` frames of each source, all for -1."""
-        left = dict.fromkeys((source for source, _ in self._past), tail)
-        kept = []
-        for entry in reversed(self._past):
-            if left[entry[0]] != 0:
-                left[entry[0]] -= 1
-                kept.append(entry)
-        return kept[::-1]
-
-    @contextmanager
-    def followed(self) -> Iterator[asyncio.Queue[tuple[str, str]]]:
-        queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-        self._followers.add(queue)
-        try:
-            yield queue
-        finally:
-            self._followers.discard(queue)
-
-
 class ProviderGateway:
     """`faults` are used up by sockets in turn; `seen` is every request so far,
-    `num_open` counts the sockets that are open."""
+    `num_open` counts the sockets that are open. `lease` is the one it has at `LEASE_PATH`,
+    unless `find` says which there are."""
 
-    def __init__(self, pair: KeyPair, issuer: Issuer) -> None:
+    def __init__(self, pair: KeyPair, issuer: Issuer, find: Find | None = None) -> None:
         self.issuer = issuer
-        self.logs = Feed()
-        self.events = Feed()
-        self.status: tuple[int, object] = (200, {"services": {}, "forwarded_ports": None})
+        self.lease = HostedLease()
+        self._find: Find = find or {LEASE_PATH: self.lease}.get
         self.faults: deque[Fault] = deque()
         self.seen: list[Seen] = []
         self.port = 0
@@ -126,17 +93,6 @@ class ProviderGateway:
     def present(self, pair: KeyPair) -> None:
         """Show this certificate from now on."""
         self.tls.load_cert_chain(pair.certificate, pair.key)
-
-    def write(self, pod: str, *lines: str) -> None:
-        """What a container prints."""
-        for line in lines:
-            self.logs.add(pod, {"name": pod, "message": line})
-
-    def happen(self, reason: str, note: str, *, kind: str = "Normal") -> None:
-        """Something that Kubernetes does with a pod."""
-        about = {"kind": "Pod", "namespace": "ns", "name": "vllm-5cf7d8bb9-x2x4z"}
-        event = {"type": kind, "reason": reason, "note": note, "object": about}
-        self.events.add("", event | {"reportingController": "kubelet", "reportingInstance": "n1"})
 
     async def until_sockets(self, count: int) -> None:
         """Return once so many sockets were asked for."""
@@ -171,15 +127,17 @@ class ProviderGateway:
         async with self._changed:
             self.seen.append(seen)
             self._changed.notify_all()
-        what = url.path.removeprefix(f"{LEASE_PATH}/")
+        lease, _, what = url.path.rpartition("/")
         if what not in SCOPES:
-            return _response(connection, 404, {"message": "lease not found"})
+            return _response(connection, 404, {"message": "not found"})
         try:
             self.issuer.check(seen.authorization, SCOPES[what])
         except Refused as refused:
             return _response(connection, refused.status, {"message": refused.message})
         if what == "status":
-            return _response(connection, *self.status)
+            hosted = self._find(lease)
+            answer = (404, {"message": "lease not found"}) if hosted is None else hosted.status
+            return _response(connection, *answer)
         return self._scripted(connection)
 
     def _scripted(self, connection: ServerConnection) -> Response | None:
@@ -234,16 +192,18 @@ class ProviderGateway:
         assert connection.request is not None
         url = urlsplit(connection.request.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        feed = self.logs if url.path.endswith("/logs") else self.events
-        services = query.get("service", "").split(",")
-        with feed.followed() as news:
-            for source, frame in feed.past(int(query.get("tail", "-1"))):
-                if source.startswith(tuple(services)):
-                    yield frame
-            while query.get("follow") == "true":
-                source, frame = await news.get()
-                if source.startswith(tuple(services)):
-                    yield frame
+        lease, _, what = url.path.rpartition("/")
+        hosted = self._find(lease)
+        if hosted is None:
+            await connection.close(4001, "lease not found")
+            return
+        if what == "logs" and not hosted.has_pods:
+            await connection.close(4000, "no running pods")
+            return
+        feed = hosted.logs if what == "logs" else hosted.events
+        async with aclosing(feed.frames(query, lambda: self._find(lease) is not None)) as frames:
+            async for frame in frames:
+                yield frame
 
 
 def _response(connection: ServerConnection, status: int, body: object) -> Response:

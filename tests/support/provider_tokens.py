@@ -1,26 +1,27 @@
 """Tokens of AEP-64 for the provider gateway of the tests, and what a gateway checks of them.
 
-The form is the real one, claim by claim. The signature has the form of ES256K (64 bytes)
-and is a keyed hash in truth: no client of a gateway ever looks into it.
+Form and signature are the real ones; a provider knows the key of an account by the chain.
 """
 
-import hashlib
-import hmac
 import secrets
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
 
 from toolkit.deploy.provider.token import Scope, Token
 
 OWNER = "akash1" + "q" * 38
+ALGORITHM = "ES256K"
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    alg: Literal["ES256K", "ES256KADR36"] = "ES256K"
-    typ: Literal["JWT"] = "JWT"
+    alg: Literal["ES256K"]
+    typ: Literal["JWT"]
 
 
 class Leases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +55,7 @@ class Issuer:
         self.lasts_s = lasts_s
         self.made: list[Token] = []
         self.asked: list[frozenset[Scope]] = []
-        self._secret = secrets.token_bytes(32)
+        self._key = ECKey.generate_key("secp256k1")
 
     async def token(self, scopes: frozenset[Scope]) -> Token:
         """What a client is given as its source of tokens."""
@@ -65,19 +66,23 @@ class Issuer:
 
     def make(self, scopes: frozenset[Scope], *, ended_s_ago: float | None = None) -> Token:
         """A token; with `ended_s_ago` one that has ended, though its holder is told otherwise."""
+        lasts_s = self.lasts_s if ended_s_ago is None else -ended_s_ago
+        return Token(self.signed(scopes, lasts_s), time.time() + self.lasts_s)
+
+    def signed(self, scopes: Iterable[str], lasts_s: float) -> str:
+        """The text of a token."""
         now = time.time()
-        ends = now + self.lasts_s
-        exp = ends if ended_s_ago is None else now - ended_s_ago
         claims = Claims(
             iss=OWNER,
             iat=int(now) - 1,
             nbf=int(now) - 1,
-            exp=int(exp),
+            exp=int(now + lasts_s),
             jti=secrets.token_hex(8),
             leases=Leases(tuple(sorted(scopes))),
         )
-        signed = f"{_encoded(Header())}.{_encoded(claims)}"
-        return Token(f"{signed}.{_base64(self._signature(signed))}", ends)
+        header = {"alg": ALGORITHM, "typ": "JWT"}
+        payload = msgspec.json.encode(claims)
+        return jws.serialize_compact(header, payload, self._key, algorithms=[ALGORITHM])
 
     def check(self, authorization: str | None, scope: Scope) -> None:
         """Raises `Refused` as a gateway refuses, in its words."""
@@ -86,35 +91,19 @@ class Issuer:
         kind, _, text = authorization.partition(" ")
         if kind != "Bearer" or text.count(".") != 2:
             raise Refused(400, "invalid authorization header")
-        signed, _, signature = text.rpartition(".")
-        if not hmac.compare_digest(_raw(signature), self._signature(signed)):
-            raise Refused(401, "JWT is invalid")
-        claims = self._claims(signed)
+        claims = self._claims(text)
         if not claims.nbf <= time.time() < claims.exp:
             raise Refused(401, "JWT is expired")
         if scope not in claims.leases.scope:
             raise Refused(401, "unauthorized access")
 
-    @staticmethod
-    def _claims(signed: str) -> Claims:
-        header, _, claims = signed.partition(".")
+    def _claims(self, text: str) -> Claims:
         try:
-            msgspec.json.decode(_raw(header), type=Header)
-            return msgspec.json.decode(_raw(claims), type=Claims)
+            signed = jws.deserialize_compact(text, self._key, algorithms=[ALGORITHM])
+        except JoseError as error:
+            raise Refused(401, "JWT is invalid") from error
+        try:
+            msgspec.convert(signed.headers(), Header)
+            return msgspec.json.decode(signed.payload, type=Claims)
         except msgspec.DecodeError as error:
             raise Refused(400, "JWT has invalid claims") from error
-
-    def _signature(self, signed: str) -> bytes:
-        return hmac.digest(self._secret, signed.encode(), hashlib.sha512)
-
-
-def _encoded(part: msgspec.Struct) -> str:
-    return _base64(msgspec.json.encode(part))
-
-
-def _base64(data: bytes) -> str:
-    return urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def _raw(text: str) -> bytes:
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))

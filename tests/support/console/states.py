@@ -47,7 +47,7 @@ _CODES = {
 class Host:
     """A provider: what it asks per block and replica group, when it bids and when its
     containers run (in blocks). `gpu` is the key of the GPUs it has; with `bids_blindly` it
-    bids whatever GPU is asked for, and offers its own."""
+    bids whatever GPU is asked for, and offers its own. `gateway` is where it listens in truth."""
 
     address: str
     price: Decimal = Decimal(1000)

@@ -25,6 +25,7 @@ from tests.support.console.states import (
     Purse,
     Refusal,
 )
+from tests.support.provider_tokens import Issuer
 
 BEGAN_MS = 1_790_000_000_000
 USER_ID = str(uuid.uuid5(uuid.NAMESPACE_OID, "user"))
@@ -34,6 +35,7 @@ TARGET_RUNWAY_HOURS = 48
 BALANCE_HEADROOM_USD = 5
 LONGEST_STEP_HOURS = 48
 LONGEST_LIMIT_HOURS = 8760
+SCOPES = frozenset({"status", "logs", "events", "shell"})
 
 
 class World(Clocks):
@@ -55,7 +57,7 @@ class World(Clocks):
         self.deployments: dict[str, Deployment] = {}
         self.silent: set[str] = set()  # hosts that do not answer
         self.deaf: set[str] = set()  # hosts that never take a manifest
-        self.tokens: dict[str, Mapping[str, Any]] = {}
+        self.issuer = Issuer()
         self.seals = Seals(USER_ID)
         self.activities: dict[str, str] = {}
         self.ingress = ""  # where all leases are reached, if anywhere
@@ -281,11 +283,10 @@ class World(Clocks):
         return "succeeded" if is_done else "pending"
 
     def token(self, claims: Mapping[str, Any]) -> str:
+        """A token that the gateways of all hosts accept, for a scope."""
         leases = claims["leases"]
-        if leases.get("access") == "full" and "scope" in leases:
-            raise Refusal(400, "a full token has no scope", "validation_error")
+        if leases.get("access") != "scoped" or not set(leases.get("scope", ())) <= SCOPES:
+            raise Refusal(400, "these claims cannot be in a token", "validation_error")
         if claims["ttl"] <= 0:
             raise Refusal(400, "ttl has to be positive", "validation_error")
-        token = f"token-{len(self.tokens) + 1}"
-        self.tokens[token] = {**claims, "height": self.height}
-        return token
+        return self.issuer.signed(leases["scope"], claims["ttl"])

@@ -9,6 +9,7 @@ values of the environment, and nobody can read again what was ordered.
 """
 
 import hashlib
+import time
 import warnings
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
@@ -73,9 +74,14 @@ _HINT = (
 
 
 def seal(
-    secrets: Mapping[str, str], context: SecretsContext, *, sdl: str | None, now: float
+    secrets: Mapping[str, str],
+    context: SecretsContext,
+    *,
+    sdl: str | None,
+    now: float | None = None,
 ) -> str:
-    """The secrets as a compact JWE, good for 5 minutes from `now` (seconds of the Unix clock).
+    """The secrets as a compact JWE, good for 5 minutes from `now`, in seconds of the Unix
+    clock (None: this machine's).
 
     With `sdl`, the exact text that is ordered, they go with no other; None for a change of
     what is there, where only the values given are replaced. Raises `UsageError` for secrets
@@ -89,7 +95,7 @@ def seal(
         "enc": _CONTENT,
         "kid": context.kid,
         "sub": context.sub,
-        "exp": int(now) + LASTS_S,
+        "exp": int(time.time() if now is None else now) + LASTS_S,
     }
     if sdl is not None:
         digest = hashlib.sha256(sdl.encode()).digest()

@@ -40,7 +40,8 @@ async def sealed(
     ago_s: float = 0,
 ) -> str:
     context = await console.secrets_context()
-    return seal(secrets, context, sdl=sdl, now=time.time() - ago_s)
+    now = time.time() - ago_s if ago_s else None
+    return seal(secrets, context, sdl=sdl, now=now)
 
 
 async def created(console: ConsoleClient, text: str = SDL) -> str:

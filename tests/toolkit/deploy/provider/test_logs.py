@@ -38,7 +38,7 @@ async def first(lines: AsyncGenerator[LogLine, None], count: int) -> list[str]:
 async def test_without_follow_it_ends_with_the_last_line(
     gateway: Gateway, provider: ProviderGateway
 ) -> None:
-    provider.write(VLLM, *numbered(1, 500))
+    provider.lease.write(VLLM, *numbered(1, 500))
     assert await whole(gateway.logs()) == numbered(1, 500)
     assert len(provider.sockets) == 1
 
@@ -50,8 +50,8 @@ async def test_a_log_without_lines_is_empty(gateway: Gateway) -> None:
 async def test_tail_is_per_pod_and_services_narrow_it(
     gateway: Gateway, provider: ProviderGateway
 ) -> None:
-    provider.write(VLLM, *numbered(1, 9))
-    provider.write(PROXY, "a", "b", "c")
+    provider.lease.write(VLLM, *numbered(1, 9))
+    provider.lease.write(PROXY, "a", "b", "c")
     lines = [(line.service, line.text) async for line in gateway.logs(tail=2)]
     assert lines == [("vllm", "line 8"), ("vllm", "line 9"), ("proxy", "b"), ("proxy", "c")]
     assert await whole(gateway.logs(tail=1, services=["proxy", "none"])) == ["c"]
@@ -61,10 +61,10 @@ async def test_tail_is_per_pod_and_services_narrow_it(
 async def test_new_lines_come_while_it_is_followed(
     gateway: Gateway, provider: ProviderGateway
 ) -> None:
-    provider.write(VLLM, "old")
+    provider.lease.write(VLLM, "old")
     async with aclosing(gateway.logs(follow=True)) as lines:
         assert await first(lines, 1) == ["old"]
-        provider.write(VLLM, "new")
+        provider.lease.write(VLLM, "new")
         assert await first(lines, 1) == ["new"]
 
 
@@ -73,22 +73,22 @@ async def test_new_lines_come_while_it_is_followed(
 async def test_a_connection_that_ends_costs_no_line_and_repeats_none(
     gateway: Gateway, provider: ProviderGateway, code: int | None, frames: int
 ) -> None:
-    provider.write(VLLM, *numbered(1, 20))
+    provider.lease.write(VLLM, *numbered(1, 20))
     provider.faults.extend([Fault(frames=frames, code=code)] * 3)
     async with aclosing(gateway.logs(follow=True)) as lines:
         assert await first(lines, 20) == numbered(1, 20)
-        provider.write(VLLM, *numbered(21, 40))
+        provider.lease.write(VLLM, *numbered(21, 40))
         assert await first(lines, 20) == numbered(21, 40)
 
 
 async def test_lines_between_two_connections_are_told(
     gateway: Gateway, provider: ProviderGateway
 ) -> None:
-    provider.write(VLLM, *numbered(1, 20))
+    provider.lease.write(VLLM, *numbered(1, 20))
     provider.faults.extend([Fault(frames=5), Fault(status=503), Fault(frames=0)])
     async with aclosing(gateway.logs(follow=True, tail=5)) as lines:
         assert await first(lines, 5) == numbered(16, 20)
-        provider.write(VLLM, *numbered(21, 900))
+        provider.lease.write(VLLM, *numbered(21, 900))
         assert await first(lines, 880) == numbered(21, 900)
     assert provider.sockets[0].query["tail"] == "5"
     assert provider.sockets[-1].query["tail"] == "1000"
@@ -96,8 +96,8 @@ async def test_lines_between_two_connections_are_told(
 
 async def test_pods_are_told_apart(gateway: Gateway, provider: ProviderGateway) -> None:
     """The same lines of two pods, cut between them."""
-    provider.write(VLLM, "a", "b")
-    provider.write(PROXY, "a", "b")
+    provider.lease.write(VLLM, "a", "b")
+    provider.lease.write(PROXY, "a", "b")
     provider.faults.append(Fault(frames=3))
     async with aclosing(gateway.logs(follow=True)) as lines:
         got = [await anext(lines) for _ in range(4)]
@@ -109,12 +109,12 @@ async def test_after_a_restart_of_the_container_its_new_log_is_told(
 ) -> None:
     """Nothing of what was told comes again, so the new lines wait for the gateway to be quiet."""
     gateway = make_gateway(patience=Patience(first_s=0, quiet_s=0.1))
-    provider.write(VLLM, *numbered(1, 20))
+    provider.lease.write(VLLM, *numbered(1, 20))
     provider.faults.append(Fault(frames=20))
     async with aclosing(gateway.logs(follow=True)) as lines:
         assert await first(lines, 20) == numbered(1, 20)
-        provider.logs.forget(VLLM)
-        provider.write(VLLM, "started again", "and up")
+        provider.lease.logs.forget(VLLM)
+        provider.lease.write(VLLM, "started again", "and up")
         assert await first(lines, 2) == ["started again", "and up"]
 
 
@@ -122,12 +122,12 @@ async def test_a_gateway_that_is_never_quiet_is_told_in_the_end(
     make_gateway: MakeGateway, provider: ProviderGateway
 ) -> None:
     gateway = make_gateway(patience=Patience(first_s=0, quiet_s=60, settle_s=0))
-    provider.write(VLLM, "before")
+    provider.lease.write(VLLM, "before")
     provider.faults.append(Fault(frames=1))
     async with aclosing(gateway.logs(follow=True)) as lines:
         assert await first(lines, 1) == ["before"]
-        provider.logs.forget(VLLM)
-        provider.write(VLLM, *numbered(1, 3))
+        provider.lease.logs.forget(VLLM)
+        provider.lease.write(VLLM, *numbered(1, 3))
         assert await first(lines, 3) == numbered(1, 3)
 
 
@@ -135,12 +135,12 @@ async def test_the_token_is_renewed_while_the_log_is_followed(
     make_gateway: MakeGateway, provider: ProviderGateway, issuer: Issuer
 ) -> None:
     gateway = make_gateway(margin_s=899)
-    provider.write(VLLM, *numbered(1, 20))
+    provider.lease.write(VLLM, *numbered(1, 20))
     async with aclosing(gateway.logs(follow=True)) as lines:
         assert await first(lines, 20) == numbered(1, 20)
         following = asyncio.create_task(first(lines, 1))
         await provider.until_sockets(2)
-        provider.write(VLLM, "line 21")
+        provider.lease.write(VLLM, "line 21")
         assert await following == ["line 21"]
     used = [seen.authorization for seen in provider.sockets]
     assert len(set(used)) == len(used) >= 2
@@ -149,7 +149,7 @@ async def test_the_token_is_renewed_while_the_log_is_followed(
 async def test_a_socket_that_stalls_is_left_at_the_latest_when_the_token_ends(
     make_gateway: MakeGateway, provider: ProviderGateway
 ) -> None:
-    provider.write(VLLM, *numbered(1, 20))
+    provider.lease.write(VLLM, *numbered(1, 20))
     provider.faults.append(Fault(frames=3, stalls=True))
     gateway = make_gateway(margin_s=899)
     async with aclosing(gateway.logs(follow=True)) as lines:
@@ -162,7 +162,7 @@ async def test_a_gateway_that_answers_no_ping_is_left(
     monkeypatch.setattr(link, "PING_S", 0.1)
     monkeypatch.setattr(link, "CLOSE_TIMEOUT_S", 0.1)
     told: list[str] = []
-    provider.write(VLLM, *numbered(1, 20))
+    provider.lease.write(VLLM, *numbered(1, 20))
     provider.faults.append(Fault(frames=3, stalls=True, is_deaf=True))
     async with aclosing(make_gateway(tell=told.append).logs(follow=True)) as lines:
         assert await first(lines, 20) == numbered(1, 20)
@@ -181,7 +181,7 @@ async def test_a_storm_of_ends_costs_no_line_and_repeats_none(
         for start in range(1, 400, 20):
             following = asyncio.create_task(first(lines, 20))
             for number in range(start, start + 20):
-                provider.write(VLLM, f"line {number}")
+                provider.lease.write(VLLM, f"line {number}")
                 if chance.random() < 0.2:
                     await asyncio.sleep(0)
             assert await following == numbered(start, start + 19)
@@ -195,7 +195,7 @@ async def test_a_token_that_ends_early_is_replaced(
     async def source(scopes: frozenset[Scope]) -> Token:
         return next(tokens)
 
-    provider.write(VLLM, "one")
+    provider.lease.write(VLLM, "one")
     assert await whole(make_gateway(token=source).logs()) == ["one"]
 
 
@@ -220,7 +220,7 @@ async def test_pods_that_are_not_there_yet_are_waited_for_and_told_why(
 ) -> None:
     told: list[str] = []
     provider.faults.extend([Fault(frames=0, code=4000, reason="no \x1b[5mrunning pods")] * 2)
-    provider.write(VLLM, "up")
+    provider.lease.write(VLLM, "up")
     async with aclosing(make_gateway(tell=told.append).logs(follow=True)) as lines:
         assert await first(lines, 1) == ["up"]
     assert told == ["no running pods (4000)"] * 2
@@ -255,7 +255,7 @@ async def test_a_redirect_is_not_followed(gateway: Gateway, provider: ProviderGa
 async def test_frames_that_are_no_lines_are_told_as_what_they_are(
     gateway: Gateway, provider: ProviderGateway
 ) -> None:
-    provider.write(VLLM, "one")
+    provider.lease.write(VLLM, "one")
     provider.faults.append(Fault(first=("junk", b"\xff\x00", '{"name":1}')))
     lines = [line async for line in gateway.logs()]
     assert lines[:3] == [LogLine("", "junk"), LogLine("", "\ufffd\0"), LogLine("", '{"name":1}')]
@@ -273,7 +273,7 @@ async def test_a_frame_beyond_the_bound_ends_it(
 async def test_what_could_steer_a_terminal_stays_until_it_is_cleaned(
     gateway: Gateway, provider: ProviderGateway
 ) -> None:
-    provider.write("\x1b]0;pod\x07", "a\x1b[2Jb\nc")
+    provider.lease.write("\x1b]0;pod\x07", "a\x1b[2Jb\nc")
     (line,) = [line async for line in gateway.logs()]
     assert line == LogLine("\x1b]0;pod\x07", "a\x1b[2Jb\nc")
     assert line.cleaned == LogLine("", "ab c")
@@ -287,7 +287,7 @@ async def test_no_token_is_logged_while_debugging(
 ) -> None:
     caplog.set_level(logging.WARNING, "websockets.server")  # the other side, in this process
     caplog.set_level(logging.DEBUG)
-    provider.write(VLLM, "one")
+    provider.lease.write(VLLM, "one")
     await whole(gateway.logs())
     await gateway.status()
     (token,) = issuer.made
@@ -296,7 +296,7 @@ async def test_no_token_is_logged_while_debugging(
 
 
 async def test_leaving_it_closes_the_socket(gateway: Gateway, provider: ProviderGateway) -> None:
-    provider.write(VLLM, "one")
+    provider.lease.write(VLLM, "one")
     async with aclosing(gateway.logs(follow=True)) as lines:
         assert await first(lines, 1) == ["one"]
         assert provider.num_open == 1

@@ -22,7 +22,7 @@ async def told(gateway: Gateway) -> LeaseStatus:
 
 async def test_services_and_ports_are_read(gateway: Gateway, provider: ProviderGateway) -> None:
     body = {"services": {"vllm": SERVICE}, "forwarded_ports": {"vllm": [PORT]}, "ips": None}
-    provider.status = (200, body)
+    provider.lease.status = (200, body)
     status = await told(gateway)
     assert status.services["vllm"].uris == ("a.example",)
     assert status.forwarded_ports == {
@@ -46,21 +46,21 @@ async def test_services_and_ports_are_read(gateway: Gateway, provider: ProviderG
 async def test_it_is_up_when_all_services_are(
     gateway: Gateway, provider: ProviderGateway, services: object, is_up: bool
 ) -> None:
-    provider.status = (200, {"services": services, "forwarded_ports": {"a": None}})
+    provider.lease.status = (200, {"services": services, "forwarded_ports": {"a": None}})
     assert (await told(gateway)).is_up is is_up
 
 
 async def test_without_a_manifest_there_is_no_status(
     gateway: Gateway, provider: ProviderGateway
 ) -> None:
-    provider.status = (404, None)
+    provider.lease.status = (404, None)
     assert await gateway.status() is None
 
 
 async def test_a_cluster_that_is_down_is_an_error_with_its_status(
     gateway: Gateway, provider: ProviderGateway
 ) -> None:
-    provider.status = (503, {"message": "kube"})
+    provider.lease.status = (503, {"message": "kube"})
     with pytest.raises(RequestRefused) as refused:
         await gateway.status()
     assert refused.value.status == 503
@@ -70,13 +70,13 @@ async def test_a_cluster_that_is_down_is_an_error_with_its_status(
 async def test_what_is_no_status_is_refused(
     gateway: Gateway, provider: ProviderGateway, body: object
 ) -> None:
-    provider.status = (200, body)
+    provider.lease.status = (200, body)
     with pytest.raises(EndpointError, match="no status"):
         await gateway.status()
 
 
 async def test_an_endless_answer_is_cut(gateway: Gateway, provider: ProviderGateway) -> None:
-    provider.status = (200, "x" * 5_000_000)
+    provider.lease.status = (200, "x" * 5_000_000)
     with pytest.raises(EndpointError, match="more than"):
         await gateway.status()
 
@@ -129,7 +129,7 @@ async def test_a_token_that_the_provider_repeats_is_not_shown(
     async def source(scopes: frozenset[Scope]) -> Token:
         return token
 
-    provider.status = (401, {"message": f"no: \x1b[31m{token.text}"})
+    provider.lease.status = (401, {"message": f"no: \x1b[31m{token.text}"})
     with pytest.raises(CredentialsError) as refused:
         await make_gateway(token=source).status()
     assert token.text not in str(refused.value)

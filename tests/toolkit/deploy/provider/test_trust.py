@@ -98,7 +98,7 @@ async def test_a_stream_goes_on_with_a_new_certificate_that_the_chain_lists(
     renewed = other("renewed", serial=9)(certificates)
     chain.publish(PROVIDER, 9, renewed)
     provider.present(renewed)
-    provider.write("vllm-0", "one")
+    provider.lease.write("vllm-0", "one")
     assert [line.text async for line in gateway.logs()] == ["one"]
 
 
