@@ -53,8 +53,7 @@ def pinned(
 ) -> PinnedContext:
     """A context for the certificate with this SHA-256, whoever issued it to whom."""
     context = PinnedContext(ssl.PROTOCOL_TLS_CLIENT)
-    _trust_anyone(context)
-    context.minimum_version = minimum
+    _trust_anyone(context, minimum)
     context.fingerprint = fingerprint
     context.sslobject_class = _PinnedObject
     context.sslsocket_class = _PinnedSocket
@@ -64,6 +63,13 @@ def pinned(
 def public() -> ssl.SSLContext:
     """A context for certificates that the authorities vouch for which this machine trusts."""
     return httpx2.create_ssl_context()
+
+
+def anyone(*, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
+    """A context for who only looks at the certificate: nothing may be sent over it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _trust_anyone(context, minimum)
+    return context
 
 
 def fingerprint_of(text: str) -> bytes:
@@ -82,9 +88,7 @@ async def seen(host: str, port: int) -> bytes:
 
     Raises `OSError` or `TimeoutError` where there is no handshake.
     """
-    looking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _trust_anyone(looking)
-    return _digest(await _shown(host, port, looking))
+    return _digest(await shown(host, port, anyone()))
 
 
 async def is_publicly_trusted(host: str, port: int) -> bool:
@@ -93,13 +97,13 @@ async def is_publicly_trusted(host: str, port: int) -> bool:
     Nothing is sent to it. Raises `OSError` or `TimeoutError` where there is no handshake.
     """
     try:
-        await _shown(host, port, public())
+        await shown(host, port, public())
     except ssl.SSLCertVerificationError:
         return False
     return True
 
 
-async def _shown(host: str, port: int, context: ssl.SSLContext) -> bytes:
+async def shown(host: str, port: int, context: ssl.SSLContext) -> bytes:
     """The certificate, as DER, that the server shows in a handshake by `context`."""
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
         _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
@@ -110,8 +114,9 @@ async def _shown(host: str, port: int, context: ssl.SSLContext) -> bytes:
         writer.transport.abort()
 
 
-def _trust_anyone(context: ssl.SSLContext) -> None:
+def _trust_anyone(context: ssl.SSLContext, minimum: ssl.TLSVersion) -> None:
     """For who looks at the certificate itself, or sends nothing."""
+    context.minimum_version = minimum
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
 

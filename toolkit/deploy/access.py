@@ -9,7 +9,9 @@ from toolkit.deploy.ledger import Ledger
 from toolkit.errors import UsageError
 from toolkit.route import Address, Locate
 
-PIN = "pin"  # of a handle: SHA-256, in hex, of the certificate that was seen when it was deployed
+# Of a handle: SHA-256, in hex, of the certificate that was seen when it was deployed. Empty
+# where the web vouches for it.
+PIN = "pin"
 
 
 def endpoint_of(record: Record, *, ledger: Ledger | None = None) -> Endpoint:
@@ -34,8 +36,8 @@ def address_of(record: Record) -> Address:
     """Where a record's endpoint is, and by what it is known. `UsageError` before it has a URL."""
     if record.url is None:
         raise UsageError(f"{record.name} has no address yet", hint="Wait until it is ready.")
-    pin = record.handle.get(PIN)
-    return Address(record.url, paths.key_file(record.name), None if pin is None else str(pin))
+    pin = str(record.handle.get(PIN, "")) or None
+    return Address(record.url, paths.key_file(record.name), pin)
 
 
 def _locator(name: str, ledger: Ledger) -> Locate:

@@ -14,7 +14,7 @@ from toolkit.deploy.akash.failures import GivenUp, after
 from toolkit.deploy.akash.finding import settled
 from toolkit.deploy.akash.leasing import deliver_again, ended, lease, limited
 from toolkit.deploy.akash.orders import Order, OrderState
-from toolkit.deploy.akash.placing import confirm, place
+from toolkit.deploy.akash.placing import confirm, hours_of, place
 from toolkit.deploy.akash.serving import Address, serve
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.akash.spending import spend_of
@@ -88,7 +88,7 @@ class Renting:
     async def _leased(self, order: Order) -> Order:
         site, left = self._site, self._left_usd()
         await confirm(site, order, self._caps)
-        hours = max(1, min(self._caps.hours, int(left / self._caps.usd_per_hour)))
+        hours = hours_of(self._caps, left)
         terms = terms_of(
             order, self._caps, site.orders, left_usd=left, hours=hours, region=self._intent.region
         )

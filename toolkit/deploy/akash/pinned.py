@@ -18,7 +18,7 @@ async def pin_of(url: str, check: Callable[[], None], poll_s: float) -> str:
     is vain. Sends nothing.
     """
     parsed = httpx2.URL(url)
-    host, port = parsed.host, parsed.port or HTTPS_PORT
+    host, port = str(parsed.host), int(parsed.port or HTTPS_PORT)
     while True:
         check()
         try:

@@ -16,7 +16,6 @@ USUAL_PLACE_S = 10.0
 LEAST_DEPOSIT_USD = Decimal("0.5")
 _WAITS = 5
 _LONGEST_WAIT_S = 60.0
-_PROVISIONING = "wallet_provisioning"
 
 
 async def place(
@@ -51,32 +50,42 @@ async def place(
 async def _created(
     site: Site, order: Order, intent: Intent, caps: Caps, left_usd: Decimal
 ) -> Created:
-    secrets = await sealed_for(site.console, intent, order.sdl)
+    """Ask, and ask again while the Console says that it has done nothing and may a little later."""
     if not await site.console.is_newer():
+        await sealed_for(site.console, intent, order.sdl)  # refuses what cannot be sealed
         return await _created_older(site, NewDeployment(sdl=order.sdl), left_usd)
-    new = NewDeployment(
-        sdl=order.sdl,
-        name=order.name,
-        runtime_limit_hours=_hours(caps, left_usd),
-        sealed_secrets=secrets,
-    )
+    hours = hours_of(caps, left_usd)
     for _ in range(_WAITS):
         try:
-            return await site.console.create(new)
+            return await site.console.create(await _new(site, order, intent, hours))
         except (FundsMissing, RequestRefused) as error:
-            if not _is_passing(error):
+            wait_s = _wait_s(error)
+            if wait_s is None:
                 raise
-            wait_s = min(error.retry_after_s or _LONGEST_WAIT_S, _LONGEST_WAIT_S)
             site.report("order", f"{error.message} (again in {wait_s:.0f} s)", None)
             await asyncio.sleep(wait_s)
-    return await site.console.create(new)
+    return await site.console.create(await _new(site, order, intent, hours))
 
 
-def _is_passing(error: FundsMissing | RequestRefused) -> bool:
-    """Whether the Console says that nothing was done, and that it would be a little later."""
-    if isinstance(error, FundsMissing):
-        return error.retry_after_s is not None
-    return error.code == _PROVISIONING
+async def _new(site: Site, order: Order, intent: Intent, hours: int) -> NewDeployment:
+    """The order, sealed anew: the key that seals is changed now and then (409)."""
+    return NewDeployment(
+        sdl=order.sdl,
+        name=order.name,
+        runtime_limit_hours=hours,
+        sealed_secrets=await sealed_for(site.console, intent, order.sdl),
+    )
+
+
+def _wait_s(error: FundsMissing | RequestRefused) -> float | None:
+    """How long to wait where the Console says that nothing was done; None: it is final."""
+    if isinstance(error, RequestRefused) and error.status != 409:
+        return None
+    if isinstance(error, FundsMissing) and error.retry_after_s is None:
+        return None
+    return min(
+        USUAL_PLACE_S if error.retry_after_s is None else error.retry_after_s, _LONGEST_WAIT_S
+    )
 
 
 async def _created_older(site: Site, new: NewDeployment, left_usd: Decimal) -> Created:
@@ -113,6 +122,6 @@ async def confirm(site: Site, order: Order, caps: Caps) -> None:
         )
 
 
-def _hours(caps: Caps, left_usd: Decimal) -> int:
+def hours_of(caps: Caps, left_usd: Decimal) -> int:
     """The hours that what is left pays for at the cap itself; a cheaper bid gets more later."""
     return max(1, min(caps.hours, int(left_usd / caps.usd_per_hour)))

@@ -1,7 +1,6 @@
 """The secrets of an intent: read from this environment, sealed, and kept nowhere."""
 
 import os
-import time
 from collections.abc import Mapping
 
 from msgspec import UNSET, UnsetType
@@ -37,7 +36,7 @@ async def sealed_for(console: ConsoleClient, intent: Intent, sdl: str | None) ->
         )
     # Also without secrets: unsealed, nobody could read again what was ordered.
     values = Secrets({name: os.environ[variable] for name, variable in names.items()})
-    return seal(values, await console.secrets_context(), sdl=sdl, now=time.time())
+    return seal(values, await console.secrets_context(), sdl=sdl)
 
 
 def secret_variables(intent: Intent) -> Mapping[str, str]:

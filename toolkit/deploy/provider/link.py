@@ -16,6 +16,7 @@ import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from toolkit import pinning
 from toolkit.deploy.provider import endings, trust
 from toolkit.deploy.provider.address import Address
 from toolkit.deploy.provider.messages import MAX_FRAME_BYTES
@@ -126,7 +127,7 @@ class Link:
             verify=context,
             trust_env=False,
             headers={"accept-encoding": "identity"},
-            timeout=httpx2.Timeout(READ_TIMEOUT_S, connect=trust.CONNECT_TIMEOUT_S),
+            timeout=httpx2.Timeout(READ_TIMEOUT_S, connect=pinning.CONNECT_TIMEOUT_S),
         )
 
     def _connected(self, target: str, context: ssl.SSLContext, bearer: Bearer) -> "_Connect":
@@ -138,7 +139,7 @@ class Link:
             logger=_silent,
             proxy=None,
             compression=None,  # a small frame could become a large one
-            open_timeout=trust.CONNECT_TIMEOUT_S,
+            open_timeout=pinning.CONNECT_TIMEOUT_S,
             ping_interval=PING_S,
             ping_timeout=PING_S,
             close_timeout=CLOSE_TIMEOUT_S,

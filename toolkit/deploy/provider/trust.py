@@ -13,59 +13,21 @@ In the second case every connection compares the bytes again, inside the handsha
 before anything is sent. What else the server sends along in its chain plays no part.
 """
 
-import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+from toolkit import pinning
 from toolkit.deploy.provider import certificate
 from toolkit.errors import EndpointError
 
-CONNECT_TIMEOUT_S = 10.0
+TLS = ssl.TLSVersion.TLSv1_3
+"""The least that gateways speak."""
 
 Published = Callable[[str, int], Awaitable[frozenset[bytes]]]
 """Provider and serial number -> SHA-256 of each valid certificate that the chain lists."""
 
 _HINT = "Do not go on with this provider; close the lease and take another one."
-
-
-class PinnedContext(ssl.SSLContext):
-    """A context in which a handshake ends well with one certificate only, by its bytes."""
-
-    pin: bytes
-
-    def check(self, der: bytes | None) -> None:
-        """Raises `ssl.SSLCertVerificationError` for any other certificate."""
-        if der is None or certificate.fingerprint(der) != self.pin:
-            raise ssl.SSLCertVerificationError("the certificate is not the one that was checked")
-
-
-class _PinnedObject(ssl.SSLObject):
-    def do_handshake(self) -> None:
-        super().do_handshake()
-        _check(self.context, self.getpeercert(binary_form=True))
-
-
-class _PinnedSocket(ssl.SSLSocket):
-    def do_handshake(self, block: bool = False) -> None:
-        super().do_handshake(block)
-        _check(self.context, self.getpeercert(binary_form=True))
-
-
-def _check(context: ssl.SSLContext, der: bytes | None) -> None:
-    if not isinstance(context, PinnedContext):
-        raise ssl.SSLCertVerificationError("no certificate is pinned for this connection")
-    context.check(der)
-
-
-def pinned(pin: bytes) -> PinnedContext:
-    """A context for the certificate with this SHA-256, whoever issued it."""
-    context = PinnedContext(ssl.PROTOCOL_TLS_CLIENT)
-    _without_authorities(context)
-    context.pin = pin
-    context.sslobject_class = _PinnedObject
-    context.sslsocket_class = _PinnedSocket
-    return context
 
 
 async def establish(host: str, port: int, provider: str, published: Published) -> ssl.SSLContext:
@@ -74,13 +36,13 @@ async def establish(host: str, port: int, provider: str, published: Published) -
     Makes one or two connections that send nothing. Raises `EndpointError` for a certificate
     that proves nothing, and `OSError` or `TimeoutError` when there is no connection.
     """
-    web = ssl.create_default_context()
-    web.minimum_version = ssl.TLSVersion.TLSv1_3
+    web = pinning.public()
+    web.minimum_version = TLS
     try:
-        await _shown(host, port, web)
+        await pinning.shown(host, port, web)
     except ssl.SSLCertVerificationError:
-        der = await _shown(host, port, _looking())
-        return pinned(await _vouched(der, provider, published))
+        der = await pinning.shown(host, port, pinning.anyone(minimum=TLS))
+        return pinning.pinned(await _vouched(der, provider, published), minimum=TLS)
     return web
 
 
@@ -105,27 +67,3 @@ def _untrusted(why: str) -> EndpointError:
         f"vouches for it, and as the provider's own {why}.",
         hint=_HINT,
     )
-
-
-def _looking() -> ssl.SSLContext:
-    """For a connection that only looks at the certificate; nothing is ever sent in it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _without_authorities(context)
-    return context
-
-
-def _without_authorities(context: ssl.SSLContext) -> None:
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-
-
-async def _shown(host: str, port: int, context: ssl.SSLContext) -> bytes:
-    """The certificate that the server shows in a handshake by `context`."""
-    async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
-    try:
-        tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
-        return tls.getpeercert(binary_form=True) or b""
-    finally:
-        writer.transport.abort()

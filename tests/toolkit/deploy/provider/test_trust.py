@@ -1,7 +1,5 @@
 """Which certificates a token is sent to: the web's for the host, or the provider's own."""
 
-import asyncio
-import socket
 import ssl
 from collections.abc import Callable
 
@@ -11,7 +9,6 @@ from tests.support.certificates import KeyPair, self_signed, signed_by
 from tests.support.chain_api import ChainApi
 from tests.support.provider_gateway import ProviderGateway
 from tests.toolkit.deploy.provider.conftest import PROVIDER, SERIAL, Certificates
-from toolkit.deploy.provider import certificate, trust
 from toolkit.deploy.provider.gateway import Gateway
 from toolkit.errors import EndpointError
 
@@ -132,18 +129,3 @@ async def test_a_chain_without_any_certificate_vouches_for_nothing(
     chain.answer = b'{"certificates":null}'
     with pytest.raises(EndpointError, match="does not list it"):
         await gateway.status()
-
-
-async def test_a_pinned_context_checks_blocking_sockets_too(
-    provider: ProviderGateway, certificates: Certificates
-) -> None:
-    def connect(pin: bytes) -> None:
-        with (
-            socket.create_connection(("127.0.0.1", provider.port)) as plain,
-            trust.pinned(pin).wrap_socket(plain) as wrapped,
-        ):
-            wrapped.getpeercert()
-
-    await asyncio.to_thread(connect, certificate.fingerprint(certificates.own.der))
-    with pytest.raises(ssl.SSLCertVerificationError):
-        await asyncio.to_thread(connect, bytes(32))
