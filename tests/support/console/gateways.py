@@ -55,13 +55,17 @@ class WorldLeases:
         """Images are pulled once the manifest is there, and a line is printed once it runs."""
         hosted = self._hosted.setdefault(path, HostedLease())
         hosted.status = self._status(deployment, lease)
-        hosted.has_pods = self._world.is_available(lease)
+        is_crashing = self._provider in self._world.crashing
+        hosted.has_pods = is_crashing or self._world.is_available(lease)
         (group,) = (group for group in deployment.groups if group.gseq == lease.gseq)
         for service in group.services:
             name, image = service["name"], service["image"]
             if lease.manifest_at is not None and self._is_first(path, f"pull {name}"):
                 hosted.happen("Pulling", f'Pulling image "{image}"')
-            if hosted.has_pods and self._is_first(path, f"start {name}"):
+            if is_crashing and lease.manifest_at is not None:
+                hosted.happen("BackOff", f"Back-off restarting failed container {name}")
+                hosted.write(f"{name}-{POD}", f"{name} cannot go on")
+            elif hosted.has_pods and self._is_first(path, f"start {name}"):
                 hosted.happen("Started", f"Started container {name}")
                 hosted.write(f"{name}-{POD}", f"{name} is up")
         return hosted

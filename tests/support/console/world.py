@@ -56,6 +56,7 @@ class World(Clocks):
         self.height = 1000
         self.deployments: dict[str, Deployment] = {}
         self.silent: set[str] = set()  # hosts that do not answer
+        self.crashing: set[str] = set()  # hosts whose containers end again and again
         self.deaf: set[str] = set()  # hosts that never take a manifest
         self.issuer = Issuer()
         self.seals = Seals(USER_ID)

@@ -66,12 +66,12 @@ def judged(
 
 
 def _why_not(bid: Bid, providers: Mapping[str, Provider], terms: Terms) -> str:
+    if bid.id.provider in terms.left_out:
+        return "the provider failed within the last day"
     if bid.state != OPEN:
         return f"it is {bid.state}"
     if not bid.is_leasable:
         return f"its price is no price: {bid.price.amount} {bid.price.denom}"
-    if bid.id.provider in terms.left_out:
-        return "the provider failed within the last day"
     return _price(bid, terms) or _provider(bid, providers, terms) or _hardware(bid, terms)
 
 

@@ -134,12 +134,15 @@ def no_bids(bad: Iterable[Judged], waited_s: float) -> GivenUp:
 
 
 def after(failures: Sequence[GivenUp]) -> ToolkitError:
-    """The error for the last of several attempts: its class, and all the reasons."""
-    last = failures[-1].error
+    """The error for the last of several attempts, with all the reasons.
+
+    Its class is `CapacityError` only where nobody was there to fail.
+    """
     if len(failures) == 1:
-        return last
+        return failures[0].error
     reasons = "; ".join(f"{n}. {each.error.message}" for n, each in enumerate(failures, 1))
-    made: ToolkitError = (CapacityError if isinstance(last, CapacityError) else EndpointError)(
-        f"{len(failures)} attempts failed: {reasons}", hint=last.hint
-    )
-    return made
+    first = next((e.error for e in failures if not isinstance(e.error, CapacityError)), None)
+    message = f"{len(failures)} attempts failed: {reasons}"
+    if first is None:
+        return CapacityError(message, hint=failures[-1].error.hint)
+    return EndpointError(message, hint=first.hint)
