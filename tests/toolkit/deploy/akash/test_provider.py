@@ -10,7 +10,6 @@ from tests.support.certificates import self_signed
 from tests.support.chain_api import ChainApi
 from tests.support.console import renting
 from tests.support.console.gateways import serve_gateway
-from tests.support.console.ingress import Ingress
 from tests.support.console.states import Host
 from tests.support.console.world import World
 from tests.support.provider_gateway import ProviderGateway
