@@ -77,7 +77,10 @@ def usd(amount: Decimal) -> str:
     """Dollars with as many places as say something."""
     if amount == 0:
         return "$0"
-    return f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}"
+    if amount >= 1:
+        return f"${amount:.2f}"
+    cents, rest = f"{amount:.4f}"[:4], f"{amount:.4f}"[4:].rstrip("0")
+    return f"${cents}{rest}" if cents != "0.00" or rest else "under $0.0001"
 
 
 def _longer(plan: Plan) -> str:

@@ -20,12 +20,14 @@ _UTILIZATIONS = (0.9, 0.95)
 
 
 def chosen(names: Iterable[str]) -> tuple[GPU, ...]:
-    """The GPUs of these names, all of them for none. Raises `UsageError` with what was meant."""
+    """The GPUs of these names, all of them for none; of one that is named as `a100/80Gi` or
+    `a100/80Gi/sxm`, only such cards. Raises `UsageError` with what was meant."""
     found = tuple(map(_named, names))
     return found or GPUS
 
 
-def _named(name: str) -> GPU:
+def _named(text: str) -> GPU:
+    name, *parts = text.split("/")
     gpu = find_gpu(name)
     if gpu is None:
         meant = nearest_name(name)
@@ -33,7 +35,11 @@ def _named(name: str) -> GPU:
             f"no provider offers a GPU called {name!r}",
             hint=f"did you mean {meant}?" if meant else "write it as in rtx4090, a100, h100",
         )
-    return gpu
+    cards = tuple(each for each in gpu.variants if {each.ram, each.interface} >= set(parts))
+    if not cards:
+        known = ", ".join(f"{name}/{each.ram}/{each.interface}" for each in gpu.variants)
+        raise UsageError(f"there is no {text!r}", hint=f"there is: {known}")
+    return gpu._replace(variants=cards)
 
 
 def fitting(subject: Subject, ask: Ask, gpus: Iterable[GPU]) -> tuple[GPUFit, ...]:

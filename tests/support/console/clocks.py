@@ -2,7 +2,8 @@
 
 from decimal import Decimal
 
-from tests.support.console.states import Bid, Deployment, Group, Host, Lease
+from tests.support.console.fitting import can_bid
+from tests.support.console.states import Bid, Deployment, Host, Lease
 
 BID_LIFE = 50  # 5 minutes
 MANIFEST_PATIENCE = 50
@@ -96,14 +97,3 @@ class Clocks:
             return False
         ready_after = self.hosts[lease.provider].available_after
         return lease.manifest_at is not None and self.height >= lease.manifest_at + ready_after
-
-
-def can_bid(host: Host, group: Group) -> bool:
-    """Whether the host has the GPU, and is audited and cheap enough for the group."""
-    has_gpus = all(_is_kind(host.gpu, wanted) for wanted in group.gpus_wanted)
-    return host.is_audited and host.price <= group.cap and (has_gpus or host.bids_blindly)
-
-
-def _is_kind(gpu: str, wanted: str) -> bool:
-    """`vendor/nvidia/model/*` is any of them; what is not asked for does not matter."""
-    return f"{gpu}/".startswith(f"{wanted.removesuffix('*').removesuffix('/')}/")

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -36,7 +36,8 @@ def read(text: str) -> SDL:
                 for profile, price in placement.pricing.items()
             },
             signed_by=msgspec.structs.replace(
-                placement.signed_by, any_of=(*placement.signed_by.any_of, AUDITOR)
+                placement.signed_by,
+                any_of=tuple(dict.fromkeys((*placement.signed_by.any_of, AUDITOR))),
             ),
         )
         for name, placement in sdl.profiles.placement.items()
@@ -59,14 +60,21 @@ def groups(sdl: SDL) -> tuple[Group, ...]:
     """The groups of the order, numbered from 1."""
     services = {group["name"]: tuple(group["services"]) for group in manifest(sdl)}
     return tuple(
-        Group(number, tuple(spec["resources"]), services[spec["name"]], _cap(spec))
+        Group(
+            number,
+            tuple(spec["resources"]),
+            services[spec["name"]],
+            cap_of(spec["resources"]),
+            spec["requirements"],
+        )
         for number, spec in enumerate(group_specs(sdl), start=1)
     )
 
 
-def _cap(spec: dict[str, Any]) -> Decimal:
+def cap_of(resources: Sequence[Mapping[str, Any]]) -> Decimal:
+    """The most that all replicas may cost per block."""
     return sum(
-        (Decimal(str(each["price"]["amount"])) * each["count"] for each in spec["resources"]),
+        (Decimal(str(each["price"]["amount"])) * each["count"] for each in resources),
         Decimal(0),
     )
 

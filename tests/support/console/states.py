@@ -46,18 +46,27 @@ _CODES = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """A provider: what it asks per block and replica group, when it bids and when its
-    containers run (in blocks). `gpu` is the key of the GPUs it has; with `bids_blindly` it
-    bids whatever GPU is asked for, and offers its own. `gateway` is where it listens in truth."""
+    containers run (in blocks). `gpu` is the key of the GPUs it has, `node_gpus` how many of
+    them each of its nodes has free; with `bids_blindly` it bids whatever GPU is asked for, and
+    offers its own. `gateway` is where it listens in truth."""
 
     address: str
     price: Decimal = Decimal(1000)
     gpu: str = ""
+    node_gpus: tuple[int, ...] = (8,)
+    region: str = "eu-west"
+    storage_classes: tuple[str, ...] = ("beta3",)
     bids_after: int = 1
     available_after: int = 2
     bids_blindly: bool = False
     is_audited: bool = True
     uptime: float = 0.99
     gateway: str = ""
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What it says of itself."""
+        return {"region": self.region}
 
     @property
     def name(self) -> str:
@@ -70,20 +79,14 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One group of the order. `cap` is the most it may cost per block."""
+    """One group of the order: what it asks of a provider and of its nodes. `cap` is the most it
+    may cost per block."""
 
     gseq: int
     resources: tuple[dict[str, Any], ...]
     services: tuple[dict[str, Any], ...]
     cap: Decimal
-
-    @property
-    def gpus_wanted(self) -> tuple[str, ...]:
-        return tuple(
-            attribute["key"]
-            for each in self.resources
-            for attribute in each["resource"].get("gpu", {}).get("attributes", [])
-        )
+    requirements: dict[str, Any]
 
 
 @dataclass(slots=True)

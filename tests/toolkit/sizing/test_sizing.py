@@ -87,6 +87,15 @@ async def test_the_smallest_card_that_has_room(eight: Path) -> None:
         assert fit.tensor_parallel == 1 and fit.utilization is None
 
 
+async def test_a_card_is_named_with_its_memory_and_interface(eight: Path) -> None:
+    sizing = await toolkit.size(str(eight), gpus=["a100/80Gi", "h100/80Gi/sxm"])
+    found = {(fit.gpu, fit.ram, fit.interface) for fit in sizing.gpus}
+    assert found == {("a100", "80Gi", "pcie"), ("a100", "80Gi", "sxm"), ("h100", "80Gi", "sxm")}
+    with pytest.raises(UsageError, match="no 'a100/81Gi'") as caught:
+        await toolkit.size(str(eight), gpus=["a100/81Gi"])
+    assert "a100/80Gi/sxm" in caught.value.hint
+
+
 async def test_one_card_less_has_no_room(seventy: Path) -> None:
     """For every card: with the spread that is chosen it fits, with fewer cards it does not."""
     subject = await find_transformers(str(seventy))

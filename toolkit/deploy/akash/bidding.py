@@ -6,7 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from toolkit.deploy.akash.choosing import Demand, Judged, Terms, judged
+from toolkit.deploy.akash.choosing import Judged, Replica, Terms, judged
 from toolkit.deploy.akash.failures import no_bids
 from toolkit.deploy.akash.orders import Order, Orders
 from toolkit.deploy.akash.pace import Pace
@@ -22,19 +22,19 @@ USUAL_BIDS_S = 30.0
 _LOOK_AT_ONCE = 100
 
 
-def demands_of(sdl: str) -> tuple[Demand, ...]:
+def replicas_of(sdl: str) -> tuple[Replica, ...]:
     """What each replica in an SDL needs."""
     return tuple(
-        _demand(unit["resource"])
+        _replica(unit["resource"])
         for group in group_specs(parse(sdl).sdl)
         for unit in group["resources"]
         for _ in range(unit["count"])
     )
 
 
-def _demand(resource: dict[str, Any]) -> Demand:
+def _replica(resource: dict[str, Any]) -> Replica:
     gpu = resource.get("gpu") or {"units": {"val": "0"}}
-    return Demand(
+    return Replica(
         cpu=int(resource["cpu"]["units"]["val"]),
         memory=int(resource["memory"]["size"]["val"]),
         gpus=int(gpu["units"]["val"]),
@@ -47,7 +47,7 @@ def terms_of(
 ) -> Terms:
     """What a bid for this order must keep."""
     return Terms(
-        demands=demands_of(order.sdl),
+        replicas=replicas_of(order.sdl),
         max_usd_per_hour=caps.usd_per_hour,
         hours=hours,
         most_usd=left_usd,

@@ -22,7 +22,7 @@ _KNOWN_BONUS = Decimal("0.95")
 _UNMEASURED_UPTIME = Decimal("0.9")
 
 
-class Demand(msgspec.Struct, frozen=True, kw_only=True):
+class Replica(msgspec.Struct, frozen=True, kw_only=True):
     """What one replica of one service needs: thousandths of a core, bytes, and GPUs, whose
     `gpu_keys` are those that will do, in the network's form; `*` at the end stands for any."""
 
@@ -35,7 +35,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What a bid must keep. `most_usd` is what all of it may cost in `hours`."""
 
-    demands: tuple[Demand, ...]
+    replicas: tuple[Replica, ...]
     max_usd_per_hour: Decimal
     hours: float
     most_usd: Decimal | None = None
@@ -104,26 +104,26 @@ def _hardware(bid: Bid, terms: Terms) -> str:
     """Why the replicas offered are not those asked for, in whatever order they come."""
     left = [offered for offered in bid.resources_offer for _ in range(max(offered.count, 0))]
     if not left:  # an older Console may not say
-        return "it does not say what is offered" if any(d.gpus for d in terms.demands) else ""
-    for demand in sorted(terms.demands, key=lambda each: -each.gpus):
-        fitting = next((offered for offered in left if not _lacks(offered, demand)), None)
+        return "it does not say what is offered" if any(d.gpus for d in terms.replicas) else ""
+    for replica in sorted(terms.replicas, key=lambda each: -each.gpus):
+        fitting = next((offered for offered in left if not _lacks(offered, replica)), None)
         if fitting is None:
-            return min((_lacks(offered, demand) for offered in left), key=len, default="too few")
+            return min((_lacks(offered, replica) for offered in left), key=len, default="too few")
         left.remove(fitting)
     return ""
 
 
-def _lacks(offered: Offered, demand: Demand) -> str:
+def _lacks(offered: Offered, replica: Replica) -> str:
     resources = offered.resources
     cpu, memory = _whole(resources.cpu.units), _whole(resources.memory.quantity)
     gpus = _whole(resources.gpu.units)
-    if cpu < demand.cpu:
+    if cpu < replica.cpu:
         return f"it offers {cpu / 1000:g} cores"
-    if memory < demand.memory:
+    if memory < replica.memory:
         return f"it offers {memory / GIB:.1f} GiB of memory"
-    if gpus < demand.gpus:
+    if gpus < replica.gpus:
         return f"it offers {gpus} GPUs"
-    if demand.gpus and not any(_will_do(key, demand.gpu_keys) for key in offered.gpu_keys):
+    if replica.gpus and not any(_will_do(key, replica.gpu_keys) for key in offered.gpu_keys):
         return f"it offers {', '.join(offered.gpu_keys) or 'a GPU that it does not name'}"
     return ""
 

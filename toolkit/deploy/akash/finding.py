@@ -1,7 +1,6 @@
 """Finding a deployment again whose answer was lost, and ours among all that an account has."""
 
 import asyncio
-from base64 import b64encode
 from datetime import UTC, datetime
 
 from toolkit.deploy.akash.orders import Order, Orders, OrderState
@@ -9,13 +8,6 @@ from toolkit.deploy.akash.pace import Pace
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.deployments import CLOSED, Deployment
 from toolkit.errors import ReplyLost
-from toolkit.sdl.manifest import manifest_hash
-from toolkit.sdl.parse import parse
-
-
-def recorded_hash(sdl: str) -> str:
-    """The hash of an SDL's manifest as the Console tells it: SHA-256 in base64."""
-    return b64encode(bytes.fromhex(manifest_hash(parse(sdl).sdl))).decode()
 
 
 async def listed(console: ConsoleClient, order: Order, orders: Orders) -> Deployment | None:

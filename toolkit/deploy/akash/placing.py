@@ -3,8 +3,9 @@
 import asyncio
 from decimal import Decimal
 
-from toolkit.deploy.akash.finding import recorded_hash, settled
+from toolkit.deploy.akash.finding import settled
 from toolkit.deploy.akash.orders import Order
+from toolkit.deploy.akash.preview import previewed
 from toolkit.deploy.akash.sealed import sealed_for
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.base import Intent
@@ -31,7 +32,7 @@ async def place(
         site.opening.record.uid,
         label=intent.name,
         sdl=sdl,
-        hash=recorded_hash(sdl),
+        hash=previewed(sdl).hash,
         is_successor=is_successor,
     )
     try:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 
 from msgspec import UNSET, UnsetType
 
+from toolkit.deploy.akash.demand import REGISTRY_SECRET
 from toolkit.deploy.base import Intent
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.sealing import Secrets, seal
 from toolkit.errors import ConfigError, CredentialsError
 
 REGISTRY_VARIABLE = "AKASH_LLM_REGISTRY_PASSWORD"
-REGISTRY_SECRET = "REGISTRY_PASSWORD"  # noqa: S105 (its name)
 
 
 async def sealed_for(console: ConsoleClient, intent: Intent, sdl: str | None) -> str | UnsetType:

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from toolkit.deploy.akash.orders import Orders
 from toolkit.deploy.akash.pace import Pace
+from toolkit.deploy.akash.pricing import check_caps, whole_hours
 from toolkit.deploy.base import Intent, Opening
 from toolkit.deploy.console.client import ConsoleClient
-from toolkit.errors import BudgetError
 
 Report = Callable[[str, str, float | None], None]
 
@@ -41,15 +41,8 @@ class Caps:
     @classmethod
     def of(cls, intent: Intent) -> "Caps":
         """The caps of an intent; `BudgetError` without both."""
-        if intent.max_usd_per_hour is None or intent.runtime_hours is None:
-            raise BudgetError(
-                "renting needs two limits, and at least one is not given",
-                hint="Give max_usd_per_hour and runtime_hours:"
-                " --max-usd-per-hour 0.60 --runtime-hours 4",
-            )
-        return cls(intent.max_usd_per_hour, whole_hours(intent.runtime_hours))
-
-
-def whole_hours(hours: float) -> int:
-    """Hours as the Console takes them: whole, and at least one."""
-    return max(1, -int(-hours // 1))
+        check_caps(intent)
+        usd, hours = intent.max_usd_per_hour, whole_hours(intent.runtime_hours)
+        if usd is None or hours is None:
+            raise ValueError("checked caps are there")
+        return cls(usd, hours)

@@ -9,8 +9,8 @@ import asyncio
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from toolkit.deploy.akash.finding import recorded_hash
 from toolkit.deploy.akash.orders import Order
+from toolkit.deploy.akash.preview import previewed
 from toolkit.deploy.akash.sealed import sealed_for
 from toolkit.deploy.akash.serving import serve
 from toolkit.deploy.akash.site import Caps, Site
@@ -36,7 +36,7 @@ async def update(site: Site, order: Order, plan: Plan) -> None:
     if services:
         site.report("update", f"{', '.join(services)} begins anew", USUAL_UPDATE_S)
         await _changed(site, plan.intent, sdl, before, services)
-    order = site.orders.redefined(order, sdl, recorded_hash(sdl))
+    order = site.orders.redefined(order, sdl, previewed(sdl).hash)
     await _extended(site, order, Caps.of(plan.intent))
     address = await serve(site, order, plan.intent)
     site.opening.revise(plan, url=address.url, pin=address.pin, order=order.name)

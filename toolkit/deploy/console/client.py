@@ -66,6 +66,11 @@ class ConsoleClient:
         """Close every connection. May be repeated."""
         await self._wire.aclose()
 
+    @property
+    def has_key(self) -> bool:
+        """Whether the account can be asked, or only what is public."""
+        return self._wire.has_key
+
     # The account
 
     async def user(self) -> User:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from toolkit.deploy.akash.choosing import Demand, Terms, judged
+from toolkit.deploy.akash.choosing import Replica, Terms, judged
 from toolkit.deploy.console.amounts import Coin
 from toolkit.deploy.console.bids import (
     Amount,
@@ -22,7 +22,7 @@ from toolkit.deploy.console.market import Provider, ProviderAttribute
 from toolkit.units import GIB
 
 H100 = "vendor/nvidia/model/h100/ram/80Gi/interface/sxm"
-DEMAND = Demand(cpu=4000, memory=8 * GIB, gpus=1, gpu_keys=("vendor/nvidia/model/h100",))
+DEMAND = Replica(cpu=4000, memory=8 * GIB, gpus=1, gpu_keys=("vendor/nvidia/model/h100",))
 
 
 def offered(gpu: str = H100, *, cpu: int = 4000, memory: int = 8 * GIB, gpus: int = 1) -> Offered:
@@ -60,7 +60,7 @@ def provider(who: str, **given: Any) -> Provider:
 
 
 def terms(**given: Any) -> Terms:
-    made: dict[str, Any] = {"demands": (DEMAND,), "max_usd_per_hour": Decimal(1), "hours": 2}
+    made: dict[str, Any] = {"replicas": (DEMAND,), "max_usd_per_hour": Decimal(1), "hours": 2}
     return Terms(**(made | given))
 
 
@@ -128,13 +128,13 @@ def test_what_is_left_of_the_money_has_to_last() -> None:
 
 @pytest.mark.parametrize("wish", ["vendor/nvidia/model/*", "vendor/nvidia/model/h100/ram/80Gi"])
 def test_a_wish_leaves_open_what_it_does_not_say(wish: str) -> None:
-    demand = Demand(cpu=1, memory=1, gpus=1, gpu_keys=(wish,))
-    assert why_not(bid(), terms(demands=(demand,))) == ""
+    demand = Replica(cpu=1, memory=1, gpus=1, gpu_keys=(wish,))
+    assert why_not(bid(), terms(replicas=(demand,))) == ""
 
 
 def test_each_replica_needs_an_offer_of_its_own() -> None:
-    gateway = Demand(cpu=1000, memory=GIB)
-    both = terms(demands=(gateway, DEMAND))
+    gateway = Replica(cpu=1000, memory=GIB)
+    both = terms(replicas=(gateway, DEMAND))
     assert why_not(bid(), both) != ""
     small = offered("", cpu=1000, memory=GIB, gpus=0)
     assert why_not(bid(resources_offer=(small, offered())), both) == ""

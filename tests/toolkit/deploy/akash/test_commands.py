@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.support.console import renting
 from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
 from tests.support.console.world import World
@@ -93,7 +92,7 @@ def test_a_watch_ends_what_has_cost_enough(world: World) -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "words"),
     [
-        (("deploy", *RENT[:-2], "--yes"), 9, "limits"),
+        (("deploy", *RENT[:-2], "--yes"), 9, "nothing is deployed"),
         (("plan", "--target", "console", *CAPS), 3, "image"),
         (("deploy", *RENT, "--max-usd-per-hour", "0", "--yes"), 2, "more than nothing"),
         (("bids",), 2, "no endpoint"),
