@@ -39,7 +39,7 @@ NAME = "smoke"
 MOST_USD_PER_HOUR = Decimal("0.20")
 CASSETTES = Path(__file__).parent / "cassettes"
 
-_ADDRESS = re.compile(r"akash1[0-9a-z]{10,60}")
+_ADDRESS = re.compile(r"akash1[0-9a-z]{1,60}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SECRET = re.compile(r"ac\.sk\.[\w.]+|eyJ[\w-]+\.[\w-]+\.[\w-]*(\.[\w-]*)*|[0-9a-f]{64}")
 _PERSONAL = frozenset({"email", "username", "userId", "token", "sealedSecrets", "n", "kid", "sub"})

@@ -20,6 +20,7 @@ from toolkit.deploy.table import usd
 from toolkit.errors import BudgetError, EndpointError
 
 SHOWN_OFFERS = 8
+_PLACES = ("location-region", "region")
 
 
 class Market(msgspec.Struct, frozen=True):

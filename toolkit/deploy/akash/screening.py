@@ -60,7 +60,7 @@ async def _reasons(market: Catalogue, question: Screening, found: int) -> tuple[
     for relaxed in relaxations(question):
         answer = await _asked(market, relaxed.question)
         if answer is not None and len(answer) > found:
-            gains.append(f"{relaxed.what} {len(answer)} could")
+            gains.append(f"{relaxed.what}, {len(answer)} could")
     who = "No provider" if found == 0 else f"Only {found} provider{'s' if found > 1 else ''}"
     if not gains:
         return (
