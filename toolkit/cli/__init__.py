@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("toolkit.cli.serve", "serve", "Run the server in this terminal"),
     "models": ("toolkit.cli.models", "models", "The models on this machine"),
     "keys": ("toolkit.cli.keys", "keys", "Who may use a server, and how much they did"),
+    "market": ("toolkit.cli.market", "market", "What GPUs cost on Akash, and how many are free"),
     "size": ("toolkit.cli.size", "size", "What a model needs, and on which GPUs it fits"),
     "sdl": ("toolkit.cli.sdl", "sdl", "Make and check deployment files"),
 }

@@ -139,16 +139,17 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What applying would do, need and cost. Changes nothing; prints; can be saved.
 
-    `price` is expected, and `worst_case_usd` the most that can be spent before a limit ends
-    it, None where no limit does. `offers` are those that could take it now. `privacy` says who
-    can see what. `sdl` is what will be deployed, holding only the digest of the key.
+    `price` is expected (None: not known), and `worst_case_usd` the most that can be spent
+    before a limit ends it, None where no limit does. `offers` are those that could take it
+    now. `privacy` says who can see what. `sdl` is what will be deployed, holding only the
+    digest of the key.
     """
 
     schema: Literal[1] = 1
     action: Action = Action.CREATE
     intent: Intent
     resources: tuple[Resource, ...]
-    price: Price
+    price: Price | None
     worst_case_usd: Decimal | None
     offers: tuple[Offer, ...] = ()
     limits: tuple[Limit, ...]

@@ -51,15 +51,15 @@ async def planned(intent: Intent, console: ConsoleClient) -> Plan:
     return Plan(
         intent=demand.intent,
         resources=demand.resources,
-        price=Price.of_hour(expected.usd_per_hour or Decimal(0)),
+        price=None if expected.usd_per_hour is None else Price.of_hour(expected.usd_per_hour),
         worst_case_usd=worst,
         offers=tuple(_offers(market)),
         limits=tuple(_limits(intent, is_newer=market.is_newer)),
         privacy=tuple(_privacy(demand)),
         notices=(
             *_missing(intent),
-            *expected.notices,
             *_who_could(market),
+            *expected.notices,
             *_money(market, expected.usd_per_hour, worst),
             *preview.differences,
             *demand.notices,

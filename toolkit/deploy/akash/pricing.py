@@ -147,10 +147,10 @@ def _priced(
 
 
 def _usual(units: int, kinds: int, card: str, median: Decimal) -> str:
-    among = f", the cheapest of {kinds} kinds that will do" if kinds > 1 else ""
+    among = f", the cheapest of {kinds} kinds that will do," if kinds > 1 else ""
     each = " each" if units > 1 else ""
     return (
-        f"The price is what {units} × {card}{among}, cost lately: {usd(median)} per hour{each}, "
+        f"The price is what {units} × {card}{among} cost lately: {usd(median)} per hour{each}, "
         "the median of bids of the last weeks. It is no quote: the bids decide, and your cap."
     )
 
@@ -184,7 +184,7 @@ def set_aside(config: FundingConfig, usd_per_hour: Decimal | None) -> str:
     most = f" ({usd(runway * usd_per_hour)} at most)" if usd_per_hour is not None else ""
     return (
         f"Of the account's balance {usd(first)} is set aside when it is ordered, and at its start "
-        f"up to {runway:f} hours of its price{most}. What is not used comes back when it ends."
+        f"up to {runway:g} hours of its price{most}. What is not used comes back when it ends."
     )
 
 

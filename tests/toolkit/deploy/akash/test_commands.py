@@ -67,7 +67,8 @@ def test_rent_look_change_close(world: World, ingress: Ingress) -> None:
     bids = [json.loads(line) for line in akash("bids", "mine", "--json").splitlines()]
     assert {bid["provider"] for bid in bids} == set(world.hosts)
 
-    changed = ("update", "mine", "--context", "4096", "--yes", "--json")
+    other = "example.org/akash-llm-server:2"
+    changed = ("update", "mine", "--image", other, "--yes", "--json")
     assert json.loads(akash(*changed))["url"] == opened["url"]
     assert len(world.deployments) == 1
 
