@@ -45,6 +45,7 @@ LOCK_POLL_S = 0.1
 # target -> where its class is; one line is all that a new target needs here.
 TARGETS: Mapping[str, str] = {
     "local": "toolkit.deploy.local:LocalTarget",
+    "compose": "toolkit.deploy.compose:ComposeTarget",
 }
 
 _COMPARED = ("target", "engine", "model", "context", "parallel")
