@@ -98,9 +98,11 @@ def _spent(spend: Spend | None) -> str:
 
 
 def _part_row(part: Part, engine: str) -> tuple[str, ...]:
-    health = f"runs (process {part.pid})" if part.is_running else "has ended"
+    process = f" (process {part.pid})" if part.pid else ""
+    health = f"runs{process}" if part.is_running else "has ended"
     what = engine if part.service == "engine" else ""
-    return (f"  {part.service}", "", what, health, "", "", "", f"log: {part.log}")
+    log = f"log: {part.log}" if part.log else ""
+    return (f"  {part.service}", "", what, health, "", "", "", log)
 
 
 @click.command()

@@ -48,6 +48,7 @@ LOCK_POLL_S = 0.1
 TARGETS: Mapping[str, str] = {
     "local": "toolkit.deploy.local:LocalTarget",
     "console": "toolkit.deploy.akash.target:ConsoleTarget",
+    "compose": "toolkit.deploy.compose:ComposeTarget",
 }
 
 _COMPARED = tuple(name for name in Intent.__struct_fields__ if name != "name")
