@@ -18,7 +18,6 @@ from toolkit.deploy.docker.project import PortTaken, Project, labels_of, new_nam
 from toolkit.deploy.engines import ENGINES
 from toolkit.deploy.ports import HOST, free_port
 from toolkit.errors import ConfigError, CredentialsError, EndpointError
-from toolkit.sdl.compose import variable
 
 PORT: Final = 11434
 PORT_TRIES: Final = 3
@@ -114,7 +113,7 @@ def _secrets(record: Record) -> dict[str, str]:
             f"{', '.join(missing)} is not set in this environment",
             hint="Set it where akash-llm runs; its value goes to the container only.",
         )
-    return {variable(name): value for name, value in found.items()}
+    return found
 
 
 def by_hand(record: Record, why: ConfigError) -> ConfigError:

@@ -274,7 +274,7 @@ async def test_a_row_that_was_left_is_gone_on_with(
     """What a program leaves that is killed after each of its steps."""
     plan = await keeper.plan(intent)
     record = await keeper.apply(plan)
-    with keeper.ledger._write() as db:
+    with keeper.ledger.writing() as db:
         db.execute("UPDATE deployments SET state = 'opening'")
     before = fake.containers()
     if step == "note":
