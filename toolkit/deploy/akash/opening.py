@@ -23,14 +23,20 @@ from toolkit.errors import BudgetError, EndpointError
 
 
 class Renting:
-    """One attempt after the other for one deployment. `is_successor`: beside one in use."""
+    """One attempt after the other for one deployment. `is_successor`: beside one in use.
 
-    def __init__(self, site: Site, intent: Intent, sdl: str, *, is_successor: bool = False) -> None:
+    `since` is the number of the first order that what was agreed on pays for.
+    """
+
+    def __init__(
+        self, site: Site, intent: Intent, sdl: str, *, since: int, is_successor: bool = False
+    ) -> None:
         self._site = site
         self._record = site.opening.record
         self._intent = intent
         self._sdl = sdl
         self._caps = Caps.of(intent)
+        self._since = since
         self._is_successor = is_successor
 
     async def run(self) -> tuple[Order, Address]:
@@ -108,7 +114,7 @@ class Renting:
         orders = [
             o
             for o in self._site.orders.of(self._record.uid)
-            if o.is_successor is self._is_successor and (but is None or o.name != but.name)
+            if o.number >= self._since and (but is None or o.name != but.name)
         ]
         spend = spend_of(orders)
         return self._caps.worst_case_usd - (spend.spent_usd if spend else Decimal(0))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -22,6 +23,8 @@ from toolkit.safetext import cleaned
 
 USUAL_SERVICES_S = 90.0
 USUAL_MODEL_S = 180.0
+# A provider names it: nothing but a host, and perhaps a port, becomes part of a URL.
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(?::[0-9]{1,5})?")
 # So often may the Console fail to answer before the lease counts as lost from view.
 _BLIND_LOOKS = 10
 
@@ -138,9 +141,12 @@ class _Watch:
         for lease in found.active_leases:
             if lease.status is None or not lease.status.is_available:
                 continue
-            hosts = [uri for service in lease.status.services.values() for uri in service.uris]
+            told = [uri for service in lease.status.services.values() for uri in service.uris]
+            hosts = [uri for uri in told if _HOST.fullmatch(uri)]
             if hosts:
                 self._url.set_result(f"https://{hosts[0]}")
+            elif told:
+                self._fail(self._given_up(f"its address is none: {cleaned(told[0])[:80]!r}"))
             else:
                 error = ConfigError(
                     "the lease has no address on the web, only bare ports without TLS",

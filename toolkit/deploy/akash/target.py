@@ -84,7 +84,8 @@ class ConsoleTarget:
         async with self._console(needs_key=True) as console:
             site = Site(console, self._orders, self._pace, opening)
             await self._tidy(site, record)
-            order, address = await Renting(site, record.intent, record.sdl).run()
+            since = int(record.handle.get("since", 0))
+            order, address = await Renting(site, record.intent, record.sdl, since=since).run()
             opening.note(url=address.url, pin=address.pin, order=order.name)
 
     async def status(self, record: Record) -> Status:
@@ -128,13 +129,17 @@ class ConsoleTarget:
 
     async def replace(self, opening: Opening, plan: Plan) -> None:
         """Another lease first; the one in use is closed when that one answers."""
+        record = opening.record
         async with self._console(needs_key=True) as console:
             site = Site(console, self._orders, self._pace, opening)
             await self._tidy(site, opening.record)
             try:
-                renting = Renting(site, plan.intent, plan.sdl, is_successor=True)
+                since = max((o.number for o in self._orders.of(record.uid)), default=0) + 1
+                renting = Renting(site, plan.intent, plan.sdl, since=since, is_successor=True)
                 order, address = await renting.run()
-                opening.revise(plan, url=address.url, pin=address.pin, order=order.name)
+                opening.revise(
+                    plan, url=address.url, pin=address.pin, order=order.name, since=since
+                )
             finally:  # whichever of the two is not in use
                 await self._tidy(site, opening.record)
 
