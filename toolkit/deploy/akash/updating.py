@@ -9,6 +9,7 @@ import asyncio
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from toolkit.deploy.akash.failures import GivenUp
 from toolkit.deploy.akash.orders import Order
 from toolkit.deploy.akash.preview import previewed
 from toolkit.deploy.akash.sealed import sealed_for
@@ -26,20 +27,36 @@ USUAL_UPDATE_S = 30.0
 
 
 async def update(site: Site, order: Order, plan: Plan) -> None:
-    """Carry out a plan that changes no resources. `RequestRefused` 409 where somebody else
-    has changed it, 422 where it would need another lease."""
-    dseq = str(order.dseq)
-    before = await site.console.deployment(dseq)
-    old = parse(order.sdl).sdl
-    sdl = dump(with_prices_of(old, parse(plan.sdl).sdl))
-    services = changed_services(old, parse(sdl).sdl)
+    """Carry out a plan that changes no resources; if it does not answer then, what was there
+    before is put back.
+
+    Raises `RequestRefused` 409 where somebody else has changed it, 422 where it would need
+    another lease.
+    """
+    old = order.sdl
+    sdl = dump(with_prices_of(parse(old).sdl, parse(plan.sdl).sdl))
+    order = await _redefined(site, order, plan.intent, sdl)
+    try:
+        await _extended(site, order, Caps.of(plan.intent))
+        address = await serve(site, order, plan.intent)
+    except BaseException as error:
+        if order.sdl != old:
+            site.report("update", "it does not answer so: what was there before is put back", None)
+            await _redefined(site, order, site.opening.record.intent, old)
+        if isinstance(error, GivenUp):
+            raise error.error from None
+        raise
+    site.opening.revise(plan, url=address.url, pin=address.pin, order=order.name)
+
+
+async def _redefined(site: Site, order: Order, intent: Intent, sdl: str) -> Order:
+    """The order with another definition, at the account and in the books."""
+    before = await site.console.deployment(str(order.dseq))
+    services = changed_services(parse(order.sdl).sdl, parse(sdl).sdl)
     if services:
         site.report("update", f"{', '.join(services)} begins anew", USUAL_UPDATE_S)
-        await _changed(site, plan.intent, sdl, before, services)
-    order = site.orders.redefined(order, sdl, previewed(sdl).hash)
-    await _extended(site, order, Caps.of(plan.intent))
-    address = await serve(site, order, plan.intent)
-    site.opening.revise(plan, url=address.url, pin=address.pin, order=order.name)
+        await _changed(site, intent, sdl, before, services)
+    return site.orders.redefined(order, sdl, previewed(sdl).hash)
 
 
 def with_prices_of(old: SDL, new: SDL) -> SDL:

@@ -12,7 +12,7 @@ from tests.support.console.world import World
 from toolkit.deploy.akash.orders import OrderState
 from toolkit.deploy.base import Action, State, Update
 from toolkit.deploy.keeper import Keeper
-from toolkit.errors import EndpointError, UsageError
+from toolkit.errors import DeadlineError, EndpointError, UsageError
 
 
 async def test_another_image_is_an_update_in_place(
@@ -73,6 +73,25 @@ async def test_an_answer_to_an_update_that_is_lost(
     server.script.add(lost("PATCH", f"/v1/deployments/{there.dseq}", after=True))
     wanted = renting.intent(image="example.org/akash-llm-server:2")
     assert (await keeper.apply(renting.plan(wanted), replace=True)).intent == wanted
+
+
+async def test_an_update_that_does_not_answer_is_taken_back(
+    keeper: Keeper, world: World, ingress: Ingress
+) -> None:
+    first = await keeper.apply(renting.plan(renting.intent()))
+
+    def stall(update: Update) -> None:
+        ingress.is_loading = update.phase in ("update", "services", "model")
+
+    wanted = renting.plan(renting.intent(image="example.org/akash-llm-server:2"))
+    with pytest.raises(DeadlineError):
+        await keeper.apply(wanted, replace=True, progress=stall, deadline_s=3)
+    (there,) = world.deployments.values()
+    assert there.sdl.services["llm"].image.endswith(":1")
+    record = keeper.ledger.find("mine")
+    assert record is not None and record.intent == first.intent and record.state is State.READY
+    (order,) = renting.orders(keeper).of(first.uid)
+    assert ":1" in order.sdl and there.is_active
 
 
 async def test_raising_a_cap_is_asked_for_and_takes_no_other_lease(
