@@ -108,7 +108,9 @@ class Kill(NamedTuple):
 
 
 def fault(call: tuple[str, str], kind: str, *, after: bool) -> Fault:
-    """A fault of one call: `lost`, or a status that something answers with."""
+    """A fault of one call: `lost`, or a status that something answers with. Who refuses has done
+    nothing; a failure may come after the effect."""
+    after = after and (kind == "lost" or int(kind) >= 500)
     if kind == "lost":
         return lost(*call, after=after)
     body = CHALLENGE if kind == "429" else b'{"message":"no","code":"none"}'
