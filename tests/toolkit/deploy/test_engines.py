@@ -357,9 +357,9 @@ async def test_killed_half_way_the_next_one_goes_on(
     monkeypatch.setenv("STAND_IN_MANNERS", "slow")
     keep = keeper("gateway")
     left = await _left_loading(keep, plan(), stocked_home)
-    (seen,) = await keep.status()
-    assert "engine vllm is loading" in seen.detail
-    assert seen.detail.endswith(": the gateway one is not ready")
+    async with asyncio.timeout(60):  # it may not listen yet
+        while not (detail := (await keep.status())[0].detail).endswith("gateway one is not ready"):
+            assert "engine vllm is loading" in detail
 
     def go_on(update: Update) -> None:
         if update.text == "not yet: the gateway one is not ready":
