@@ -5,16 +5,15 @@ code 2, a variable or a combination that makes none with 3.
 """
 
 import argparse
-import ipaddress
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, get_args
-from urllib.parse import urlsplit
 
 import msgspec
 import platformdirs
 
+from server.address import UPSTREAM_KEY_VARIABLE, is_loopback, upstream_address
 from server.durations import FOREVER, lifetime
 from server.engine.config import (
     Attention,
@@ -35,7 +34,6 @@ EXIT_CONFIG = 3
 HOME_VARIABLE = "AKASH_LLM_HOME"
 KEYS_VARIABLE = "AKASH_LLM_KEYS"
 KEY_LIMITS_VARIABLE = "AKASH_LLM_KEY_LIMITS"
-UPSTREAM_KEY_VARIABLE = "AKASH_LLM_UPSTREAM_KEY"
 _DAY_S = 86_400
 
 
@@ -151,16 +149,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a bind address is reachable from this machine only."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         try:
@@ -220,20 +208,6 @@ def _switch(text: str) -> bool:
 
 def _missing(text: str) -> bool:
     return _one_of("missing", "never")(text) == "missing"
-
-
-def _upstream(text: str) -> str:
-    """The address without what is behind its port and path: what is asked goes there."""
-    try:
-        url = urlsplit(text.strip())
-        is_one = bool(url.hostname) and url.port != 0
-    except ValueError:
-        url, is_one = urlsplit(""), False
-    if not is_one or url.scheme not in ("http", "https") or url.query or url.fragment:
-        raise ValueError(f"expected an address such as http://localhost:8000, got {text!r}")
-    if url.username or url.password:
-        raise ValueError(f"it holds a name or password: put a key into {UPSTREAM_KEY_VARIABLE}")
-    return url.geturl().rstrip("/").removesuffix("/v1")
 
 
 def _layers(text: str) -> int:
@@ -308,7 +282,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("parallel", _whole(1, 256), "4", "requests that a model answers at once"),
     Setting("context", _whole(4, 1 << 24), "2048", "tokens per request"),
     Setting("engine", _one_of(*ENGINES), LOCAL, "what runs the models", "|".join(ENGINES)),
-    Setting("upstream", _upstream, "", "where the engine answers, unless it is llama-cpp", "URL"),
+    Setting(
+        "upstream", upstream_address, "", "where the engine answers, unless it is llama-cpp", "URL"
+    ),
     Setting("upstream_timeout", _seconds(0.1), "300", "how long it may say nothing", "SECONDS"),
     Setting(
         "pool",

@@ -21,6 +21,7 @@ from toolkit.errors import (
     EndpointError,
     RequestRefused,
 )
+from toolkit.route import Locate, Route
 from toolkit.safetext import cleaned
 from toolkit.transport import Transport, read_key_file
 
@@ -73,8 +74,9 @@ class Endpoint:
     """One endpoint: its facts, and requests to it.
 
     Made by `open`; used from one event loop; closed by `aclose` or `async with`.
-    All requests raise `EndpointError` (nothing answers, or not in its API),
-    `RequestRefused` (it answered with an error) or `CredentialsError`.
+    With `locate` it follows an endpoint that was replaced (see `toolkit.route`). All
+    requests raise `EndpointError` (nothing answers, or not in its API), `RequestRefused`
+    (it answered with an error) or `CredentialsError`.
     """
 
     def __init__(
@@ -85,12 +87,13 @@ class Endpoint:
         model: str = "",
         key_file: Path | None = None,
         target: str = "",
+        locate: Locate | None = None,
     ) -> None:
         self.name = name
         self.model = model
         self.key_file = key_file
         self.target = target
-        self._transport = transport
+        self._route = Route(transport, locate)
         self._contexts: dict[str, int | None] = {}
 
     @classmethod
@@ -100,25 +103,31 @@ class Endpoint:
         url: str,
         key: str | None = None,
         key_file: str | Path | None = None,
+        pin: str | None = None,
         model: str = "",
         name: str = "",
         target: str = "",
+        locate: Locate | None = None,
     ) -> Self:
         """An endpoint at `url`; nothing is sent yet.
 
-        `key` wins over `key_file`; with neither no key is sent. `model` is the
-        default of every request. Raises `ConfigError` for a bad URL and
-        `CredentialsError` for a key that is unreadable or must not travel there.
+        `key` wins over `key_file`; with neither no key is sent. `pin` is the SHA-256, in
+        hex, of the only certificate that will do; without it an authority of the web has
+        to vouch for it. `model` is the default of every request. Raises `ConfigError` for
+        a bad URL or pin and `CredentialsError` for a key that is unreadable or must not
+        travel there.
         """
         path = Path(key_file) if key_file is not None else None
         if key is None and path is not None:
             key = read_key_file(path)
-        return cls(Transport(url, key), name=name, model=model, key_file=path, target=target)
+        transport = Transport(url, key, pin=pin)
+        facts = {"name": name, "model": model, "target": target}
+        return cls(transport, **facts, key_file=path, locate=locate)
 
     @property
     def url(self) -> str:
         """The base URL, without a slash at the end."""
-        return str(self._transport.url).rstrip("/")
+        return str(self._route.url).rstrip("/")
 
     def __repr__(self) -> str:
         shown = {"name": self.name, "url": self.url, "model": self.model, "target": self.target}
@@ -179,7 +188,7 @@ class Endpoint:
         """
         try:
             try:
-                await self._transport.json("GET", "/health/ready")
+                await self._route.json("GET", "/health/ready")
             except RequestRefused as refused:
                 if refused.status != 404:
                     return False
@@ -203,11 +212,11 @@ class Endpoint:
     async def why_not_ready(self) -> str:
         """The reason in its own words; empty where it gives none, or does not answer."""
         try:
-            body = await self._transport.body("/health/ready")
+            body = await self._route.body("/health/ready")
             reason = msgspec.json.decode(body, type=_Readiness).reason
         except (EndpointError, msgspec.MsgspecError, UnicodeDecodeError):
             return ""
-        return self._transport.redacted(cleaned(reason))
+        return self._route.redacted(cleaned(reason))
 
     async def version(self) -> str:
         """The version that the server names."""
@@ -220,6 +229,10 @@ class Endpoint:
     async def ps(self) -> list[dict[str, Any]]:
         """The models that it holds in memory, as on the wire."""
         return (await self._fetch("GET", "/api/ps", _Models)).models
+
+    async def metrics(self) -> str:
+        """What it counts, in Prometheus' text form. Of our server only."""
+        return (await self._route.json("GET", "/metrics")).decode("utf-8", "replace")
 
     async def show(self, model: str | None = None) -> dict[str, Any]:
         """All about one model, as on the wire."""
@@ -235,7 +248,7 @@ class Endpoint:
 
     async def aclose(self) -> None:
         """Close every connection. May be repeated."""
-        await self._transport.aclose()
+        await self._route.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -249,19 +262,19 @@ class Endpoint:
         await self.aclose()
 
     async def _fetch(self, method: str, path: str, kind: type[T], body: object = None) -> T:
-        return _decoded(await self._transport.json(method, path, body), kind)
+        return _decoded(await self._route.json(method, path, body), kind)
 
     async def _stream(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         clock = _Clock()
         last: _Line | None = None
-        async with self._transport.lines(path, body) as lines:
+        async with self._route.answer("POST", path, body) as lines:
             clock.first_byte()
             truncated = _count(lines.header("x-truncated-tokens"))
             async for raw in lines:
                 line = _decoded(raw, _Line)
                 if line.error is not None:
                     raise RequestRefused(
-                        self._transport.redacted(_text_of(line.error)),
+                        self._route.redacted(_text_of(line.error)),
                         status=200,
                         hint="The answer broke off; try again, or look at its log: akash-llm logs",
                     )

@@ -5,6 +5,7 @@
     ├── endpoints/<name>/             rendered SDL, logs, mounts, api.key (mode 0600)
     ├── state/                        keys and usage of `akash-llm serve`
     ├── ledger.db                     what was opened, written before it is
+    ├── home-id                       what tells this home from others that share an account
     └── runs/<time>-<notebook>/       executed notebooks with their results
 
 Nothing is created here, but by whoever writes.

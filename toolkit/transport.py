@@ -1,15 +1,17 @@
 """The one way out: HTTP to an endpoint, with limits, and a key that never leaks.
 
 A key travels over https, or over plain http to this very machine; anything else is
-refused before a connection is opened. Every phase of a request has a timeout, no
-redirect is followed (it could carry the key elsewhere), and what comes back is
-bounded, because an endpoint is a machine that someone else may run. Whatever goes
-wrong leaves this module as a toolkit error with the next step.
+refused before a connection is opened. Whom https reaches is settled by the authorities
+of the web, or by a pin: then it is one certificate, and no other. Every phase of a
+request has a timeout, no redirect is followed (it could carry the key elsewhere), and
+what comes back is bounded, because an endpoint is a machine that someone else may run.
+Whatever goes wrong leaves this module as a toolkit error with the next step.
 """
 
 import asyncio
 import ipaddress
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 import httpx2
 import msgspec
 
+from toolkit import pinning
 from toolkit.errors import (
     ConfigError,
     CredentialsError,
@@ -42,12 +45,15 @@ _NOT_OURS = "Check that the URL is that of an endpoint with Ollama's API, withou
 
 
 class Transport:
-    """HTTP to one base URL. Requests are made by `json` and `lines`, nothing else."""
+    """HTTP to one base URL. Requests are made by `answer`, `json` and `body`, nothing else."""
 
-    def __init__(self, url: str, key: str | None = None) -> None:
-        """Raises `ConfigError` for a URL that cannot be meant and `CredentialsError`
+    def __init__(self, url: str, key: str | None = None, *, pin: str | None = None) -> None:
+        """`pin` is the SHA-256 of the only certificate that is accepted, in hex.
+
+        Raises `ConfigError` for a URL or pin that cannot be meant and `CredentialsError`
         for a key that must not travel to it."""
         self.url = _checked_url(url)
+        self._pin = None if pin is None else _checked_pin(pin, self.url)
         is_local = is_loopback(self.url.host)
         if key is not None:
             _check_key(key, may_travel=self.url.scheme == "https" or is_local)
@@ -56,10 +62,9 @@ class Transport:
         self._client: httpx2.AsyncClient | None = None
 
     async def json(self, method: str, path: str, body: object = None) -> bytes:
-        """The whole answer of one request. Raises `EndpointError`s."""
-        async with self._response(method, path, body) as response:
-            await self._refuse_errors(response)
-            return await _read_bounded(response, MAX_BODY_BYTES)
+        """The whole answer to one request. Raises `EndpointError`s."""
+        async with self.answer(method, path, body) as answer:
+            return await answer.whole()
 
     async def body(self, path: str) -> bytes:
         """What GET answers, also where its status is an error."""
@@ -67,15 +72,26 @@ class Transport:
             return await _read_bounded(response, MAX_BODY_BYTES)
 
     @asynccontextmanager
-    async def lines(self, path: str, body: object) -> AsyncIterator["LineStream"]:
-        """POST, then the lines of the answer as they come.
+    async def answer(self, method: str, path: str, body: object = None) -> AsyncIterator["Answer"]:
+        """The answer to one request, as soon as its head is there.
 
         Leaving the block, by cancellation too, closes the connection at once if the
         answer was not read to its end: the server sees it and frees the slot.
         """
-        async with self._response("POST", path, body) as response:
+        async with self._response(method, path, body) as response:
             await self._refuse_errors(response)
-            yield LineStream(response)
+            yield Answer(response)
+
+    def is_at(self, url: str, pin: str | None) -> bool:
+        """Whether this goes there, to that certificate. `ConfigError` for what cannot be meant."""
+        there = _checked_url(url)
+        return str(there).rstrip("/") == str(self.url).rstrip("/") and self._pin == (
+            None if pin is None else _checked_pin(pin, there)
+        )
+
+    def moved(self, url: str, pin: str | None, key: str | None) -> "Transport":
+        """Another one, to there; with the same key unless it is given one."""
+        return Transport(url, key or self._key, pin=pin)
 
     async def aclose(self) -> None:
         """Close every connection. May be repeated."""
@@ -124,11 +140,14 @@ class Transport:
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
                 # A proxy from the environment must not see what stays on this machine.
                 trust_env=not self._is_local,
+                verify=pinning.public() if self._pin is None else pinning.pinned(self._pin),
             )
         return self._client
 
     def _translated(self, error: httpx2.HTTPError) -> EndpointError:
         where = str(self.url)
+        if (refusal := _certificate_refusal(error)) is not None:
+            return _untrusted(where, refusal)
         match error:
             case httpx2.ConnectTimeout() | httpx2.PoolTimeout():
                 return EndpointError(
@@ -153,8 +172,8 @@ class Transport:
         return EndpointError(f"The request to {where} failed ({_reason(error)}).", hint=_NOT_OURS)
 
 
-class LineStream:
-    """The answer to a request, line by line; its headers are there at once."""
+class Answer:
+    """The answer to a request, whole or line by line; its headers are there at once."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
@@ -164,6 +183,10 @@ class LineStream:
         """The value of a response header, None without it."""
         value: str | None = self._response.headers.get(name)
         return value
+
+    async def whole(self) -> bytes:
+        """All of it, where a short answer belongs."""
+        return await _read_bounded(self._response, MAX_BODY_BYTES)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Lines without their ends, empty ones left out; a line is bounded in size."""
@@ -231,6 +254,37 @@ def _checked_url(text: str) -> httpx2.URL:
     if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.host) or url.query:
         raise ConfigError(f"{text!r} is not the URL of an endpoint.", hint=hint)
     return url
+
+
+def _checked_pin(pin: str, url: httpx2.URL) -> bytes:
+    if url.scheme != "https":
+        raise ConfigError(
+            "A certificate is pinned, and the URL is not https.",
+            hint="Give the endpoint's https address.",
+        )
+    return pinning.fingerprint_of(pin)
+
+
+def _certificate_refusal(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """What was wrong with the certificate, if that is behind the error."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _untrusted(where: str, refusal: ssl.SSLCertVerificationError) -> EndpointError:
+    if isinstance(refusal, pinning.OtherCertificate):
+        return EndpointError(
+            f"{where} shows another certificate than when it was deployed; nothing was sent.",
+            hint="Somebody may stand in between, or its provider has a new one: do not go on with"
+            " it. Deploy anew, which notes the new one: akash-llm deploy --replace",
+        )
+    reason = refusal.verify_message or str(refusal)
+    return EndpointError(
+        f"No authority vouches for the certificate of {where} ({reason}); nothing was sent.",
+        hint="Check the address. A deployment of ours with such a certificate is reached by its"
+        " name: akash-llm status",
+    )
 
 
 def _check_key(key: str, *, may_travel: bool) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from server import logs
 from server.api import anthropic_types as wire
-from server.api.events import Called, Delta, Done, Event, Started, Thinking
+from server.api.events import Called, Counted, Delta, Done, Event, Started, Thinking
 from server.api.named_events import STREAM_TYPE, NamedEvent
 from server.chat.tools import ToolCall
 from server.engine.types import FinishReason
@@ -156,8 +156,8 @@ class MessageEncoder:
 
     def _events(self, event: Event) -> Iterator[NamedEvent]:
         match event:
-            case Started():
-                usage = wire.MessageUsage(input_tokens=event.prompt_tokens, output_tokens=0)
+            case Started(prompt_tokens=int(count)) | Counted(prompt_tokens=count):
+                usage = wire.MessageUsage(input_tokens=count, output_tokens=0)
                 yield wire.MessageStart(message=self._message(usage))
                 yield wire.Ping()
             case Done():

@@ -17,7 +17,7 @@ from server.api import prompt
 from server.api.abilities import check_images
 from server.api.conversation import conversation_of
 from server.api.engines import Engine, Talker
-from server.api.events import Done, Embedded, Events, Said, Started
+from server.api.events import Counted, Done, Embedded, Events, Said, Started
 from server.api.lifetimes import Lifetimes
 from server.api.prompt import Inputs, Prompt, Window
 from server.api.reader import Reader
@@ -36,6 +36,7 @@ from server.engine.types import (
     LoadedModel,
     ModelInfo,
     Piece,
+    PromptRead,
     Segment,
 )
 from server.errors import Forbidden, InvalidRequest, ModelNotFound
@@ -294,18 +295,20 @@ class Core:
         async with self._use(asked.model, generation, tokens) as (lease, ticket):
             info = lease.model.info
             window = window_of(info, options, generation)
-            said: AsyncGenerator[Said | Piece | Finish]
+            said: AsyncGenerator[Said | PromptRead | Piece | Finish]
             if is_taken := _is_taken(lease.model, asked):
                 turn = Turn(Prompt([]), Reader())
                 said = lease.model.talk(asked, options, window)
             else:
                 turn = await make(lease.model, window)
                 said = lease.model.generate(engine_request(turn, window, options, generation))
-            # An engine that makes prompts itself counts them at the end.
-            num_prompt = quota.estimate(length, 0) if is_taken else len(turn.prompt.tokens)
+            # An engine that makes prompts itself, or their tokens, counts them later.
+            is_text = turn.prompt.text is not None
+            is_known = not (is_taken or is_text)
+            num_prompt = len(turn.prompt.tokens) if is_known else quota.estimate(length, 0)
             ticket.settle(num_prompt, 0)
             yield Started(
-                prompt_tokens=len(turn.prompt.tokens),
+                prompt_tokens=None if is_text else len(turn.prompt.tokens),
                 truncated_tokens=turn.prompt.truncated,
                 context=info.context if is_taken else window.context,
                 asked_context=options.num_ctx,
@@ -325,6 +328,10 @@ class Core:
                                 yield event
                             yield _done(piece, turn, output, lease.load_ns, begun_ns)
                             return
+                        case PromptRead():
+                            turn, num_prompt = turn.read(piece), len(piece.tokens)
+                            ticket.settle(num_prompt, 0)
+                            yield Counted(num_prompt)
                         case Piece():
                             output += piece.tokens
                             ticket.settle(num_prompt, len(output))

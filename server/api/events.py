@@ -10,19 +10,26 @@ from server.models.pull import Progress
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """The first event: the prompt is made. `context` is the window in force,
+    """The first event: the prompt is made. `prompt_tokens` None: `Counted` tells them, before
+    anything is said. `context` is the window in force,
     `asked_context` the one that was asked for, `has_template` False if a plain layout
     stands in for the model's missing chat template, `ignored` are options that the engine does
     not know, `quota` what the caller has left, as
     header fields."""
 
-    prompt_tokens: int
+    prompt_tokens: int | None
     truncated_tokens: int
     context: int
     asked_context: int | None
     has_template: bool = True
     ignored: tuple[str, ...] = ()
     quota: Mapping[str, str] = {}
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """How many tokens the prompt has, where that was not known when it was sent."""
+
+    prompt_tokens: int
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -87,5 +94,5 @@ class OfChoice(msgspec.Struct, frozen=True):
     event: "Event"
 
 
-Event = Started | Delta | Thinking | Called | Done | Embedded | Progress | OfChoice
+Event = Started | Counted | Delta | Thinking | Called | Done | Embedded | Progress | OfChoice
 Events = AsyncGenerator[Event, None]

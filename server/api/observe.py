@@ -11,7 +11,7 @@ from server import exchange
 from server.admission import Gate
 from server.api.core import Core
 from server.api.engines import Engine
-from server.api.events import Done, Embedded, Event, Events, Started
+from server.api.events import Counted, Done, Embedded, Event, Events, Started
 from server.api.requests import ChatRequest, CompletionRequest, EmbedRequest
 from server.chat.renderer import Renderer
 from server.engine.types import FinishReason
@@ -92,10 +92,12 @@ class Observation:
     def saw(self, event: Event) -> None:
         """The next event passes."""
         if isinstance(event, Started):
-            self._prompt_tokens = event.prompt_tokens
+            self._prompt_tokens = event.prompt_tokens or 0
             self._truncated_tokens = event.truncated_tokens
         elif isinstance(event, Done | Embedded):
             self._last(event)
+        elif isinstance(event, Counted):
+            self._prompt_tokens = event.prompt_tokens
         else:
             self._said()
 

@@ -15,7 +15,7 @@ from server.chat.messages import IMAGE_MARKER, Conversation, Message
 from server.chat.renderer import Renderer
 from server.chat.template import ChatTemplate
 from server.engine.image_tokens import text_tokens, whole_after, whole_before
-from server.engine.types import ImageSegment, LoadedModel, ModelInfo, Segment
+from server.engine.types import ImageSegment, LoadedModel, ModelInfo, PromptText, Segment
 from server.errors import ContextExceeded, InvalidRequest, Unsupported
 
 TOO_LONG = (
@@ -34,6 +34,7 @@ INPUT_TOO_LONG = "the input length exceeds the context length"
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """How many tokens a prompt may have, and what may be cut to get there.
 
+    `max_tokens` are asked for behind it, None for as many as there is room for.
     `may_drop`: whole messages may go, oldest first. `may_cut`: what is left may lose
     its middle behind the first `num_keep` tokens.
     """
@@ -42,18 +43,20 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     num_keep: int
     may_drop: bool
     may_cut: bool
+    max_tokens: int | None = None
 
 
 class Prompt(msgspec.Struct, frozen=True):
     """Tokens for the engine; `truncated` were cut; `num_bos` of them stand in front. `given` is
     what the reply begins with already, and `tail` the end of the text in front of that, where
-    a template wrote it."""
+    a template wrote it. `text` as in `engine.types.Request`."""
 
     tokens: list[int]
     truncated: int = 0
     num_bos: int = 0
     tail: str = ""
     given: str = ""
+    text: PromptText | None = None
 
 
 class Inputs(msgspec.Struct, frozen=True):
@@ -107,6 +110,10 @@ async def from_chat(
         return await tokenize(model, await chat_segments(renderer, template, shorter))
 
     segments = await chat_segments(renderer, template, conversation)
+    given = conversation.beginning.content if conversation.beginning else ""
+    tail = _tail(segments, given)
+    if not before and (made := _as_text(model, segments, window)):
+        return msgspec.structs.replace(made, tail=tail, given=given)
 
     num_bos = _count_bos(model.info)
     before = _check_tokens(model.info, before, "context: ")
@@ -117,14 +124,15 @@ async def from_chat(
         kept = await drop_oldest(messages, room, tokens_of) or whole
     joined = [*kept[:num_bos], *before, *kept[num_bos:]]
     made = _cut(joined, window, num_bos, already=len(whole) - len(kept))
-    given = conversation.beginning.content if conversation.beginning else ""
-    return msgspec.structs.replace(made, tail=_tail(segments, given), given=given)
+    return msgspec.structs.replace(made, tail=tail, given=given)
 
 
 async def from_segments(
     model: LoadedModel, segments: Sequence[Segment | ImageSegment], window: Window
 ) -> Prompt:
     """The prompt of a finished text. Raises `ContextExceeded` like `from_chat`."""
+    if made := _as_text(model, segments, window):
+        return made
     tokens = await tokenize(model, segments)
     return _cut(tokens, window, _count_bos(model.info))
 
@@ -211,6 +219,14 @@ async def _bare_tokens(model: LoadedModel, text: str | Sequence[int]) -> Sequenc
     if tokens or info.text_start or info.text_end:
         return tokens
     return await model.tokenize([Segment(info.bos or info.eos)], add_bos=False)
+
+
+def _as_text(
+    model: LoadedModel, segments: Sequence[Segment | ImageSegment], window: Window
+) -> Prompt | None:
+    """The prompt of an engine that makes its tokens itself, if it may."""
+    text = model.as_text(segments, context=window.context, max_tokens=window.max_tokens)
+    return Prompt([], num_bos=_count_bos(model.info), text=text) if text else None
 
 
 def _count_bos(info: ModelInfo) -> int:

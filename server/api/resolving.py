@@ -38,6 +38,7 @@ def window_of(info: ModelInfo, options: Resolved, generation: Generation) -> Win
         num_keep=options.num_keep,
         may_drop=generation.truncate,
         may_cut=generation.truncate and generation.shift,
+        max_tokens=options.max_tokens,
     )
 
 
@@ -54,6 +55,7 @@ def engine_request(
     """What the engine is asked."""
     return Request(
         tokens=turn.prompt.tokens,
+        text=turn.prompt.text,
         sampling=options.sampling,
         max_tokens=options.max_tokens,
         stop=options.stop,

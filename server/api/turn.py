@@ -8,6 +8,8 @@ the family's own form and the function's schema.
 from functools import lru_cache
 from typing import NamedTuple
 
+import msgspec
+
 from server.api.prompt import Prompt
 from server.api.reader import Reader
 from server.api.requests import ChatRequest
@@ -17,7 +19,7 @@ from server.chat.family import Family
 from server.chat.grammars import for_answer, forced_call, go_on
 from server.chat.reply import ReplyParser
 from server.chat.template import ChatTemplate
-from server.engine.types import Grammar
+from server.engine.types import Grammar, PromptRead
 from server.errors import InvalidRequest
 
 
@@ -30,6 +32,10 @@ class Turn(NamedTuple):
     grammar: Grammar | None = None
     markers: tuple[str, ...] = ()
     images: tuple[bytes, ...] = ()
+
+    def read(self, prompt: PromptRead) -> "Turn":
+        """The same with the tokens of its prompt."""
+        return self._replace(prompt=msgspec.structs.replace(self.prompt, tokens=prompt.tokens))
 
 
 class Manner(NamedTuple):

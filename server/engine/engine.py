@@ -224,6 +224,11 @@ class Runner(asyncio.Protocol):
         answer = await self._ask(Detokenize(next(self._ids), tuple(tokens)))
         return answer.text if isinstance(answer, Text) else ""
 
+    def as_text(
+        self, segments: Sequence[Segment | ImageSegment], *, context: int, max_tokens: int | None
+    ) -> None:
+        """The way to its tokenizer is short."""
+
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish]:
         """See `server.engine.types.LoadedModel.generate`."""
         request_id = next(self._ids)

@@ -32,6 +32,20 @@ class ImageSegment(msgspec.Struct, frozen=True, tag=True, array_like=True):
     data: bytes
 
 
+class PromptText(msgspec.Struct, frozen=True):
+    """A prompt for an engine that makes the tokens itself. Every control token in it counts.
+    `begins`: the tokens that the vocabulary puts in front of a text are still to be put there."""
+
+    text: str
+    begins: bool
+
+
+class PromptRead(msgspec.Struct, frozen=True):
+    """The tokens that an engine made of a `PromptText`."""
+
+    tokens: list[int]
+
+
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How the next token is chosen. The defaults change nothing but the temperature.
 
@@ -95,10 +109,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     `context` is the window of this request in tokens, at most the model's. `markers` are
     texts of control tokens that are written out where the model says them; all others
     are left out of the text. `images` are the files of the images in `tokens`, in any
-    order: they are read again if they were forgotten.
+    order: they are read again if they were forgotten. `text` stands in the place of `tokens`
+    if the engine has taken the prompt as one (`LoadedModel.as_text`).
     """
 
     tokens: Sequence[int]
+    text: PromptText | None = None
     sampling: Sampling = Sampling()
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
@@ -269,9 +285,16 @@ class LoadedModel(Protocol):
         Raises `InvalidRequest` for an id that is not in the vocabulary.
         """
 
-    def generate(self, request: Request) -> AsyncGenerator[Piece | Finish]:
-        """Pieces, then exactly one `Finish`. Closing the iterator cancels the request
-        and frees its slot. Raises `ServerError`s, before or between pieces."""
+    def as_text(
+        self, segments: Sequence[Segment | ImageSegment], *, context: int, max_tokens: int | None
+    ) -> PromptText | None:
+        """The prompt as `generate` may get it without its tokens; None if it is to be tokenized
+        first, as where it may not fit into `context` with as many tokens as are asked for."""
+
+    def generate(self, request: Request) -> AsyncGenerator[PromptRead | Piece | Finish]:
+        """Pieces, then exactly one `Finish`; before them the tokens of a prompt that was text.
+        Closing the iterator cancels the request and frees its slot. Raises `ServerError`s,
+        before or between pieces."""
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The vectors of all inputs; cancelling it cancels the work. Raises `ServerError`s:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from server.api.abilities import check_images
+from server.api.engines import Talker
 from server.api.events import Said
 from server.api.options import Resolved
 from server.api.prompt import Window
@@ -41,7 +42,7 @@ _EMBED = "/api/embed"
 _NO_TOKENS = "Ollama does not tell its tokens"
 
 
-class OllamaModel:
+class OllamaModel(Talker):
     """See `server.api.engines.Talker`."""
 
     def __init__(
@@ -145,6 +146,11 @@ class OllamaModel:
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         raise Unsupported(_NO_TOKENS)
+
+    def as_text(
+        self, segments: Sequence[Segment | ImageSegment], *, context: int, max_tokens: int | None
+    ) -> None:
+        """It takes every request whole."""
 
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish]:
         raise Unsupported(_NO_TOKENS)

@@ -1,4 +1,5 @@
-"""HTTP/1.1 without TLS as a transport for httpx2, for upstreams that stand beside the gateway.
+"""HTTP/1.1 without TLS as a transport for httpx2, for upstreams that stand beside the gateway:
+on a port, or on a socket in a folder that keeps others of the machine out.
 
 Every token of every reply passes here. httpx2's own transport parses in Python, through many
 layers: a quarter of all that a gateway computes for a token.
@@ -11,6 +12,7 @@ from typing import Final, cast
 
 import httpx2
 
+from server.address import SOCKET
 from server.upstream.answer import Answer
 from server.upstream.channel import Channel
 
@@ -18,14 +20,23 @@ from server.upstream.channel import Channel
 # be used again.
 _IDLE_S: Final = 3.0
 _MOST_IDLE: Final = 64
+# The address of what is asked over a socket, which nobody resolves.
+_OVER_SOCKET: Final = "http://localhost"
 _Origin = tuple[str, int]
+
+
+def base_of(url: str) -> str:
+    """What the addresses of requests to a server begin with."""
+    return _OVER_SOCKET if url.startswith(SOCKET) else url
 
 
 def transport_to(url: str) -> httpx2.AsyncBaseTransport:
     """The way to a server: this one, over TLS httpx2's. How many requests may be at work is for
     others to decide."""
+    if url.startswith(SOCKET):
+        return PlainTransport(_MOST_IDLE, _IDLE_S, socket=url.removeprefix(SOCKET))
     if url.startswith("http://"):
-        return PlainTransport(most_idle=_MOST_IDLE, idle_s=_IDLE_S)
+        return PlainTransport(_MOST_IDLE, _IDLE_S)
     limits = httpx2.Limits(
         max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_S
     )
@@ -33,12 +44,13 @@ def transport_to(url: str) -> httpx2.AsyncBaseTransport:
 
 
 class PlainTransport(httpx2.AsyncBaseTransport):
-    """Connections to servers, any number of them. `most_idle` to one are kept behind an exchange,
-    for `idle_s`."""
+    """Connections to servers, any number of them; all to the one on a `socket` if there is one.
+    `most_idle` to one are kept behind an exchange, for `idle_s`."""
 
-    def __init__(self, *, most_idle: int, idle_s: float) -> None:
+    def __init__(self, most_idle: int, idle_s: float, *, socket: str = "") -> None:
         self._most_idle = most_idle
         self._idle_s = idle_s
+        self._socket = socket
         self._idle: dict[_Origin, list[Channel]] = {}
         self._busy: set[Channel] = set()
 
@@ -46,7 +58,7 @@ class PlainTransport(httpx2.AsyncBaseTransport):
         origin = (request.url.host, request.url.port or 80)
         times = request.extensions.get("timeout", {})
         parts = _parts(request)
-        channel = self._kept(origin) or await _connect(origin, times.get("connect"))
+        channel = self._kept(origin) or await self._connect(origin, times.get("connect"))
         self._busy.add(channel)
         try:
             answer = await channel.ask(
@@ -82,6 +94,20 @@ class PlainTransport(httpx2.AsyncBaseTransport):
         # Those that have waited longest stand in front.
         while kept and (len(kept) > self._most_idle or now_s - kept[0].idle_since_s > self._idle_s):
             kept.pop(0).abort()
+
+    async def _connect(self, origin: _Origin, within_s: float | None) -> Channel:
+        """A new connection. Raises `httpx2.ConnectError`, `httpx2.ConnectTimeout`."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(within_s):
+                if self._socket:
+                    return (await loop.create_unix_connection(Channel, self._socket))[1]
+                return (await loop.create_connection(Channel, *origin))[1]
+        except TimeoutError:
+            where = self._socket or "{}:{}".format(*origin)
+            raise httpx2.ConnectTimeout(f"{where} does not answer") from None
+        except (OSError, UnicodeError) as error:
+            raise httpx2.ConnectError(str(error)) from None
 
     def _kept(self, origin: _Origin) -> Channel | None:
         least_s = asyncio.get_running_loop().time() - self._idle_s
@@ -120,20 +146,6 @@ class _Body(httpx2.AsyncByteStream):
         if not self._is_closed:
             self._is_closed = True
             self._transport.keep(self._origin, self._channel)
-
-
-async def _connect(origin: _Origin, within_s: float | None) -> Channel:
-    """A new connection. Raises `httpx2.ConnectError`, `httpx2.ConnectTimeout`."""
-    host, port = origin
-    try:
-        async with asyncio.timeout(within_s):
-            loop = asyncio.get_running_loop()
-            _, channel = await loop.create_connection(Channel, host, port)
-            return channel
-    except TimeoutError:
-        raise httpx2.ConnectTimeout(f"{host}:{port} does not answer") from None
-    except (OSError, UnicodeError) as error:
-        raise httpx2.ConnectError(str(error)) from None
 
 
 async def _parts(request: httpx2.Request) -> AsyncGenerator[bytes, None]:

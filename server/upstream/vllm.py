@@ -8,14 +8,14 @@ durations true, `--structured-outputs-config.backend guidance` understands all f
 import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from server.address import is_here
 from server.engine.types import LoadedModel, ModelInfo
 from server.errors import NotFound, ServerError, UpstreamFailed, UpstreamGone, UpstreamSilent
 from server.models.library import Library
 from server.models.model import Details
 from server.models.sources import HUGGING_FACE
-from server.settings import Settings, is_loopback
+from server.settings import Settings
 from server.upstream.base import LOOK_S, Book, UpstreamEngine
 from server.upstream.fixed_library import FixedLibrary
 from server.upstream.listed import ListedModel, digest_of, modelfile_of, name_of
@@ -63,7 +63,7 @@ class VLLMEngine(UpstreamEngine):
         self._paths: frozenset[str] = frozenset()
         self._configs: dict[str, ModelConfig | None] = {}
         self._reading: set[asyncio.Task[None]] = set()
-        self._is_here = is_loopback(urlsplit(settings.upstream or "").hostname or "")
+        self._is_here = is_here(settings.upstream or "")
         self._may_fetch = any(map(settings.registries.allows, HUGGING_FACE))
 
     @property

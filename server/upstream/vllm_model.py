@@ -6,15 +6,15 @@ vLLM gets finished prompts, and needs none of its own parsers.
 
 import asyncio
 import hashlib
-import math
-from array import array
-from base64 import b64decode
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
+
 from server.api.abilities import check_images
 from server.api.conversation import conversation_of
+from server.api.engines import Talker
 from server.api.events import Said
 from server.api.options import Resolved
 from server.api.prompt import TAIL_CHARACTERS, Prompt, Window, template_of
@@ -32,13 +32,17 @@ from server.engine.types import (
     ImageSegment,
     ModelInfo,
     Piece,
+    PromptRead,
+    PromptText,
     Request,
     Segment,
 )
-from server.errors import InvalidRequest, Unsupported, UpstreamFailed
+from server.errors import ContextExceeded, InvalidRequest, Unsupported
 from server.upstream.base import Book
 from server.upstream.vllm_images import ChatChunk, chat_fields
 from server.upstream.vllm_stream import DONE, CompletionStream, data_of
+from server.upstream.vllm_text import fits, prompt_text
+from server.upstream.vllm_vectors import vectors_of
 from server.upstream.vllm_wire import (
     Chunk,
     Detokenized,
@@ -51,7 +55,7 @@ from server.upstream.vocabulary import Vocabulary
 from server.upstream.wire import Wire
 
 
-class VLLMModel:
+class VLLMModel(Talker):
     """See `server.engine.types.LoadedModel`; of conversations with images, and only of those, it
     makes the prompt itself: see `server.api.engines.Talker`."""
 
@@ -67,12 +71,17 @@ class VLLMModel:
     ) -> None:
         """`name` is what vLLM calls it. Unless they `share_prefixes`, what vLLM has computed for
         one key is found by requests of that key only."""
-        self.info = info
+        self._info = info
         self._wire = wire
         self._name = name
         self._vocabulary = vocabulary
         self._book = book
         self._share_prefixes = share_prefixes
+        self._makes_room = True
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
 
     async def tokenize(
         self, segments: Sequence[Segment | ImageSegment], *, add_bos: bool
@@ -81,9 +90,8 @@ class VLLMModel:
         if len(texts) < len(segments):
             raise Unsupported("with vLLM images are for conversations")
         text, between = self._vocabulary.marked(texts)
-        body = {"model": self._name, "prompt": text, "add_special_tokens": False}
-        found = await self._wire.post("/tokenize", body, Tokenized) if text else None
-        tokens = [token for token in found.tokens if token != between] if found else []
+        found = await self._tokens(PromptText(text, begins=False)) if text else []
+        tokens = [token for token in found if token != between]
         if add_bos and self.info.add_bos:
             start = list(self.info.text_start)
             return tokens if tokens[: len(start)] == start else [*start, *tokens]
@@ -93,23 +101,52 @@ class VLLMModel:
         body = {"model": self._name, "tokens": list(tokens)}
         return (await self._wire.post("/detokenize", body, Detokenized)).prompt if tokens else ""
 
-    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish]:
+    def as_text(
+        self, segments: Sequence[Segment | ImageSegment], *, context: int, max_tokens: int | None
+    ) -> PromptText | None:
+        can = self.info.can_generate and fits(
+            segments, self.info, context, max_tokens, makes_room=self._makes_room
+        )
+        return prompt_text(segments, self.info, self._vocabulary) if can else None
+
+    async def generate(self, request: Request) -> AsyncGenerator[PromptRead | Piece | Finish]:
         if not self.info.can_generate:
             raise Unsupported("the model of this vLLM only gives embeddings")
+        try:
+            async with aclosing(self._complete(request)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except ContextExceeded:
+            if request.text is None:
+                raise
+            # vLLM makes room for a reply from 0.32 on; nothing has come of it yet.
+            self._makes_room = False
+            tokens = await self._tokens(request.text)
+            yield PromptRead(tokens)
+            known = msgspec.structs.replace(request, tokens=tokens, text=None)
+            async with aclosing(self._complete(known)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def _tokens(self, text: PromptText) -> list[int]:
+        body = {"model": self._name, "prompt": text.text, "add_special_tokens": text.begins}
+        return (await self._wire.post("/tokenize", body, Tokenized)).tokens
+
+    async def _complete(self, request: Request) -> AsyncGenerator[PromptRead | Piece | Finish]:
         context = min(request.context or self.info.context, self.info.context)
         room = context - len(request.tokens)
         most = room if request.max_tokens is None else min(room, request.max_tokens)
         if most <= 0:
             yield _nothing(request)
             return
-        body = self._body(request) | {"prompt": list(request.tokens), "max_tokens": most}
+        body = self._body(request) | _prompt(request) | {"max_tokens": most}
         async with aclosing(self._stream("/v1/completions", body, request, Chunk)) as pieces:
             async for piece in pieces:
                 yield piece
 
     async def _stream(
         self, path: str, body: dict[str, Any], request: Request, kind: type[Chunk | ChatChunk]
-    ) -> AsyncGenerator[Piece | Finish]:
+    ) -> AsyncGenerator[PromptRead | Piece | Finish]:
         stream = CompletionStream(request, self._vocabulary)
         async with self._wire.lines(path, body) as lines:
             async for line in lines:
@@ -120,6 +157,8 @@ class VLLMModel:
                     continue
                 chunk = self._wire.decode(data, kind)
                 said = chunk.as_completion() if isinstance(chunk, ChatChunk) else chunk
+                if read := stream.read(said):
+                    yield read
                 if piece := stream.feed(said):
                     yield piece
         finish = stream.finish()
@@ -147,13 +186,15 @@ class VLLMModel:
             body |= {"logprobs": True, "top_logprobs": sent.top_logprobs}
         async with aclosing(self._stream("/v1/chat/completions", body, sent, ChatChunk)) as pieces:
             async for piece in pieces:
-                if isinstance(piece, Finish):
-                    for event in turn.reader.finish():
-                        yield event
-                    yield piece
-                    return
-                for event in turn.reader.feed(piece):
-                    yield event
+                match piece:
+                    case Finish():
+                        for event in turn.reader.finish():
+                            yield event
+                        yield piece
+                        return
+                    case Piece():
+                        for event in turn.reader.feed(piece):
+                            yield event
 
     def _check_texts(self, request: ChatRequest) -> None:
         """vLLM reads every control token as such, whoever wrote it, and it gets these texts as
@@ -203,7 +244,9 @@ class VLLMModel:
             )
         body = {"model": self._name, "input": list(request.inputs), "encoding_format": "base64"}
         found = await self._wire.post("/v1/embeddings", body, Vectors)
-        vectors = await asyncio.to_thread(_vectors, found, len(request.inputs), request.dimensions)
+        vectors = await asyncio.to_thread(
+            vectors_of, found, len(request.inputs), request.dimensions
+        )
         return Embeddings(
             vectors=vectors,
             prompt_tokens=found.usage.prompt_tokens or sum(map(len, request.inputs)),
@@ -244,6 +287,13 @@ class VLLMModel:
         return Grammar(grammar.kind, text)
 
 
+def _prompt(request: Request) -> dict[str, Any]:
+    """The prompt of a completion."""
+    if (text := request.text) is None:
+        return {"prompt": list(request.tokens)}
+    return {"prompt": text.text, "add_special_tokens": text.begins}
+
+
 def _conversation(request: ChatRequest | CompletionRequest) -> ChatRequest:
     """What `takes` has taken."""
     if isinstance(request, ChatRequest):
@@ -262,25 +312,3 @@ def _nothing(request: Request) -> Finish:
         prompt_ns=0,
         output_ns=0,
     )
-
-
-def _vectors(found: Vectors, count: int, dimensions: int | None) -> tuple[bytes, ...]:
-    """In the order of the inputs. Raises `UpstreamFailed` if they are not one for each."""
-    ordered = sorted(found.data, key=lambda vector: vector.index)
-    if [vector.index for vector in ordered] != list(range(count)):
-        raise UpstreamFailed("vLLM did not answer with one vector for each text")
-    try:
-        vectors = [b64decode(vector.embedding, validate=True) for vector in ordered]
-        return tuple(_cut(vector, dimensions) for vector in vectors)
-    except ValueError:
-        raise UpstreamFailed("vLLM answered with something that is no vector") from None
-
-
-def _cut(vector: bytes, dimensions: int | None) -> bytes:
-    """The leading components, made as long as 1 again."""
-    values = array("f", vector)
-    if dimensions is None or len(values) <= dimensions:
-        return vector
-    kept = values[:dimensions]
-    length = math.sqrt(math.fsum(value * value for value in kept)) or 1.0
-    return array("f", (value / length for value in kept)).tobytes()

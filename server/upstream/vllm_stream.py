@@ -4,7 +4,15 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from server.engine.types import Finish, FinishReason, Logprob, Piece, Request, TokenLogprob
+from server.engine.types import (
+    Finish,
+    FinishReason,
+    Logprob,
+    Piece,
+    PromptRead,
+    Request,
+    TokenLogprob,
+)
 from server.errors import InvalidRequest, ServerError, UpstreamFailed
 from server.upstream.vllm_wire import Chunk, Logprobs, Timing, Usage
 from server.upstream.vocabulary import Vocabulary
@@ -26,7 +34,8 @@ def data_of(line: bytes) -> bytes | None:
 
 
 class CompletionStream:
-    """One reply. Feed it every chunk, then ask for the finish."""
+    """One reply. Feed it every chunk, and ask of each for the prompt first; then ask for the
+    finish."""
 
     def __init__(
         self,
@@ -40,12 +49,25 @@ class CompletionStream:
         self._clock_ns = clock_ns
         self._sent_ns = clock_ns()
         self._first_ns = 0
+        self._num_prompt = len(request.tokens)
+        self._is_read = request.text is None
         self._num_output = 0
         self._to_hide: list[str] = []
         self._reason: str | None = None
         self._stop_reason: str | int | None = None
         self._usage = Usage()
         self._timing = Timing()
+
+    def read(self, chunk: Chunk) -> PromptRead | None:
+        """The tokens of a prompt that was sent as text: they come with the beginning of the
+        reply. Raises `UpstreamFailed` if they do not."""
+        if self._is_read or not chunk.choices:
+            return None
+        tokens = chunk.choices[0].prompt_token_ids
+        if not tokens:
+            raise UpstreamFailed("vLLM does not tell the tokens of the prompt")
+        self._is_read, self._num_prompt = True, len(tokens)
+        return PromptRead(tokens)
 
     def feed(self, chunk: Chunk) -> Piece | None:
         """What is new. Raises `InvalidRequest` for what vLLM finds wrong only now, such as a
@@ -81,7 +103,7 @@ class CompletionStream:
         return Finish(
             reason=_reason(self._reason, is_stop=is_stop),
             stop_string=str(self._stop_reason) if is_stop else None,
-            prompt_tokens=self._usage.prompt_tokens or len(self._request.tokens),
+            prompt_tokens=self._usage.prompt_tokens or self._num_prompt,
             cached_tokens=(details.cached_tokens or 0) if details else 0,
             output_tokens=self._usage.completion_tokens or self._num_output,
             queue_ns=queue_ns,

@@ -72,10 +72,12 @@ class Logprobs(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """New text. `stop_reason` is the stop string that ended it, or a token."""
+    """New text. `prompt_token_ids` come with the first of it, `stop_reason` is the stop string
+    that ended it, or a token."""
 
     text: str = ""
     token_ids: list[int] | None = None
+    prompt_token_ids: list[int] | None = None
     logprobs: Logprobs | None = None
     finish_reason: str | None = None
     stop_reason: str | int | None = None

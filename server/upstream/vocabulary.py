@@ -62,6 +62,11 @@ class Vocabulary:
         found = self._pattern.search(text) if self._pattern else None
         return found[0] if found else ""
 
+    def begins(self, text: str) -> str:
+        """The one of these texts that another one begins with; empty if none does."""
+        found = self._pattern.match(text) if self._pattern else None
+        return found[0] if found else ""
+
     def marked(self, segments: Iterable[Segment]) -> tuple[str, int | None]:
         """The text of a prompt, and the token to be taken out of its tokens, if there is one.
 

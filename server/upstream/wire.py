@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import httpx2
 import msgspec
 
+from server.address import UPSTREAM_KEY_VARIABLE
 from server.errors import (
     ContextExceeded,
     Forbidden,
@@ -24,8 +25,7 @@ from server.errors import (
     UpstreamGone,
     UpstreamSilent,
 )
-from server.settings import UPSTREAM_KEY_VARIABLE
-from server.upstream.transport import transport_to
+from server.upstream.transport import base_of, transport_to
 
 _log = logging.getLogger("akash_llm.upstream")
 
@@ -60,6 +60,7 @@ class Wire:
         """`key` is shown to it as a bearer token; it may say nothing for `timeout_s`."""
         self._engine = engine
         self._url = url
+        self._base = base_of(url)
         self._timeout_s = timeout_s
         self._timeout = httpx2.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
         self._headers = _HEADERS | ({"authorization": f"Bearer {key}"} if key else {})
@@ -128,7 +129,7 @@ class Wire:
         try:
             request = httpx2.Request(
                 method,
-                _address(self._url + path),
+                _address(self._base + path),
                 headers=self._headers | (_JSON if isinstance(content, bytes) else {}),
                 content=content,
                 extensions={"timeout": timeout.as_dict()},

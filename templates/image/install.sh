@@ -102,9 +102,9 @@ add_user() {
 clean_python() {
     packages=$(echo $VENV/lib/python3.*/site-packages)
     # Litestar and uvicorn want them for what a server of ours has not: command lines, examples in
-    # OpenAPI, a client for tests, WebSockets, reloading.
+    # OpenAPI, a client for tests, WebSockets, reloading. And nothing is rented from here.
     $VENV/bin/pip uninstall -q -y faker polyfactory pygments rich rich-click markdown-it-py mdurl \
-        httpx httpcore websockets watchfiles
+        httpx httpcore websockets watchfiles joserfc cryptography cffi pycparser
     # pip fetches the embedded model, which a gateway has no use for.
     [ "$variant" != gateway ] || $VENV/bin/pip uninstall -q -y pip
     # Programs of those that stay: nobody runs them here, and some need what has gone.

@@ -145,6 +145,8 @@ def test_an_empty_variable_is_none() -> None:
         (["--upstream", "http://a"], {}, 3, "--upstream goes with --engine vllm or --engine ol"),
         (["--upstream", "localhost:8000"], {}, 2, "expected an address such as http://localh"),
         (["--upstream", "http://a:99999"], {}, 2, "--upstream: expected an address such as"),
+        (["--upstream", "unix:run/a.sock"], {}, 2, "the whole path of a socket, of at most 100 b"),
+        (["--upstream", "unix:/" + "a" * 100], {}, 2, "the whole path of a socket"),
         (["--upstream", "http://a?b=c"], {}, 2, "--upstream: expected an address such as"),
         (["--upstream", "http://me:canary@a"], {}, 2, "put a key into AKASH_LLM_UPSTREAM_KEY"),
         (

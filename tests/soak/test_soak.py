@@ -1,9 +1,10 @@
-"""A minute of what `make soak` does for an hour."""
+"""A part of what `make soak` does for an hour."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.soak.mixture import Mixture
+from tests.soak.renting import rented
 from tests.soak.run import soak
 from tests.soak.server import KEYS, soaked
 
@@ -25,3 +26,10 @@ async def test_a_minute_of_everything_leaves_no_slot_taken_and_no_answer_wrong(
         # A minute is too short to tell growth from warm-up to the per cent.
         assert tally.growth < 0.25
         assert "Traceback" not in server.log.read_text()
+
+
+def test_fifty_deployments_that_go_wrong_cost_what_the_ledger_says() -> None:
+    found = rented(50, seed=3, say=print)
+    assert found.deployments >= 50
+    assert found.spent_usd == found.paid_usd > 0
+    assert any("killed" in each for each in found.outcomes)

@@ -7,6 +7,7 @@ a client has gone.
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -91,9 +92,16 @@ class ScriptedEndpoint:
     (`time.monotonic`).
     """
 
-    def __init__(self, script: Script | None = None, *, key: str | None = None) -> None:
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        key: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.script: Script = script or (lambda _: words("Hello from the scripted endpoint."))
         self.key = key
+        self.tls = tls
         self.is_ready = True
         self.why_not: object = ""
         self.received: list[Received] = []
@@ -103,14 +111,15 @@ class ScriptedEndpoint:
         self.cancelled = 0
         self.gone_at = 0.0
         self.url = ""
+        self.port = 0
         self._changed = asyncio.Condition()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self.tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

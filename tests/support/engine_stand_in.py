@@ -10,6 +10,8 @@ Run as a program under the name of what it stands for. The variable STAND_IN_MAN
 import http.server
 import json
 import os
+import socket
+import socketserver
 import subprocess
 import sys
 from pathlib import Path
@@ -35,12 +37,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Nothing: the log is what was said first."""
 
 
-def address(program: str) -> tuple[str, int]:
+class SocketServer(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Who asks has no address, and the handler wants one."""
+        return super().get_request()[0], ("", 0)
+
+
+def listening(program: str) -> socketserver.BaseServer:
     if program == "ollama":
         host, _, port = os.environ["OLLAMA_HOST"].rpartition(":")
-        return host, int(port)
+        return http.server.ThreadingHTTPServer((host, int(port)), Handler)
     given = dict(zip(sys.argv, sys.argv[1:], strict=False))
-    return given["--host"], int(given["--port"])
+    if path := given.get("--uds"):
+        return SocketServer(path, Handler)
+    return http.server.ThreadingHTTPServer((given["--host"], int(given["--port"])), Handler)
 
 
 def main() -> None:
@@ -50,7 +62,7 @@ def main() -> None:
         sys.exit("no kernel image is available")
     if MANNERS == "forks":
         subprocess.Popen([sys.executable, "-c", SLEEPER], env={})
-    with http.server.ThreadingHTTPServer(address(Path(sys.argv[0]).name), Handler) as server:
+    with listening(Path(sys.argv[0]).name) as server:
         server.serve_forever()
 
 

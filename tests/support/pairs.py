@@ -18,7 +18,8 @@ sys.path.insert(0, {root!r})
 from tests.support.vllm_stand_in import VLLMStandIn
 given = dict(zip(sys.argv, sys.argv[1:]))
 print("serving", given["--served-model-name"], flush=True)
-VLLMStandIn(int(given["--port"]), model=given["--served-model-name"]).run()
+places = {{"port": int(given.get("--port", 0)), "socket": given.get("--uds", "")}}
+VLLMStandIn(**places, model=given["--served-model-name"]).run()
 """
 
 

@@ -10,14 +10,15 @@ Run as a program; which manners is the first argument:
     gateway    ready while the engine behind it answers and takes its key
 """
 
+import http.client
 import http.server
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
+import urllib.parse
 from hashlib import sha256
 from pathlib import Path
 
@@ -76,14 +77,18 @@ def _is_ready() -> bool:
 
 def _has_engine() -> bool:
     key = os.environ.get("AKASH_LLM_UPSTREAM_KEY", "")
-    request = urllib.request.Request(
-        os.environ["AKASH_LLM_UPSTREAM"], headers={"authorization": f"Bearer {key}"}
-    )
+    upstream = urllib.parse.urlsplit(os.environ["AKASH_LLM_UPSTREAM"])
+    engine = http.client.HTTPConnection(upstream.netloc or "localhost")
     try:
-        with urllib.request.urlopen(request) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
+        if upstream.scheme == "unix":
+            engine.sock = socket.socket(socket.AF_UNIX)
+            engine.sock.connect(upstream.path)
+        engine.request("GET", "/", headers={"authorization": f"Bearer {key}"})
+        return engine.getresponse().status == 200
+    except (http.client.HTTPException, OSError):
         return False
+    finally:
+        engine.close()
 
 
 def main() -> None:

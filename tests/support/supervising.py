@@ -6,7 +6,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from server.engine.supervisor import Supervisor
-from server.engine.types import Finish, Piece, Request, Sampling, Segment
+from server.engine.types import Finish, Piece, PromptRead, Request, Sampling, Segment
 from server.models.model_files import ModelFiles
 
 MODEL = Path("a-model")
@@ -19,7 +19,7 @@ async def events(
     keep_alive_s: float | None = None,
     path: Path = MODEL,
     **request: object,
-) -> AsyncGenerator[Piece | Finish]:
+) -> AsyncGenerator[PromptRead | Piece | Finish]:
     """What a request gives; the fake says again what is between ⟦ and ⟧."""
     async with supervisor.use(path, keep_alive_s=keep_alive_s) as lease:
         tokens = await lease.model.tokenize([Segment(prompt)], add_bos=True)
@@ -38,7 +38,9 @@ async def reply(
     return "".join([event.text async for event in stream if isinstance(event, Piece)])
 
 
-async def begin(supervisor: Supervisor, path: Path = MODEL) -> AsyncGenerator[Piece | Finish]:
+async def begin(
+    supervisor: Supervisor, path: Path = MODEL
+) -> AsyncGenerator[PromptRead | Piece | Finish]:
     """An endless request that has said something; close it."""
     stream = events(supervisor, "⟦x⟧", path=path, sampling=ENDLESS)
     await anext(stream)

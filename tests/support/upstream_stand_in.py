@@ -39,12 +39,14 @@ class StandIn(Started):
     first and answers those that it wants to; `asked` has all of them, `num_open` counts the
     replies that are being sent, `num_connections` those that were ever made."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, socket: str = "") -> None:
+        """It listens on a `socket` if there is one, and else on a port."""
         self.script: Script = lambda asked: None
         self.asked: list[Asked] = []
         self.num_open = 0
         self.num_connections = 0
         self._port = port
+        self._socket = socket
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -56,7 +58,7 @@ class StandIn(Started):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"unix:{self._socket}" if self._socket else f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         self._ready.clear()
@@ -83,8 +85,11 @@ class StandIn(Started):
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
-        self._port = server.sockets[0].getsockname()[1]
+        if self._socket:
+            server = await asyncio.start_unix_server(self._connected, self._socket)
+        else:
+            server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
+            self._port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stopping.wait()
         server.close()

@@ -30,9 +30,15 @@ class VLLMStandIn(StandIn):
     """Each token comes `step_s` after the one before."""
 
     def __init__(
-        self, port: int = 0, *, step_s: float = 0.0, model: str = "m", context: int = CONTEXT
+        self,
+        port: int = 0,
+        *,
+        socket: str = "",
+        step_s: float = 0.0,
+        model: str = "m",
+        context: int = CONTEXT,
     ) -> None:
-        super().__init__(port)
+        super().__init__(port, socket=socket)
         self.model = model
         self.root = "org/model"
         self.template: str | None = TEMPLATE
@@ -62,7 +68,9 @@ class VLLMStandIn(StandIn):
             case "/tokenize":
                 own = [IDS["<s>"]] if asked.body["add_special_tokens"] else []
                 tokens = [*own, *tokens_of(asked.body["prompt"])]
-                return as_json({"tokens": tokens, "count": len(tokens), "max_model_len": CONTEXT})
+                return as_json(
+                    {"tokens": tokens, "count": len(tokens), "max_model_len": self._context}
+                )
             case "/detokenize":
                 return as_json({"prompt": text_of(asked.body["tokens"])})
             case "/v1/completions":
@@ -91,20 +99,22 @@ class VLLMStandIn(StandIn):
         yield _event({"choices": [], "usage": {"prompt_tokens": 99, "completion_tokens": 2}})
 
     async def _completion(self, body: Any) -> AsyncIterator[bytes]:
-        asked = body["prompt"]
-        prompt = tokens_of(asked) if isinstance(asked, str) else asked
+        prompt, told = prompt_of(body), body.get("return_token_ids")
+        most = min(body["max_tokens"], self._context - len(prompt))
         said, reason = said_to(text_of(prompt)), "length"
         count = 0
         clock_s = asyncio.get_running_loop().time
         begun_s = clock_s()
-        for token in itertools.islice(said, body["max_tokens"]):
+        for token in itertools.islice(said, most):
             count += 1
             # By the clock: a step is not longer because sending takes time, too.
             await asyncio.sleep(begun_s + count * self.step_s - clock_s())
-            yield self._chunk(text=text_of([token]), token_ids=[token])
-        if count < body["max_tokens"]:
+            own = {"prompt_token_ids": prompt} if told and count == 1 else {}
+            yield self._chunk(text=text_of([token]), token_ids=[token], **own)
+        if count < most:
             reason = "stop"
-        yield self._chunk(finish_reason=reason)
+        own = {"prompt_token_ids": prompt} if told and not count else {}
+        yield self._chunk(finish_reason=reason, **own)
         usage = {
             "prompt_tokens": len(prompt),
             "completion_tokens": count,
@@ -148,6 +158,14 @@ def tokens_of(text: str) -> list[int]:
         found += plain.encode()
         found += [IDS[own]] if own else []
     return found
+
+
+def prompt_of(body: Any) -> list[int]:
+    """The tokens of the prompt of a completion, which may be text."""
+    asked = body["prompt"]
+    if not isinstance(asked, str):
+        return list(asked)
+    return [*([IDS["<s>"]] if body.get("add_special_tokens", True) else []), *tokens_of(asked)]
 
 
 def text_of(tokens: list[int]) -> str:

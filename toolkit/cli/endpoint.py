@@ -1,137 +1,31 @@
-"""`akash-llm up`, `down`, `plan`, `deploy`, `status`, `logs`, `close`, `doctor`, `ledger`."""
+"""`akash-llm up`, `down`, `plan`, `deploy`, `update`, `close`: what changes something."""
 
-import functools
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any
 
 import click
 import msgspec
 
 from toolkit import paths
 from toolkit.cli import loop
-from toolkit.deploy import doctor as doctoring
-from toolkit.deploy import lifecycle
-from toolkit.deploy.base import (
-    DEFAULT_CONTEXT,
-    DEFAULT_DEADLINE_S,
-    DEFAULT_ENGINE,
-    DEFAULT_MODEL,
-    DEFAULT_PARALLEL,
-    ENGINE_DEADLINE_S,
-    Action,
-    Part,
-    Plan,
-    Record,
-    Update,
+from toolkit.cli.intent import (
+    Wish,
+    deadline_option,
+    json_option,
+    replace_option,
+    target_option,
+    wish_options,
 )
-from toolkit.deploy.keeper import TARGETS, EndpointStatus, Keeper
-from toolkit.deploy.table import columns
-from toolkit.errors import UsageError
+from toolkit.deploy.base import Action, Plan, Record, Update
+from toolkit.deploy.keeper import Keeper
 from toolkit.safetext import cleaned
-from toolkit.sizing.demand import ENGINES
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-replace_option = click.option(
-    "--replace", is_flag=True, help="End an endpoint of that name that was asked for otherwise."
-)
-deadline_option = click.option(
-    "--deadline",
-    "deadline_s",
-    type=click.FloatRange(min=1),
-    metavar="SECONDS",
-    help="Give up, and close, after this long."
-    f"  [default: {DEFAULT_DEADLINE_S:.0f}; vllm, ollama: {ENGINE_DEADLINE_S:.0f}]",
-)
-
-
-class Wish(NamedTuple):
-    """What the person said of the endpoint."""
-
-    model: str
-    engine: str
-    name: str | None
-    context: int
-    parallel: int
-
-    async def planned(self, target: str = "local") -> Plan:
-        """The plan for it."""
-        return await lifecycle.plan(
-            self.model,
-            name=self.name,
-            target=target,
-            engine=self.engine,
-            context=self.context,
-            parallel=self.parallel,
-        )
-
-
-def intent_options(command: F) -> F:
-    """The argument and the options that say what is wanted; the command gets them as `wish`."""
-
-    @functools.wraps(command)
-    def wrapped(
-        model: str | None,
-        named_model: str | None,
-        engine: str,
-        name: str | None,
-        context: int,
-        parallel: int,
-        **rest: Any,
-    ) -> Any:
-        wish = Wish(_one_model(model, named_model), engine, name, context, parallel)
-        return command(wish=wish, **rest)
-
-    for option in (
-        click.argument("model", required=False),
-        click.option("--model", "named_model", metavar="MODEL", help="The same as MODEL."),
-        click.option(
-            "--engine",
-            type=click.Choice(ENGINES),
-            default=DEFAULT_ENGINE,
-            show_default=True,
-            help="What runs the model.",
-        ),
-        click.option("--name", help="Its name; asked for twice, it is opened once."),
-        click.option(
-            "--context",
-            type=int,
-            default=DEFAULT_CONTEXT,
-            show_default=True,
-            help="Tokens per request.",
-        ),
-        click.option(
-            "--parallel",
-            type=int,
-            default=DEFAULT_PARALLEL,
-            show_default=True,
-            help="Requests answered at once.",
-        ),
-    ):
-        wrapped = option(wrapped)
-    return cast(F, wrapped)
-
-
-def _one_model(model: str | None, named: str | None) -> str:
-    if model and named and model != named:
-        raise UsageError(f"two models are named: {model} and {named}", hint="Name one.")
-    return model or named or DEFAULT_MODEL
-
-
-target_option = click.option(
-    "--target",
-    type=click.Choice(list(TARGETS)),
-    default="local",
-    show_default=True,
-    help="Where it runs.",
-)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 @click.command()
-@intent_options
+@wish_options(rented=False)
 @replace_option
 @deadline_option
 @json_option
@@ -152,7 +46,7 @@ def up(
 
 @click.command()
 @target_option
-@intent_options
+@wish_options()
 @click.option("--out", type=click.Path(path_type=Path), help="Write the plan there, as JSON.")
 @json_option
 def plan(
@@ -165,17 +59,17 @@ def plan(
     made = loop.run(wish.planned(target))
     if out is not None:
         out.write_bytes(made.to_json() + b"\n")
-    click.echo(msgspec.json.encode(made) if as_json else str(made))
+    click.echo(msgspec.json.encode(made) if as_json else cleaned(str(made)))
 
 
 @click.command()
 @target_option
-@intent_options
+@wish_options()
 @click.option(
     "--plan", "plan_file", type=click.File("rb"), help="Deploy this plan ('-': standard input)."
 )
 @replace_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @deadline_option
 @json_option
 def deploy(
@@ -200,9 +94,31 @@ def deploy(
     _print_opened(loop.run(run()), as_json)
 
 
+@click.command()
+@wish_options(named=True)
+@yes_option
+@deadline_option
+@json_option
+def update(wish: Wish, yes: bool, deadline_s: float | None, as_json: bool) -> None:
+    """Change the endpoint NAME (the only one, if none is given) by what is said, and only by that.
+
+    In place where that goes; else another one is opened first, and the old one ended when that
+    answers.
+    """
+    keeper = Keeper()
+
+    async def run() -> Record:
+        record = keeper.record(wish.name)
+        made = await keeper.plan(msgspec.structs.replace(record.intent, **wish.given))
+        _confirm(made, yes or as_json)
+        return await _applied(made, True, deadline_s)
+
+    _print_opened(loop.run(run()), as_json)
+
+
 def _confirm(made: Plan, is_agreed: bool) -> None:
     """Show the plan and ask, where there is somebody to ask and something to ask about."""
-    click.echo(str(made), err=True)
+    click.echo(cleaned(str(made)), err=True)
     is_asked = made.action is not Action.ADOPT and sys.stdin.isatty()
     if is_asked and not is_agreed:
         click.confirm("Go ahead?", abort=True, err=True)
@@ -227,130 +143,20 @@ def close(names: tuple[str, ...], is_all: bool, as_json: bool) -> None:
 
     ended = loop.run(run())
     for record in ended:
-        _say(as_json, f"{record.name} is closed", name=record.name, state=record.state)
+        if as_json:
+            click.echo(msgspec.json.encode({"name": record.name, "state": record.state}))
+        else:
+            click.echo(f"{record.name} is closed")
     if not ended and not as_json:
         click.echo("nothing is open" + (f" by the name {', '.join(names)}" if names else ""))
-
-
-@click.command()
-@click.argument("name", required=False)
-@json_option
-def status(name: str | None, as_json: bool) -> None:
-    """Show open endpoints, as the ledger has them and as they are."""
-    found = loop.run(lifecycle.status(name))
-    if as_json:
-        for one in found:
-            click.echo(msgspec.json.encode(one))
-    elif found:
-        click.echo(columns([_HEAD, *(row for one in found for row in _rows(one))]))
-    else:
-        click.echo("nothing is open; start a private endpoint with: akash-llm up")
-
-
-_HEAD = ("NAME", "TARGET", "MODEL", "HEALTH", "OPENED (UTC)", "URL", "KEY FILE")
-
-
-def _rows(one: EndpointStatus) -> list[tuple[str, ...]]:
-    """The endpoint, and below it its parts where there are several."""
-    opened = f"{one.opened_at:%Y-%m-%d %H:%M}"
-    health = one.health if one.detail == "answers" else f"{one.health}: {one.detail}"
-    row = (one.name, one.target, one.model, health, opened, one.url or "-", str(one.key_file))
-    parts = one.parts if len(one.parts) > 1 else ()
-    return [row, *(_part_row(part, one.engine) for part in parts)]
-
-
-def _part_row(part: Part, engine: str) -> tuple[str, ...]:
-    health = f"runs (process {part.pid})" if part.is_running else "has ended"
-    what = engine if part.service == "engine" else ""
-    return (f"  {part.service}", "", what, health, "", "", f"log: {part.log}")
-
-
-@click.command()
-@click.argument("name", required=False)
-@click.option("--follow", "-f", is_flag=True, help="Go on until the endpoint ends.")
-@click.option("--tail", type=click.IntRange(min=0), default=100, show_default=True, help="Lines.")
-@click.option(
-    "--service", help="Of one of its parts only: server, or engine where one is behind it."
-)
-@json_option
-def logs(name: str | None, follow: bool, tail: int, service: str | None, as_json: bool) -> None:
-    """Show what an endpoint logged, also after it was closed."""
-
-    async def run() -> None:
-        async for line in lifecycle.logs(name, follow=follow, tail=tail, service=service):
-            click.echo(msgspec.json.encode({"line": line}) if as_json else cleaned(line))
-
-    loop.run(run())
-
-
-@click.command()
-@click.option("--dry-run", is_flag=True, help="Only look.")
-@json_option
-def doctor(dry_run: bool, as_json: bool) -> None:
-    """Hold the ledger against reality, both ways, and settle what disagrees."""
-    keeper = Keeper()
-
-    async def run() -> list[doctoring.Diagnosis]:
-        found = await doctoring.diagnose(keeper)
-        for diagnosis in found if not dry_run else ():
-            await doctoring.settle(keeper, diagnosis)
-        return found
-
-    found = loop.run(run())
-    for one in found:
-        done = "to do" if dry_run else "done"
-        text = f"{one.name or one.uid} ({one.target}): {one.what} → {one.remedy} ({done})"
-        _say(
-            as_json,
-            text,
-            name=one.name,
-            uid=one.uid,
-            target=one.target,
-            what=one.what,
-            remedy=one.remedy,
-            settled=not dry_run,
-        )
-    if not found and not as_json:
-        click.echo("ledger and reality agree")
-
-
-@click.command()
-@click.argument("name", required=False)
-@json_option
-def ledger(name: str | None, as_json: bool) -> None:
-    """Show every endpoint that was ever opened from here, oldest first."""
-    records = [r for r in Keeper().ledger.records() if name in (None, r.name)]
-    if as_json:
-        for record in records:
-            click.echo(msgspec.json.encode(record))
-    elif records:
-        head = ("NAME", "TARGET", "MODEL", "STATE", "OPENED (UTC)", "CLOSED (UTC)", "WHY")
-        click.echo(columns([head, *map(_history, records)]))
-    else:
-        click.echo(f"nothing was opened from here yet ({paths.ledger()})")
-
-
-def _history(record: Record) -> tuple[str, ...]:
-    closed = f"{record.closed_at:%Y-%m-%d %H:%M}" if record.closed_at else "-"
-    opened = f"{record.opened_at:%Y-%m-%d %H:%M}"
-    intent = record.intent
-    return (
-        record.name,
-        record.target,
-        intent.model,
-        record.state,
-        opened,
-        closed,
-        record.error or "-",
-    )
 
 
 async def _applied(made: Plan, replace: bool, deadline_s: float | None) -> Record:
     return await Keeper().apply(made, replace=replace, progress=_report, deadline_s=deadline_s)
 
 
-def _report(update: Update) -> None:
-    click.echo(str(update), err=True)
+def _report(change: Update) -> None:
+    click.echo(cleaned(str(change)), err=True)
 
 
 def _print_opened(record: Record, as_json: bool) -> None:
@@ -370,7 +176,3 @@ def _print_opened(record: Record, as_json: bool) -> None:
     click.echo(f"{record.name} answers at {record.url} with {record.served_model}")
     click.echo(f"its key is in {key_file}")
     click.echo(f"talk to it: akash-llm chat {record.name}   stop it: akash-llm close {record.name}")
-
-
-def _say(as_json: bool, text: str, **fields: object) -> None:
-    click.echo(msgspec.json.encode(fields) if as_json else text)

@@ -54,12 +54,11 @@ class Where(NamedTuple):
 
 
 def _transport_of(name: str) -> Transport:
+    from toolkit.deploy.access import address_of
     from toolkit.deploy.keeper import Keeper
 
-    record = Keeper().record(name)
-    if record.url is None:
-        raise UsageError(f"{name} has no address yet", hint="Wait until it is ready.")
-    return Transport(record.url, read_key_file(paths.key_file(name)))
+    address = address_of(Keeper().record(name))
+    return Transport(address.url, read_key_file(paths.key_file(name)), pin=address.pin)
 
 
 def _where_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -24,7 +24,7 @@ DEFAULT_CONTEXT = 2048
 DEFAULT_PARALLEL = 4
 DEFAULT_ENGINE = "llama-cpp"
 DEFAULT_DEADLINE_S = 600.0
-# Another engine brings its weights itself when it starts.
+# What is not here brings its image and weights itself when it starts, as another engine does.
 ENGINE_DEADLINE_S = 1800.0
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
@@ -76,7 +76,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def deadline_s(self) -> float:
         """How long opening it may take where nothing is said."""
-        return DEFAULT_DEADLINE_S if self.engine == DEFAULT_ENGINE else ENGINE_DEADLINE_S
+        is_quick = self.engine == DEFAULT_ENGINE and self.target == "local"
+        return DEFAULT_DEADLINE_S if is_quick else ENGINE_DEADLINE_S
 
 
 class Action(StrEnum):
@@ -236,6 +237,7 @@ class Health(StrEnum):
 
     READY = "ready"  # answers, with our key
     NOT_READY = "not ready"  # is there, and does not answer (yet)
+    IDLE = "idle"  # is there and costs, and nothing runs in it
     GONE = "gone"  # nothing is left
 
 
@@ -284,10 +286,17 @@ Progress = Callable[[Update], None]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A deployment of ours that is really there; `uid` is its row's, if it has one."""
+    """A deployment of ours that is really there; `uid` is its row's, if it has one.
+
+    `key` is what its target needs to end it, and `name` whose it is, where that is known.
+    With `is_stray` the target itself knows that no row has it in use.
+    """
 
     uid: str
     what: str
+    key: str = ""
+    name: str = ""
+    is_stray: bool = False
 
 
 class Opening(Protocol):
@@ -302,6 +311,9 @@ class Opening(Protocol):
 
     def note(self, *, url: str | None = None, **handle: str | int | float) -> None:
         """Write to the ledger, durably, before this returns."""
+
+    def revise(self, plan: Plan, *, url: str | None = None, **handle: str | int | float) -> None:
+        """The plan is what is there now: write that to the ledger, all at once."""
 
     def report(self, phase: str, text: str, usual_s: float | None = None) -> None:
         """Tell the person about a change of phase."""
@@ -332,6 +344,24 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class SupportsChanges(Protocol):
+    """A target that can change what runs without ending it first.
+
+    Both ways leave what was there as it was when they fail, and revise the record when they
+    do not.
+    """
+
+    def action(self, record: Record, plan: Plan) -> Action:
+        """Whether the plan is an `UPDATE` of what runs, or takes a `REPLACE`."""
+
+    async def update(self, opening: Opening, plan: Plan) -> None:
+        """In place: the same lease, the same address."""
+
+    async def replace(self, opening: Opening, plan: Plan) -> None:
+        """The new one first; the old one is ended when that answers."""
+
+
+@runtime_checkable
 class SupportsLogs(Protocol):
     """A target that can show what the deployment said."""
 
@@ -343,6 +373,32 @@ class SupportsLogs(Protocol):
         Where there are several parts, each line says whose it is, unless `service` names one
         (`UsageError` if there is none of that name).
         """
+
+
+class OfferedBid(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider asks for one deployment; `remark` says why it will not do."""
+
+    provider: str
+    usd_per_hour: Decimal
+    state: str
+    gpu: str = ""
+    remark: str = ""
+
+
+@runtime_checkable
+class SupportsBids(Protocol):
+    """A target where providers bid."""
+
+    async def bids(self, record: Record) -> list[OfferedBid]:
+        """The bids for it so far, those that will do first, the best before all."""
+
+
+@runtime_checkable
+class SupportsSpend(Protocol):
+    """A target where things cost something."""
+
+    def spend(self, record: Record) -> Spend | None:
+        """What the books say that it has cost; None where it was never leased."""
 
 
 @runtime_checkable

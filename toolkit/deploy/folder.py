@@ -5,10 +5,12 @@ endpoints/<name>/
 ├── deploy.yaml        the SDL as deployed
 ├── logs/<time>.log    one file per start; <time>.engine.log of an engine behind the server
 ├── state/state.db     keys made later and usage, kept by the server
+├── engine.sock        where an engine behind the server listens, if it can
 ├── mounts/<volume>    what stands for the volumes; the models' is a link to the store
 └── .lock              held by whoever works on the name
 """
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from toolkit.deploy.base import Record
 from toolkit.deploy.services import Job
 
 MODELS_MOUNT = "/models"
+# Systems take a path of 103 bytes for a socket, and none that is much longer.
+_LONGEST_SOCKET = 100
 
 
 def mounts(name: str) -> Path:
@@ -37,6 +41,15 @@ def prepare(record: Record, job: Job) -> None:
         elif not outside.is_symlink() or outside.readlink() != paths.models():
             outside.unlink(missing_ok=True)
             outside.symlink_to(paths.models(), target_is_directory=True)
+
+
+def new_socket(name: str) -> Path | None:
+    """Where nothing listens yet; None where the folder has too long a path."""
+    path = paths.endpoint(name) / "engine.sock"
+    if len(os.fsencode(path)) > _LONGEST_SOCKET:
+        return None
+    path.unlink(missing_ok=True)
+    return path
 
 
 def new_logs(record: Record) -> tuple[Path, Path]:

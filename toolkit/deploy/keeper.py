@@ -27,8 +27,10 @@ from toolkit.deploy.base import (
     Plan,
     Progress,
     Record,
+    Spend,
     State,
     Status,
+    SupportsChanges,
     SupportsLogs,
     Target,
     Update,
@@ -39,15 +41,17 @@ from toolkit.deploy.ledger import Ledger
 from toolkit.errors import DeadlineError, UsageError
 
 RUN_VARIABLE = "AKASH_LLM_RUN"
-CLOSE_DEADLINE_S = 60.0
+CLOSE_DEADLINE_S = 240.0  # an account that is asked may take its time
 LOCK_POLL_S = 0.1
 
 # target -> where its class is; one line is all that a new target needs here.
 TARGETS: Mapping[str, str] = {
     "local": "toolkit.deploy.local:LocalTarget",
+    "console": "toolkit.deploy.akash.target:ConsoleTarget",
+    "compose": "toolkit.deploy.compose:ComposeTarget",
 }
 
-_COMPARED = ("target", "engine", "model", "context", "parallel")
+_COMPARED = tuple(name for name in Intent.__struct_fields__ if name != "name")
 
 
 class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +71,7 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: datetime
     run_id: str | None
     parts: tuple[Part, ...] = ()
+    spend: Spend | None = None
 
 
 class Keeper:
@@ -107,8 +112,15 @@ class Keeper:
         if (await self.target(record.target).status(record)).health is Health.GONE:
             return plan
         changes = changes_between(record.intent, plan.intent)
-        action = Action.REPLACE if changes else Action.ADOPT
+        action = self._action(record, plan) if changes else Action.ADOPT
         return msgspec.structs.replace(plan, action=action, changes=changes)
+
+    def _action(self, record: Record, plan: Plan) -> Action:
+        """How another intent would be carried out on what is there."""
+        target = self.target(record.target)
+        if record.target == plan.intent.target and isinstance(target, SupportsChanges):
+            return target.action(record, plan)
+        return Action.REPLACE
 
     # -- apply ----------------------------------------------------------------------
 
@@ -145,6 +157,8 @@ class Keeper:
 
     async def _apply(self, plan: Plan, replace: bool, report: "_Reporter") -> Record:
         record = await self._adopted(plan, replace)
+        if record is not None and changes_between(record.intent, plan.intent):
+            return await self._change(record, plan, report)
         if record is None:
             run_id = os.environ.get(RUN_VARIABLE) or None
             record = self.ledger.open(plan.intent, sdl=plan.sdl, run_id=run_id)
@@ -182,8 +196,26 @@ class Keeper:
                 hint="Say that it shall be replaced (--replace, replace=True), or choose"
                 " another name.",
             )
+        if record.state is State.READY and isinstance(self._changer(record, plan), SupportsChanges):
+            return record
         await self._end(record)
         return None
+
+    def _changer(self, record: Record, plan: Plan) -> Target | None:
+        """The target, if both are of the same."""
+        return self.target(record.target) if record.target == plan.intent.target else None
+
+    async def _change(self, record: Record, plan: Plan, report: "_Reporter") -> Record:
+        """Carry what runs over to another intent; if that fails it goes on as it was."""
+        target = self._changer(record, plan)
+        if not isinstance(target, SupportsChanges):
+            raise UsageError(f"the target {record.target!r} changes nothing in place")
+        opening = _Opening(self.ledger, record, report)
+        if target.action(record, plan) is Action.UPDATE:
+            await target.update(opening, plan)
+        else:
+            await target.replace(opening, plan)
+        return self.ledger.move(record.uid, State.READY)
 
     async def _answers(self, record: Record) -> bool:
         status = await self.target(record.target).status(record)
@@ -191,15 +223,18 @@ class Keeper:
 
     # -- close ----------------------------------------------------------------------
 
-    async def close(self, name: str, *, deadline_s: float = CLOSE_DEADLINE_S) -> Record | None:
-        """End the endpoint of that name; its row, or None if nothing was open."""
+    async def close(
+        self, name: str, *, deadline_s: float = CLOSE_DEADLINE_S, error: str | None = None
+    ) -> Record | None:
+        """End the endpoint of that name; its row, or None if nothing was open. `error` is
+        written down as the reason."""
         if not paths.endpoint(check_name(name)).exists():
             return None  # nobody ever worked on that name
         report = _Reporter(lambda update: None, deadline_s)
         try:
             async with asyncio.timeout(deadline_s), self._lock(name, report):
                 record = self.ledger.find(name)
-                return await self._end(record) if record else None
+                return await self._end(record, error=error) if record else None
         except TimeoutError:
             raise DeadlineError(
                 f"{name} could not be closed within {deadline_s:.0f} s",
@@ -242,6 +277,7 @@ class Keeper:
             opened_at=record.opened_at,
             run_id=record.run_id,
             parts=seen.parts,
+            spend=seen.spend,
         )
 
     def record(self, name: str | None) -> Record:
@@ -309,10 +345,17 @@ class Keeper:
 def changes_between(now: Intent, then: Intent) -> tuple[Change, ...]:
     """The fields in which another intent asks for another deployment."""
     return tuple(
-        Change(field, str(getattr(now, field)), str(getattr(then, field)))
+        Change(field, _shown(getattr(now, field)), _shown(getattr(then, field)))
         for field in _COMPARED
         if getattr(now, field) != getattr(then, field)
     )
+
+
+def _shown(value: object) -> str:
+    """A field of an intent for people."""
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return "none" if value in (None, "") else str(value)
 
 
 class _Reporter:
@@ -347,6 +390,11 @@ class _Opening:
 
     def note(self, *, url: str | None = None, **handle: str | int | float) -> None:
         self.record = self._ledger.note(self.record.uid, url=url, handle=handle)
+
+    def revise(self, plan: Plan, *, url: str | None = None, **handle: str | int | float) -> None:
+        self.record = self._ledger.revise(
+            self.record.uid, plan.intent, sdl=plan.sdl, url=url, handle=handle
+        )
 
     def report(self, phase: str, text: str, usual_s: float | None = None) -> None:
         self._report(phase, text, usual_s)

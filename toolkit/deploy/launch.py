@@ -21,10 +21,11 @@ _OF_OUR_PYTHON: Final = ("PYTHONPATH", "PYTHONHOME")
 
 
 class Ports(NamedTuple):
-    """Where each listens; `engine` is 0 where there is none."""
+    """Where each listens; `engine` is 0 where there is none, or where it has a `socket`."""
 
     server: int
     engine: int = 0
+    socket: Path | None = None
 
     def of(self, service: str) -> int:
         return self.engine if service == members.ENGINE else self.server
@@ -42,11 +43,11 @@ async def launches(
     made: dict[str, Launch] = {}
     if jobs.engine is not None and program is not None:
         engine = ENGINES[jobs.engine.engine]
-        place = Place(HOST, ports.engine, secrets.token_urlsafe(32))
+        place = Place(HOST, ports.engine, secrets.token_urlsafe(32), ports.socket)
         launch = await engine.launch(jobs.engine, program, place, intent)
         kept = {k: v for k, v in _inherited().items() if k not in _OF_OUR_PYTHON}
         made[members.ENGINE] = Launch(launch.argv, {**kept, **launch.environment, **_common()})
-        upstream[UPSTREAM_VARIABLE] = f"http://{HOST}:{ports.engine}"
+        upstream[UPSTREAM_VARIABLE] = place.url
         if engine.has_keys:
             upstream[UPSTREAM_KEY_VARIABLE] = place.key
     fixed = {

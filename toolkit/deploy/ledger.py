@@ -1,10 +1,11 @@
 """The ledger: what was opened, in SQLite, written before it is.
 
-One row per deployment and one event per change of it, which is never altered. Every
-method is one transaction that is on disk (WAL, `synchronous=FULL`) when it returns; a
-process that dies in between leaves the row as it was. Methods block for a few
-milliseconds. A connection is opened per call, so a `Ledger` may be used from any thread
-and any number of processes.
+One row per deployment and one event per change of it, which is never altered. What is
+rented has orders, too: what an account that pays was asked for, see
+`toolkit.deploy.akash.orders`. Every method is one transaction that is on disk (WAL,
+`synchronous=FULL`) when it returns; a process that dies in between leaves the row as it
+was. Methods block for a few milliseconds. A connection is opened per call, so a `Ledger`
+may be used from any thread and any number of processes.
 """
 
 import sqlite3
@@ -19,10 +20,9 @@ import msgspec
 from toolkit.deploy.base import Intent, Record, State
 from toolkit.errors import ConfigError
 
-SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
 
-_SCHEMA = (
+_FIRST = (
     """CREATE TABLE deployments (
         uid TEXT PRIMARY KEY,
         name TEXT NOT NULL,
@@ -47,6 +47,34 @@ _SCHEMA = (
         detail TEXT NOT NULL DEFAULT ''
     ) STRICT""",
 )
+_ORDERS = (
+    """CREATE TABLE orders (
+        name TEXT PRIMARY KEY,
+        uid TEXT NOT NULL REFERENCES deployments (uid),
+        number INTEGER NOT NULL,
+        is_successor INTEGER NOT NULL DEFAULT 0 CHECK (is_successor IN (0, 1)),
+        state TEXT NOT NULL CHECK (state IN ('sent', 'placed', 'leased', 'closed', 'never')),
+        sdl TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        sent_at TEXT NOT NULL,
+        dseq TEXT UNIQUE,
+        manifest TEXT,
+        provider TEXT,
+        price TEXT,
+        leased_at TEXT,
+        ends_at TEXT,
+        closed_at TEXT,
+        spent TEXT,
+        failure TEXT,
+        UNIQUE (uid, number)
+    ) STRICT""",
+    # Two creates for one intent cannot be written down, but for what shall succeed the other.
+    "CREATE UNIQUE INDEX one_open_order ON orders (uid, is_successor)"
+    " WHERE state NOT IN ('closed', 'never')",
+)
+# What each version of the schema adds to the one before.
+_VERSIONS = (_FIRST, _ORDERS)
+SCHEMA_VERSION = len(_VERSIONS)
 
 _COLUMNS = "uid, state, intent, sdl, opened_at, updated_at, closed_at, run_id, url, handle, error"
 
@@ -79,7 +107,7 @@ class Ledger:
         """A new row, `opening`. `ConfigError` if the name has an open row already."""
         uid, now = uuid.uuid4().hex, _now()
         row = (uid, intent.name, intent.target, State.OPENING, _json(intent), sdl, now, now, run_id)
-        with self._write() as db:
+        with self.writing() as db:
             try:
                 db.execute(
                     "INSERT INTO deployments (uid, name, target, state, intent, sdl, opened_at,"
@@ -91,21 +119,55 @@ class Ledger:
                     f"an endpoint named {intent.name!r} is open already",
                     hint=f"See it with `akash-llm status {intent.name}`.",
                 ) from None
-            _log(db, uid, now, State.OPENING)
+            log_event(db, uid, now, State.OPENING)
             return _get(db, uid)
 
     def note(
         self, uid: str, *, url: str | None = None, handle: Mapping[str, str | int | float]
     ) -> Record:
         """Add what the target needs to find the deployment again."""
-        with self._write() as db:
+        with self.writing() as db:
             merged = {**_get(db, uid).handle, **handle}
             db.execute(
                 "UPDATE deployments SET handle = ?, url = coalesce(?, url), updated_at = ?"
                 " WHERE uid = ?",
                 (_json(merged), url, _now(), uid),
             )
-            _log(db, uid, _now(), "noted", ", ".join(sorted(handle)))
+            log_event(db, uid, _now(), "noted", ", ".join(sorted(handle)))
+            return _get(db, uid)
+
+    def revise(
+        self,
+        uid: str,
+        intent: Intent,
+        *,
+        sdl: str,
+        url: str | None = None,
+        handle: Mapping[str, str | int | float] | None = None,
+    ) -> Record:
+        """Another intent and definition for the same name, once they are what is there; with
+        the address and what finds it, all at once."""
+        with self.writing() as db:
+            merged = {**_get(db, uid).handle, **(handle or {})}
+            db.execute(
+                "UPDATE deployments SET intent = ?, sdl = ?, url = coalesce(?, url), handle = ?,"
+                " updated_at = ? WHERE uid = ?",
+                (_json(intent), sdl, url, _json(merged), _now(), uid),
+            )
+            log_event(db, uid, _now(), "revised")
+            return _get(db, uid)
+
+    def adopt(self, uid: str, intent: Intent, *, sdl: str) -> Record:
+        """A row for what was found there and is in no row: it is about to be closed."""
+        now = _now()
+        row = (uid, intent.name, intent.target, State.CLOSING, _json(intent), sdl, now, now)
+        with self.writing() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO deployments (uid, name, target, state, intent, sdl,"
+                " opened_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+            log_event(db, uid, now, "found")
             return _get(db, uid)
 
     def move(self, uid: str, state: State, *, error: str | None = None) -> Record:
@@ -114,7 +176,7 @@ class Ledger:
         Closing a closed row changes nothing. `ValueError` for a step that no life of a
         deployment has, such as out of `closed`.
         """
-        with self._write() as db:
+        with self.writing() as db:
             record, now = _get(db, uid), _now()
             if record.state is State.CLOSED and state in (State.CLOSING, State.CLOSED):
                 return record
@@ -125,7 +187,7 @@ class Ledger:
                 " closed_at = ? WHERE uid = ?",
                 (state, error, now, now if state is State.CLOSED else None, uid),
             )
-            _log(db, uid, now, state, error or "")
+            log_event(db, uid, now, state, error or "")
             return _get(db, uid)
 
     # -- questions ------------------------------------------------------------------
@@ -155,7 +217,7 @@ class Ledger:
 
     def events(self, uid: str) -> list[Event]:
         """What happened to one deployment, oldest first."""
-        with self._read() as db:
+        with self.reading() as db:
             rows = db.execute(
                 "SELECT at, uid, what, detail FROM events WHERE uid = ? ORDER BY id", (uid,)
             )
@@ -166,17 +228,18 @@ class Ledger:
     def _select(self, clause: str, *values: str) -> list[Record]:
         if not self.path.exists():
             return []
-        with self._read() as db:
+        with self.reading() as db:
             rows = db.execute(f"SELECT {_COLUMNS} FROM deployments {clause}", values)
             return [_record(row) for row in rows]
 
     @contextmanager
-    def _read(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection to ask by."""
         with closing(self._connect()) as db:
             yield db
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction that takes the only write lock first: no lost updates."""
         with closing(self._connect()) as db:
             try:
@@ -215,16 +278,16 @@ class Ledger:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    """Pragmas, and the schema where there is none yet."""
+    """Pragmas, and what the schema lacks."""
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA foreign_keys = ON")
-    if _version(db) == 0:
+    if _version(db) < SCHEMA_VERSION:
         db.execute("BEGIN IMMEDIATE")
-        if _version(db) == 0:  # nobody else was quicker
-            for statement in _SCHEMA:
+        for statements in _VERSIONS[_version(db) :]:  # none if somebody else was quicker
+            for statement in statements:
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute(f"PRAGMA user_version = {max(_version(db), SCHEMA_VERSION)}")
         db.execute("COMMIT")
     if _version(db) > SCHEMA_VERSION:
         raise ConfigError(
@@ -236,7 +299,8 @@ def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _log(db: sqlite3.Connection, uid: str, at: str, what: str, detail: str = "") -> None:
+def log_event(db: sqlite3.Connection, uid: str, at: str, what: str, detail: str = "") -> None:
+    """Write down, in the transaction of `db`, that something happened to a deployment."""
     db.execute(
         "INSERT INTO events (uid, at, what, detail) VALUES (?, ?, ?, ?)", (uid, at, what, detail)
     )

@@ -3,7 +3,7 @@
 A name that is left out is the target's, so that what is not named exists once per target.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from decimal import Decimal
 from types import TracebackType
 from typing import Any
@@ -50,7 +50,7 @@ class Deployment:
             await self._keeper.close(self._endpoint.name)
 
     async def _open(self) -> Endpoint:
-        return endpoint_of(await self._open_record())
+        return endpoint_of(await self._open_record(), ledger=self._keeper.ledger)
 
 
 async def plan(
@@ -61,12 +61,22 @@ async def plan(
     engine: str = DEFAULT_ENGINE,
     context: int = DEFAULT_CONTEXT,
     parallel: int = DEFAULT_PARALLEL,
+    image: str = "",
+    engine_image: str = "",
+    gpus: Sequence[str] = (),
+    region: str = "",
+    secrets: Sequence[str] = (),
+    registry: str = "",
     max_usd_per_hour: float | Decimal | None = None,
+    max_usd_total: float | Decimal | None = None,
     runtime_hours: float | None = None,
+    idle_minutes: float | None = None,
     keeper: Keeper | None = None,
 ) -> Plan:
-    """What deploying `model` would do, need and cost. The name defaults to the target's."""
-    cap = None if max_usd_per_hour is None else Decimal(str(max_usd_per_hour))
+    """What deploying `model` would do, need and cost. The name defaults to the target's.
+
+    What each argument means, `Intent` says.
+    """
     intent = Intent(
         name=name or target,
         model=model,
@@ -74,10 +84,22 @@ async def plan(
         engine=engine,
         context=context,
         parallel=parallel,
-        max_usd_per_hour=cap,
+        image=image,
+        engine_image=engine_image,
+        gpus=tuple(gpus),
+        region=region,
+        secrets=tuple(secrets),
+        registry=registry,
+        max_usd_per_hour=_dollars(max_usd_per_hour),
+        max_usd_total=_dollars(max_usd_total),
         runtime_hours=runtime_hours,
+        idle_minutes=idle_minutes,
     )
     return await (keeper or Keeper()).plan(intent)
+
+
+def _dollars(amount: float | Decimal | None) -> Decimal | None:
+    return None if amount is None else Decimal(str(amount))
 
 
 def deploy(
@@ -118,7 +140,8 @@ async def status(name: str | None = None) -> list[EndpointStatus]:
 
 async def connect(name: str | None = None) -> Endpoint:
     """The client of an open endpoint; without a name, of the only one there is."""
-    return endpoint_of(Keeper().record(name))
+    keeper = Keeper()
+    return endpoint_of(keeper.record(name), ledger=keeper.ledger)
 
 
 def logs(

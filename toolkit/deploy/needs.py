@@ -41,7 +41,7 @@ def needs_of(intent: Intent) -> Needs:
     `UsageError` for a name that is none, `ConfigError` for a model that is not in the
     store or cannot be served, `CapacityError` if it cannot fit.
     """
-    name = _parsed(intent.model)
+    name = parsed_name(intent.model)
     intent = msgspec.structs.replace(intent, model=name.display())
     try:
         stored = Store(paths.models()).get(name)
@@ -60,7 +60,7 @@ async def make_available(intent: Intent, report: Callable[[str], None]) -> None:
 
     `ConfigError` for any other model that is not there, `CapacityError` for a full disk.
     """
-    name = _parsed(intent.model)
+    name = parsed_name(intent.model)
     store = Store(paths.models())
     loop = asyncio.get_running_loop()
 
@@ -82,7 +82,7 @@ async def make_available(intent: Intent, report: Callable[[str], None]) -> None:
 
 def is_obtainable(model: str) -> bool:
     """Whether it is in the store, or comes with us. `UsageError` for a name that is none."""
-    name = _parsed(model)
+    name = parsed_name(model)
     if name.same_as(ModelName.parse(EMBEDDED)):
         return True
     try:
@@ -97,7 +97,8 @@ def is_obtainable(model: str) -> bool:
 _LISTING = "See what is there: akash-llm models list"
 
 
-def _parsed(model: str) -> ModelName:
+def parsed_name(model: str) -> ModelName:
+    """The name of a model, else `UsageError`."""
     try:
         return ModelName.parse(model)
     except InvalidModelName as error:

@@ -39,7 +39,7 @@ async def start(opening: Opening, jobs: Jobs, close: Callable[[Record], Awaitabl
     program = await _prepare(opening, jobs)
     folder.prepare(record, jobs.server)
     for attempt in range(1, PORT_TRIES + 1):
-        ports = _free_ports(jobs, PORT if attempt == 1 else 0)
+        ports = _free_ports(opening, jobs, PORT if attempt == 1 else 0)
         started = await _spawn(opening, jobs, ports, program)
         try:
             await wait(opening, started, is_new=True)
@@ -117,12 +117,29 @@ async def _prepare(opening: Opening, jobs: Jobs) -> Path | None:
     return program
 
 
-def _free_ports(jobs: Jobs, wanted: int) -> Ports:
+def _free_ports(opening: Opening, jobs: Jobs, wanted: int) -> Ports:
     server = free_port(wanted)
-    engine = free_port(0) if jobs.engine else 0
-    while engine == server:
-        engine = free_port(0)
+    if jobs.engine is None:
+        return Ports(server)
+    if socket := _socket(opening, ENGINES[jobs.engine.engine]):
+        return Ports(server, socket=socket)
+    while (engine := free_port(0)) == server:
+        pass
     return Ports(server, engine)
+
+
+def _socket(opening: Opening, engine: LocalEngine) -> Path | None:
+    """Where only this user can reach the engine, if it can listen there."""
+    if not engine.takes_socket:
+        return None
+    name = opening.record.name
+    if (socket := folder.new_socket(name)) is None:
+        text = (
+            f"the path of {paths.endpoint(name)} is too long for a socket: {engine.name} listens"
+            f" on a port of {HOST}, where other users of this machine reach it, too"
+        )
+        opening.report("start", text)
+    return socket
 
 
 def _note_places(opening: Opening, jobs: Jobs, ports: Ports) -> dict[str, Path]:

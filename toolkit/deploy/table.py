@@ -22,6 +22,7 @@ _ACTIONS = {
 }
 _PLACES = {
     "local": "this machine",
+    "compose": "containers on this machine, by Docker Compose",
     "console": "a provider of the Akash network, through the Akash Console",
 }
 _WIDTH = 100

@@ -7,9 +7,10 @@ starts later. What only a market knows (prices, placement, auditors) is left
 out. Secrets are taken from the environment of who runs Compose.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
+
+import msgspec
 
 from toolkit.sdl.dump import Tree, written
 from toolkit.sdl.model import SDL, Expose, Resources, Service
@@ -19,7 +20,19 @@ from toolkit.sdl.sealed import secret_name
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (a mount point in a container)
 
 
-def compose(sdl: SDL) -> str:
+class Host(msgspec.Struct, frozen=True):
+    """What the machine adds. `ports` are published in the place of the services' own; `labels`
+    mark every container; `volumes` are names that hold beyond one project, by the file's own."""
+
+    ports: Mapping[int, int] = {}
+    labels: Mapping[str, str] = {}
+    volumes: Mapping[str, str] = {}
+
+
+ANY_HOST: Final = Host()
+
+
+def compose(sdl: SDL, host: Host = ANY_HOST) -> str:
     """The text of a Compose file. The SDL is valid."""
     services: Tree = {}
     volumes: Tree = {}
@@ -27,16 +40,11 @@ def compose(sdl: SDL) -> str:
     for name, placements in sdl.deployment.items():
         for allocation in placements.values():
             resources = sdl.profiles.compute[allocation.profile]
-            made = _service(name, sdl.services[name], resources, allocation.count)
+            made = _service(name, sdl.services[name], resources, allocation.count, host)
             services[name] = made | ({"depends_on": awaited[name]} if awaited[name] else {})
-            volumes.update({volume: {} for volume in _kept(name, resources)})
+            volumes.update({volume: _volume(volume, host) for volume in kept(name, resources)})
     file: Tree = {"services": services}
     return written(file | ({"volumes": volumes} if volumes else {}))
-
-
-def variable(secret: str) -> str:
-    """The variable that holds a secret: `api-key` is `API_KEY`."""
-    return re.sub(r"[^A-Za-z0-9_]", "_", secret).upper()
 
 
 def _awaited(sdl: SDL) -> dict[str, list[str]]:
@@ -63,7 +71,7 @@ def _reached(start: str, uses: dict[str, set[str]]) -> set[str]:
     return reached
 
 
-def _service(name: str, service: Service, resources: Resources, count: int) -> Tree:
+def _service(name: str, service: Service, resources: Resources, count: int, host: Host) -> Tree:
     mounted = dict(_mounts(name, service, resources))
     ram = {path: size for path, size in _memory_mounts(service, resources) if path not in mounted}
     shm = ram.pop(_SHARED_MEMORY, None)
@@ -72,7 +80,8 @@ def _service(name: str, service: Service, resources: Resources, count: int) -> T
         "entrypoint": [_text(word) for word in service.command or ()],
         "command": [_text(word) for word in service.args or ()],
         "environment": {key: _value(value) for key, value in service.environment.items()},
-        "ports": sorted({port for each in service.expose for port in _ports(each, count)}),
+        "labels": {key: _text(value) for key, value in host.labels.items()},
+        "ports": sorted({port for each in service.expose for port in _ports(each, count, host)}),
         "expose": sorted({str(each.port) for each in service.expose}),
         "volumes": [f"{volume}:{path}" for path, volume in mounted.items()],
         "shm_size": shm,
@@ -93,19 +102,24 @@ def _value(text: str) -> str:
     secret = secret_name(text)
     if not secret:
         return _text(text)
-    name = variable(secret)
+    name = secret.upper()
     return f"${{{name}:?set {name} before you start this}}"
 
 
-def _ports(expose: Expose, count: int) -> Iterator[str]:
+def _ports(expose: Expose, count: int, host: Host) -> Iterator[str]:
     """Replicas cannot share a port of the machine: each gets one of its own."""
     suffix = "/udp" if expose.proto == "UDP" else ""
     if any(to.is_global for to in expose.to):
-        published = f"{expose.port}:" if count == 1 else ""
+        published = f"{host.ports.get(expose.port, expose.port)}:" if count == 1 else ""
         yield f"127.0.0.1:{published}{expose.port}{suffix}"
 
 
-def _kept(service: str, resources: Resources) -> list[str]:
+def _volume(name: str, host: Host) -> Tree:
+    return {"name": _text(host.volumes[name])} if name in host.volumes else {}
+
+
+def kept(service: str, resources: Resources) -> list[str]:
+    """The volumes of a service that outlive its containers, by the names of the file."""
     return [f"{service}-{each.name}" for each in resources.volumes if each.is_persistent]
 
 

@@ -59,5 +59,5 @@ def _check_registry(registry: RegistryAccess) -> None:
     require(
         is_sealed(registry.password),
         "the password of the registry would stand in the file for all who read it",
-        "write the name of a secret: ac-secret://registry-password",
+        "write the name of a secret: ac-secret://registry_password",
     )

@@ -57,7 +57,7 @@ def _check_access(inputs: RenderInputs, name: str, template: Template) -> None:
     require(
         is_sealed(inputs.api_key),
         "the key would stand in the file for all who read it",
-        "write the name of a secret: ac-secret://api-key",
+        "write the name of a secret: ac-secret://api_key",
     )
 
 
@@ -105,7 +105,7 @@ def _check_env(inputs: RenderInputs) -> None:
         require(
             not _SECRET_NAME.search(name) or is_sealed(value),
             f"the value of {name} would stand in the file for all who read it",
-            f"write the name of a secret: {name}=ac-secret://{name.lower().replace('_', '-')}",
+            f"write the name of a secret: {name}=ac-secret://{name}",
         )
 
 

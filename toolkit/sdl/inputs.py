@@ -127,7 +127,7 @@ class RenderInputs(msgspec.Struct, frozen=True, kw_only=True):
     image: str = ""
     engine_image: str = ""
     keys_text: str = ""
-    api_key: str = f"{SEALED}api-key"
+    api_key: str = f"{SEALED}api_key"
     without_auth: bool = False
     service: str = "llm"
     model: str = "smollm2:135m"

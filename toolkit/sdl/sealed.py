@@ -1,11 +1,14 @@
-"""Values that are not in a file: it names a secret, and the deployer puts it in on the way."""
+"""Values that are not in a file: it names a secret, and the deployer puts it in on the way.
+
+The names are those that the Akash Console accepts; any other value that begins as these do
+is refused there.
+"""
 
 import re
 from typing import Final
 
 SEALED: Final = "ac-secret://"
-_NAME = re.compile(rf"{SEALED}([A-Za-z0-9_.-]+)")
-_LONGEST_NAME: Final = 64
+_NAME = re.compile(rf"{SEALED}([A-Za-z_][A-Za-z0-9_]{{0,63}})")
 
 
 def secret_name(value: str) -> str:
@@ -15,5 +18,5 @@ def secret_name(value: str) -> str:
 
 
 def is_sealed(value: str) -> bool:
-    """Whether a value names a secret, by a name that can be one's."""
-    return 0 < len(secret_name(value)) <= _LONGEST_NAME
+    """Whether a value names a secret."""
+    return bool(secret_name(value))

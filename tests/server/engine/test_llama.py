@@ -58,6 +58,7 @@ async def generate(
             async for event in stream:
                 if isinstance(event, Finish):
                     return "".join(p.text for p in pieces), event, pieces
+                assert isinstance(event, Piece)
                 pieces.append(event)
     raise AssertionError("the stream ended without a finish")
 

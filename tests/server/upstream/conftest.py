@@ -1,5 +1,6 @@
 """A gateway in a process of its own before something that stands in for a vLLM."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,13 @@ def upstream() -> Iterator[VLLMStandIn]:
     """The stand-in. Its model is called `m`."""
     with VLLMStandIn() as stand_in:
         yield stand_in
+
+
+@pytest.fixture
+def socket_path() -> Iterator[Path]:
+    """Where a socket may be made: `tmp_path` may be too long for one."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder, "s")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ request works."""
 
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -55,7 +56,8 @@ def said(*lines: bytes, cut: bool = False) -> Callable[[], Reply]:
     return lambda: Reply(lines=spoken(), cut=cut)
 
 
-TOKEN = b'data: {"choices": [{"text": "f", "token_ids": [102]}]}\n\n'
+TOKEN = b'data: {"choices": [{"text": "f", "token_ids": [102], "prompt_token_ids": [7]}]}\n\n'
+UNTOLD = b'data: {"choices": [{"text": "f", "token_ids": [102]}]}\n\n'
 
 
 @EVERY
@@ -74,6 +76,7 @@ TOKEN = b'data: {"choices": [{"text": "f", "token_ids": [102]}]}\n\n'
         (said(b"", cut=True), 502, "broke off"),
         (said(b"data: [DONE]\n\n"), 502, "broke off"),
         (said(b'data: {"error": {"message": "engine died"}}\n\n'), 502, "engine died"),
+        (said(UNTOLD), 502, "does not tell the tokens of the prompt"),
         (lambda: Reply(200, b"<html>", cut=True), 502, "broke off"),
     ],
 )
@@ -129,6 +132,18 @@ def test_in_the_middle_of_a_stream(
     assert '"f"' in reply.text and marker in reply.text
 
 
+def test_what_came_before_it_broke_is_counted(
+    upstream: VLLMStandIn, gateway: Callable[..., Serving]
+) -> None:
+    with gateway(upstream.url, "--preload", "m").client() as client:
+        upstream.script = on("/v1/completions", said(TOKEN, cut=True))
+        assert ollama(client).status_code == 502
+        text = client.get("/metrics").text
+    of_this = 'total{key="",model="m:latest"} 1.0'
+    assert f"akash_llm_key_prompt_tokens_{of_this}" in text
+    assert f"akash_llm_key_output_tokens_{of_this}" in text
+
+
 def test_a_wrong_address_is_red_and_says_so(gateway: Callable[..., Serving]) -> None:
     port = free_port()
     with pytest.raises(AssertionError, match="not ready within"):
@@ -157,6 +172,23 @@ def test_it_goes_away_and_comes_back(
         assert ready["status"] == "failed" and "cannot be reached" in ready["reason"]
         assert client.get("/health/live").status_code == 200
         assert "akash_llm_upstream_up 0" in client.get("/metrics").text
+        upstream.start()
+        until(lambda: client.get("/health/ready").status_code == 200)
+        assert ollama(client).json()["response"] == "four"
+
+
+def test_over_a_socket_it_goes_away_and_comes_back(
+    socket_path: Path, gateway: Callable[..., Serving]
+) -> None:
+    with (
+        VLLMStandIn(socket=str(socket_path)) as upstream,
+        gateway(upstream.url, "--preload", "m").client() as client,
+    ):
+        assert ollama(client).json()["response"] == "four"
+        upstream.end()
+        refused = ollama(client)
+        assert (refused.status_code, message_of(refused)) == (503, "vLLM cannot be reached")
+        socket_path.unlink()
         upstream.start()
         until(lambda: client.get("/health/ready").status_code == 200)
         assert ollama(client).json()["response"] == "four"

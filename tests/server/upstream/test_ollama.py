@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -211,6 +212,29 @@ def test_tokens_are_counted_by_ollama(client: httpx2.Client, ollama: OllamaStand
     assert client.post("/v1/messages/count_tokens", json=body).json() == {"input_tokens": 26}
     sent = ollama.last
     assert (sent["options"]["num_predict"], sent["truncate"], sent["stream"]) == (1, False, False)
+
+
+def test_counting_is_charged(tmp_path: Path, ollama: OllamaStandIn) -> None:
+    """Ollama counts only what it computes."""
+    key = generate_key()
+    env = {
+        "AKASH_LLM_KEYS": f"some:inference:{digest(key)}",
+        "AKASH_LLM_KEY_LIMITS": '{"some": {"limits": {"tokens_per_minute": 1000}}}',
+    }
+    args = ["--engine", "ollama", "--upstream", ollama.url]
+    body = {"model": "m", "messages": ASK, "max_tokens": 1}
+    with (
+        Serving(tmp_path, free_port(), args=args, env=env, fake=False) as serving,
+        serving.client(headers={"authorization": f"Bearer {key}"}) as client,
+    ):
+        left = []
+        for _ in range(2):
+            counted = client.post("/v1/messages/count_tokens", json=body).json()["input_tokens"]
+            reply = client.post("/v1/messages", json=body)
+            left.append(int(reply.headers["x-ratelimit-remaining-tokens"]))
+        said = reply.json()["usage"]
+        used = said["input_tokens"] + said["cache_read_input_tokens"] + said["output_tokens"]
+        assert left[0] - left[1] == counted + used
 
 
 def test_what_needs_tokens_is_refused(client: httpx2.Client) -> None:

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.upstream.answer import MOST_FRAMING_BYTES, Answer
-from server.upstream.transport import PlainTransport
+from server.upstream.transport import PlainTransport, base_of, transport_to
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -51,7 +52,7 @@ async def _client(talk: Talk, **more: float) -> AsyncIterator[tuple[httpx2.Async
     server = Server(talk)
     async with await asyncio.start_server(server.connected, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
-        transport = PlainTransport(most_idle=8, idle_s=more.pop("idle_s", 5))
+        transport = PlainTransport(8, more.pop("idle_s", 5))
         timeout = httpx2.Timeout(20, **more)
         url = f"http://127.0.0.1:{port}"
         async with httpx2.AsyncClient(base_url=url, transport=transport, timeout=timeout) as client:
@@ -175,7 +176,7 @@ async def test_a_connection_that_has_just_been_ended_is_not_used_again() -> None
         serving = threading.Thread(target=serve, args=[listening])
         serving.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        transport = PlainTransport(most_idle=8, idle_s=5)
+        transport = PlainTransport(8, 5)
         async with httpx2.AsyncClient(base_url=url, transport=transport) as client:
             for _ in range(2):
                 assert (await client.get("/")).content == b"ok"
@@ -314,9 +315,29 @@ async def test_a_connection_with_more_than_was_read_is_not_used_again() -> None:
 
 
 async def test_nobody_there_is_an_error_of_its_own(free_port: Callable[[], int]) -> None:
-    async with httpx2.AsyncClient(transport=PlainTransport(most_idle=8, idle_s=1)) as client:
+    async with httpx2.AsyncClient(transport=PlainTransport(8, 1)) as client:
         with pytest.raises(httpx2.ConnectError):
             await client.get(f"http://127.0.0.1:{free_port()}/")
+
+
+async def test_no_socket_is_one_that_cannot_be_reached(socket_path: Path) -> None:
+    transport = transport_to(f"unix:{socket_path}")
+    async with httpx2.AsyncClient(transport=transport) as client:
+        for _ in range(2):
+            with pytest.raises(httpx2.ConnectError):
+                await client.get(base_of(f"unix:{socket_path}"))
+            socket_path.touch()
+
+
+async def test_over_a_socket_connections_are_kept_as_well(socket_path: Path) -> None:
+    server = Server(_always(OK, OK))
+    transport = transport_to(f"unix:{socket_path}")
+    async with (
+        await asyncio.start_unix_server(server.connected, socket_path),
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client,
+    ):
+        assert [(await client.get("/")).content for _ in range(2)] == [b"ok"] * 2
+        assert server.num_connections == 1
 
 
 async def test_to_head_there_is_no_body() -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.support.upstream_stand_in import Reply
-from tests.support.vllm_stand_in import CONTEXT, IDS, TEMPLATE, VLLMStandIn, text_of
+from tests.support.vllm_stand_in import CONTEXT, IDS, TEMPLATE, VLLMStandIn, prompt_of, text_of
 from tests.support.waiting import until
 
 LAST = "<|im_start|>assistant\n"
@@ -51,7 +51,7 @@ def test_a_conversation_in_each_dialect(
     reply = chat(shared, "⟦four⟧")
     assert (reply["message"]["content"], reply["done_reason"]) == ("four", "stop")
     prompt = f"<s><|im_start|>user\n⟦four⟧<|im_end|>\n{LAST}"
-    assert text_of(sent(shared_upstream)["prompt"]) == prompt
+    assert text_of(prompt_of(sent(shared_upstream))) == prompt
     messages = [{"role": "user", "content": "⟦four⟧"}]
     openai = shared.post("/v1/chat/completions", json={"model": "m", "messages": messages}).json()
     assert openai["choices"][0]["message"]["content"] == "four"
@@ -262,7 +262,7 @@ def test_another_model_under_the_same_name_is_noticed(upstream: VLLMStandIn, gat
         upstream.template = TEMPLATE.replace("<|im_start|>", "<s>")
         until(lambda: "<s>" in client.post("/api/show", json={"model": "m"}).json()["template"])
         chat(client, "⟦x⟧")
-        assert "<|im_start|>" not in text_of(sent(upstream)["prompt"])
+        assert "<|im_start|>" not in text_of(prompt_of(sent(upstream)))
 
 
 def picture() -> bytes:

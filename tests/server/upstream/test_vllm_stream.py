@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.types import Finish, FinishReason, Request
+from server.engine.types import Finish, FinishReason, PromptRead, PromptText, Request
 from server.errors import UpstreamFailed
 from server.upstream.vllm_stream import CompletionStream, data_of
 from server.upstream.vllm_wire import CachedTokens, Choice, Chunk, Logprobs, Timing, Usage
@@ -100,10 +100,25 @@ def test_control_tokens_that_nobody_asked_for_are_left_out() -> None:
     assert later is not None and later.text == "b"
 
 
+def test_the_tokens_of_a_text_come_with_the_beginning() -> None:
+    reply = stream(tokens=[], text=PromptText("hi", begins=True))
+    assert reply.read(Chunk()) is None
+    first = Chunk([Choice("x", [5], prompt_token_ids=[1, 2, 3])])
+    assert reply.read(first) == PromptRead([1, 2, 3])
+    assert reply.read(first) is None
+    reply.feed(first)
+    reply.feed(ended())
+    assert reply.finish().prompt_tokens == 3
+
+
+def test_tokens_that_were_sent_are_not_told_again() -> None:
+    assert stream().read(Chunk([Choice("x", [5], prompt_token_ids=[1, 2])])) is None
+
+
 def test_logprobs_are_the_best_ones_in_order() -> None:
     reply = stream(top_logprobs=2)
     found = Logprobs(["a"], [-1.0], [{"b": -0.5, "a": -1.0, "c": -3.0}])
-    piece = reply.feed(Chunk([Choice("a", [5], found)]))
+    piece = reply.feed(Chunk([Choice("a", [5], logprobs=found)]))
     assert piece is not None
     (logprob,) = piece.logprobs
     assert logprob.chosen.logprob == -1.0

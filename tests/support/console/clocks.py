@@ -18,6 +18,7 @@ class Clocks:
     hosts: dict[str, Host]
     deployments: dict[str, Deployment]
     activities: dict[str, str]
+    crashing: set[str]
 
     def advance(self, blocks: int = 1) -> None:
         """Let that many blocks of 6 s go by."""
@@ -92,5 +93,7 @@ class Clocks:
 
     def is_available(self, lease: Lease) -> bool:
         """Whether the containers of a lease run."""
+        if lease.provider in self.crashing:
+            return False
         ready_after = self.hosts[lease.provider].available_after
         return lease.manifest_at is not None and self.height >= lease.manifest_at + ready_after

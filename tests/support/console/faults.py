@@ -73,6 +73,10 @@ class Script:
                 return fault
         return None
 
+    def clear(self) -> None:
+        """Nothing goes wrong any more."""
+        self._faults.clear()
+
     @property
     def is_done(self) -> bool:
         """Whether everything that was to go wrong has."""

@@ -55,4 +55,4 @@ def parts_of(key: str) -> dict[str, str]:
 
 def _class_of(volume: JSON) -> str:
     pairs = {each["key"]: each["value"] for each in volume.get("attributes", [])}
-    return pairs.get("class", "")
+    return str(pairs.get("class", ""))

@@ -9,6 +9,7 @@ from tests.support.console.world import (
     BALANCE_HEADROOM_USD,
     DEFAULT_DEPOSIT_USD,
     TARGET_RUNWAY_HOURS,
+    USER_ID,
     World,
 )
 
@@ -35,7 +36,7 @@ def user(asked: Asked) -> Any:
     texts = dict.fromkeys(("bio", "stripeCustomerId", "youtubeUsername", "twitterUsername"))
     return enveloped(
         {
-            "id": replies.USER_ID,
+            "id": USER_ID,
             "userId": "auth|1",
             "username": "tester",
             "email": "tester@example.org",
@@ -150,9 +151,7 @@ def funding(asked: Asked) -> Any:
 
 
 def secrets(asked: Asked) -> Any:
-    jwk = {"kty": "RSA", "e": "AQAB", "n": "sXch"}
-    claims = ["kid", "sub", "exp", "sdlHash"]
-    return enveloped({"kid": "k1", "sub": replies.USER_ID, "jwk": jwk, "requiredClaims": claims})
+    return enveloped(asked.world.seals.context())
 
 
 def providers(asked: Asked) -> Any:

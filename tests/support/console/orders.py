@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from tests.support.console import references
 from tests.support.console.states import Group, Refusal
 from toolkit.errors import SDLError
 from toolkit.sdl import SDL, Level, group_specs, manifest, validate
@@ -49,8 +50,10 @@ def manifest_text(sdl: SDL) -> str:
     return canonical(manifest(sdl)).decode()
 
 
-def hash_of(manifest_json: str) -> str:
-    return base64.b64encode(hashlib.sha256(manifest_json.encode()).digest()).decode()
+def version_of(sdl: SDL, secrets: references.Secrets) -> str:
+    """The hash of what a provider gets, with the secrets in their places."""
+    text = manifest_text(references.resolved(sdl, secrets))
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def groups(sdl: SDL) -> tuple[Group, ...]:

@@ -14,11 +14,10 @@ from tests.support.console.states import (
     Lease,
     Purse,
 )
-from tests.support.console.world import BEGAN_MS, USD, World
+from tests.support.console.world import BEGAN_MS, USD, USER_ID, World
 
 JSON = dict[str, Any]
 OWNER = "akash1owner"
-USER_ID = str(uuid.uuid5(uuid.NAMESPACE_OID, "user"))
 WEB_PORT = 80
 FIRST_BARE_PORT = 30000
 
@@ -94,7 +93,7 @@ def lease_status(world: World, each: Deployment, one: Lease) -> JSON | None:
     for service in group.services:
         name, count = service["name"], service["count"]
         web, bare = _exposed(service)
-        uris = [f"{name}.{each.dseq}.{host.name}"] if web else None
+        uris = [world.ingress or f"{name}.{each.dseq}.{host.name}"] if web else None
         services[name] = _service(name, count if is_up else 0, count, uris)
         if bare:
             ports[name] = [

@@ -8,7 +8,7 @@ is at hand, the published document. What does not fit is answered with 500, kept
 import json
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,12 +17,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 from tests.support.console import routes
 from tests.support.console.document import OpenApi, published
-from tests.support.console.faults import Canned, Fault, Script
+from tests.support.console.faults import CUT, Canned, Fault, Script
 from tests.support.console.handlers import Asked
 from tests.support.console.states import Refusal
 from tests.support.console.world import World
 from toolkit.deploy.console.decoding import Unreadable, decode
 
+_LOOKS = ("/v1/bids", "/v1/deployments/")
 KEY = "ac.sk.production." + "c0ffee" * 10
 
 
@@ -38,14 +39,22 @@ class Seen:
 
 
 class ConsoleServer:
-    """Use as a context manager. `script` takes faults, `seen` has what came."""
+    """Use as a context manager. `script` takes faults, `seen` has what came.
 
-    def __init__(self, world: World, *, key: str = KEY) -> None:
+    Each look at a deployment or its bids takes `blocks_per_look`: that is how time goes by for
+    who polls.
+    """
+
+    def __init__(self, world: World, *, key: str = KEY, blocks_per_look: int = 0) -> None:
         self.world = world
+        self.blocks_per_look = blocks_per_look
         self.key = key
         self.script = Script()
         self.seen: list[Seen] = []
         self.complaints: list[str] = []
+        # Called with each request before it has its effect; True: it has none any more.
+        self.before: Callable[[], bool] | None = None
+        self.after: Callable[[], object] | None = None
         # The document is of the newer Console.
         self._document: OpenApi | None = published() if world.is_newer else None
         self._lock = threading.Lock()
@@ -76,8 +85,14 @@ class ConsoleServer:
             fault = self.script.take(seen.method, seen.path)
         if fault is not None and not fault.after and (answer := _strike(fault)):
             return answer
+        if self.before is not None and self.before():
+            return CUT
         with self._lock:
+            if seen.method == "GET" and seen.path.startswith(_LOOKS):
+                self.world.advance(self.blocks_per_look)
             answer = self._ordinary(seen)
+        if self.after is not None:
+            self.after()
         if fault is not None and fault.after:
             return _strike(fault) or answer
         return answer

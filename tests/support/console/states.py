@@ -48,7 +48,7 @@ class Host:
     """A provider: what it asks per block and replica group, when it bids and when its
     containers run (in blocks). `gpu` is the key of the GPUs it has, `node_gpus` how many of
     them each of its nodes has free; with `bids_blindly` it bids whatever GPU is asked for, and
-    offers its own."""
+    offers its own. `gateway` is where it listens in truth."""
 
     address: str
     price: Decimal = Decimal(1000)
@@ -61,6 +61,7 @@ class Host:
     bids_blindly: bool = False
     is_audited: bool = True
     uptime: float = 0.99
+    gateway: str = ""
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -73,7 +74,7 @@ class Host:
 
     @property
     def uri(self) -> str:
-        return f"https://{self.name}:8443"
+        return self.gateway or f"https://{self.name}:8443"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,8 @@ class Purse:
 
 @dataclass(slots=True)
 class Deployment:
-    """`auto_top_up` is the row of its settings, None without one; `ends_at` a height."""
+    """`auto_top_up` is the row of its settings, None without one; `ends_at` a height.
+    `secrets` are those that its SDL refers to."""
 
     dseq: str
     sdl_text: str
@@ -148,6 +150,7 @@ class Deployment:
     runtime_limit: int | None = None
     ends_at: int | None = None
     auto_top_up: bool | None = None
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def is_active(self) -> bool:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from tests.support.console import orders
+from tests.support.console import orders, references
 from tests.support.console.clocks import Clocks
+from tests.support.console.seals import Seals
 from tests.support.console.states import (
     BLOCK_MS,
     BLOCKS_PER_HOUR,
@@ -24,14 +25,17 @@ from tests.support.console.states import (
     Purse,
     Refusal,
 )
+from tests.support.provider_tokens import Issuer
 
 BEGAN_MS = 1_790_000_000_000
+USER_ID = str(uuid.uuid5(uuid.NAMESPACE_OID, "user"))
 USD = 1_000_000
 DEFAULT_DEPOSIT_USD = 0.5
 TARGET_RUNWAY_HOURS = 48
 BALANCE_HEADROOM_USD = 5
 LONGEST_STEP_HOURS = 48
 LONGEST_LIMIT_HOURS = 8760
+SCOPES = frozenset({"status", "logs", "events", "shell"})
 
 
 class World(Clocks):
@@ -52,9 +56,12 @@ class World(Clocks):
         self.height = 1000
         self.deployments: dict[str, Deployment] = {}
         self.silent: set[str] = set()  # hosts that do not answer
+        self.crashing: set[str] = set()  # hosts whose containers end again and again
         self.deaf: set[str] = set()  # hosts that never take a manifest
-        self.tokens: dict[str, Mapping[str, Any]] = {}
+        self.issuer = Issuer()
+        self.seals = Seals(USER_ID)
         self.activities: dict[str, str] = {}
+        self.ingress = ""  # where all leases are reached, if anywhere
         self._last_dseq = 0
 
     @property
@@ -78,6 +85,7 @@ class World(Clocks):
 
     def create(self, order: Mapping[str, Any]) -> Deployment:
         sdl = orders.read(order["sdl"])
+        secrets = references.kept(self._inherited(order), self._supplied(order, order["sdl"]), sdl)
         if self.is_newer:
             deposit = Decimal(str(DEFAULT_DEPOSIT_USD)) * USD
         elif "deposit" not in order:
@@ -94,16 +102,26 @@ class World(Clocks):
             sdl_text=order["sdl"],
             sdl=sdl,
             manifest=manifest,
-            hash=orders.hash_of(manifest),
+            hash=orders.version_of(sdl, secrets),
             height=self.height,
             groups=orders.groups(sdl),
             purse=Purse(deposit),
             name=order.get("name") if self.is_newer else None,
             runtime_limit=order.get("runtimeLimitHours") if self.is_newer else None,
+            secrets=secrets,
         )
         made.purse.settle(self.height)
         self.deployments[made.dseq] = made
         return made
+
+    def _supplied(self, order: Mapping[str, Any], sdl_text: str) -> references.Secrets:
+        """The older Console opens no seals."""
+        seal = order.get("sealedSecrets") if self.is_newer else None
+        return {} if seal is None else self.seals.opened(seal, sdl_text)
+
+    def _inherited(self, order: Mapping[str, Any]) -> references.Secrets:
+        source = order.get("inheritSecretsFrom") if self.is_newer else None
+        return {} if source is None else self.found(source).secrets
 
     def lease(self, choices: Sequence[Mapping[str, Any]], manifest: str | None) -> Deployment:
         if not choices or len({choice["dseq"] for choice in choices}) != 1:
@@ -182,8 +200,10 @@ class World(Clocks):
             raise Refusal(402, "Insufficient balance")
         self.balance -= amount
 
-    def update(self, dseq: str, sdl_text: str) -> Deployment:
-        """Another definition on the same leases."""
+    def update(
+        self, dseq: str, sdl_text: str, supplied: references.Secrets | None = None
+    ) -> Deployment:
+        """Another definition on the same leases. Secrets that are not supplied stay."""
         deployment = self.found(dseq)
         if not deployment.is_active:
             raise Refusal(404, "Deployment not found")
@@ -192,10 +212,11 @@ class World(Clocks):
         if old != new:
             message = "resources cannot be changed"
             raise Refusal(422, message, "deployment_resources_changed")
+        deployment.secrets = references.kept(deployment.secrets, supplied or {}, sdl)
         deployment.sdl, deployment.sdl_text = sdl, sdl_text
         deployment.groups = orders.groups(sdl)
         deployment.manifest = orders.manifest_text(sdl)
-        deployment.hash = orders.hash_of(deployment.manifest)
+        deployment.hash = orders.version_of(sdl, deployment.secrets)
         for lease in deployment.active_leases:
             lease.manifest_at = self.height
         return deployment
@@ -205,8 +226,12 @@ class World(Clocks):
         expected = patch.get("ifManifestVersion")
         if expected is not None and expected != deployment.hash:
             raise Refusal(409, "the definition has changed", "deployment_definition_changed")
-        if "services" in patch:
-            self.update(dseq, orders.patched(deployment.sdl_text, patch["services"]))
+        if "services" in patch or "sealedSecrets" in patch:
+            text = deployment.sdl_text
+            supplied = self._supplied(patch, text)
+            if "services" in patch:
+                text = orders.patched(text, patch["services"])
+            self.update(dseq, text, supplied)
         deployment.name = patch.get("name", deployment.name)
         return deployment
 
@@ -259,11 +284,10 @@ class World(Clocks):
         return "succeeded" if is_done else "pending"
 
     def token(self, claims: Mapping[str, Any]) -> str:
+        """A token that the gateways of all hosts accept, for a scope."""
         leases = claims["leases"]
-        if leases.get("access") == "full" and "scope" in leases:
-            raise Refusal(400, "a full token has no scope", "validation_error")
+        if leases.get("access") != "scoped" or not set(leases.get("scope", ())) <= SCOPES:
+            raise Refusal(400, "these claims cannot be in a token", "validation_error")
         if claims["ttl"] <= 0:
             raise Refusal(400, "ttl has to be positive", "validation_error")
-        token = f"token-{len(self.tokens) + 1}"
-        self.tokens[token] = {**claims, "height": self.height}
-        return token
+        return self.issuer.signed(leases["scope"], claims["ttl"])

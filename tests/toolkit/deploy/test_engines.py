@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -49,6 +50,16 @@ def weights(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     return folder
+
+
+@pytest.fixture
+def short_home(stocked_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The home by a path that is short enough for a socket in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder, "h")
+        home.symlink_to(stocked_home)
+        monkeypatch.setenv("AKASH_LLM_HOME", str(home))
+        yield home
 
 
 @pytest.fixture
@@ -125,16 +136,16 @@ async def test_open_look_close(keeper: MakeKeeper, plan: MakePlan) -> None:
 
 
 async def test_vllm_is_told_what_the_sdl_may_say(
-    keeper: MakeKeeper, plan: MakePlan, programs: Path
+    short_home: Path, keeper: MakeKeeper, plan: MakePlan, programs: Path
 ) -> None:
     record = await opened(keeper("gateway"), plan(engine_env={"LD_PRELOAD": "/tmp/evil.so"}))
     argv = said(record, "engine")["argv"]
-    port = str(record.handle["engine_port"])
+    socket = str(paths.endpoint("mine") / "engine.sock")
     assert argv[0] == str(programs / "vllm")
     assert argv[1:] == [
         *("serve", "org/tiny", "--max-model-len", "512", "--max-num-seqs", "2"),
         *("--tensor-parallel-size", "1", "--enable-prompt-tokens-details"),
-        *("--served-model-name", "org/tiny", "--host", "127.0.0.1", "--port", port),
+        *("--served-model-name", "org/tiny", "--uds", socket),
     ]
     assert "LD_PRELOAD" not in said(record, "engine")["env"]
 
@@ -150,7 +161,6 @@ async def test_the_key_between_them_is_in_their_environments_only(
     server, engine = (said(record, service)["env"] for service in ("server", "engine"))
     key = engine["VLLM_API_KEY"]
     assert len(key) >= 32 and server["AKASH_LLM_UPSTREAM_KEY"] == key
-    assert server["AKASH_LLM_UPSTREAM"] == f"http://127.0.0.1:{record.handle['engine_port']}"
     assert not {"AKASH_API_KEY", "PYTHONPATH", "AKASH_LLM_KEYS"} & set(engine)
     assert key not in json.dumps(said(record, "engine")["argv"])
     rows = msgspec.json.encode([keep.ledger.records(), keep.ledger.events(record.uid)]).decode()
@@ -160,6 +170,31 @@ async def test_the_key_between_them_is_in_their_environments_only(
     await keep.close("mine")
     again = await opened(keep, plan())
     assert said(again, "engine")["env"]["VLLM_API_KEY"] != key
+
+
+async def test_no_other_user_reaches_what_has_a_socket(
+    short_home: Path, keeper: MakeKeeper, plan: MakePlan
+) -> None:
+    keep = keeper("gateway")
+    record = await opened(keep, plan())
+    socket = paths.endpoint("mine") / "engine.sock"
+    assert said(record, "server")["env"]["AKASH_LLM_UPSTREAM"] == f"unix:{socket}"
+    assert socket.is_socket() and socket.parent.stat().st_mode & 0o777 == 0o700
+    listening = [c for process in living(record) for c in process.net_connections("tcp")]
+    assert {c.laddr.port for c in listening} == {record.handle["port"]}
+    await keep.close("mine")
+    assert (await opened(keep, plan())).state is State.READY  # whatever was left of the socket
+
+
+async def test_where_a_path_is_too_long_for_a_socket_it_is_said(
+    stocked_home: Path, keeper: MakeKeeper, plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AKASH_LLM_HOME", str(stocked_home / ("long" * 20)))
+    keep, updates = keeper("gateway"), list[Update]()
+    record = await keep.apply(plan(), progress=updates.append, deadline_s=60)
+    port = record.handle["engine_port"]
+    assert said(record, "server")["env"]["AKASH_LLM_UPSTREAM"] == f"http://127.0.0.1:{port}"
+    assert any("too long for a socket: vllm listens on a port" in one.text for one in updates)
 
 
 async def test_ollama_serves_our_store_and_has_no_key(keeper: MakeKeeper, plan: MakePlan) -> None:
@@ -322,9 +357,9 @@ async def test_killed_half_way_the_next_one_goes_on(
     monkeypatch.setenv("STAND_IN_MANNERS", "slow")
     keep = keeper("gateway")
     left = await _left_loading(keep, plan(), stocked_home)
-    (seen,) = await keep.status()
-    assert "engine vllm is loading" in seen.detail
-    assert seen.detail.endswith(": the gateway one is not ready")
+    async with asyncio.timeout(60):  # it may not listen yet
+        while not (detail := (await keep.status())[0].detail).endswith("gateway one is not ready"):
+            assert "engine vllm is loading" in detail
 
     def go_on(update: Update) -> None:
         if update.text == "not yet: the gateway one is not ready":

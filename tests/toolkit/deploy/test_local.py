@@ -51,7 +51,7 @@ async def test_a_plan_says_what_it_takes_and_starts_nothing(
     assert plan.action is Action.CREATE
     assert {r.what for r in plan.resources} >= {"model", "context", "memory"}
     assert all(r.amount and r.reason for r in plan.resources)
-    assert plan.price.usd_per_month == 0
+    assert plan.price is not None and plan.price.usd_per_month == 0
     assert Plan.from_json(plan.to_json()) == plan
     assert "smollm2:135m" in str(plan)
     assert keeper().ledger.records() == []

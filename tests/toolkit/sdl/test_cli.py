@@ -154,14 +154,14 @@ def test_vllm_behind_our_gateway_by_options() -> None:
         *("--engine-image", "ghcr.io/team/vllm-openai:1", "--engine-arg=--dtype=half"),
         *("--engine-registry", "ghcr.io", "team", "ac-secret://team"),
         *("--gateway-cpu", "500m", "--gateway-memory", "768Mi", "--gateway-price", "5"),
-        *("--env", "HF_TOKEN=ac-secret://hf-token", "--env", "AKASH_LLM_MAX_QUEUE=9"),
+        *("--env", "HF_TOKEN=ac-secret://hf_token", "--env", "AKASH_LLM_MAX_QUEUE=9"),
     )
     assert (code, err) == (0, "")
     found = yaml.safe_load(text)
     gateway, engine = found["services"]["gateway"], found["services"]["llm"]
     assert "AKASH_LLM_UPSTREAM=http://llm:8000" in gateway["env"]
     assert "AKASH_LLM_MAX_QUEUE=9" in gateway["env"]
-    assert "HF_TOKEN=ac-secret://hf-token" in engine["env"]
+    assert "HF_TOKEN=ac-secret://hf_token" in engine["env"]
     assert engine["image"] == "ghcr.io/team/vllm-openai:1"
     assert engine["credentials"]["username"] == "team" and "credentials" not in gateway
     assert engine["args"][-1] == "--dtype=half"

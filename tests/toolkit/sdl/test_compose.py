@@ -9,6 +9,7 @@ import yaml
 
 from tests.toolkit.sdl.real import OWN, VALID
 from toolkit.sdl import GPURequest, RegistryAccess, RenderInputs, compose, parse, render
+from toolkit.sdl.compose import Host
 from toolkit.sdl.model import Expose, ExposeTo, Service
 
 KEYS = f"me:inference:{'a' * 64}"
@@ -60,7 +61,7 @@ def test_what_stays_in_the_deployment_is_not_published() -> None:
 @pytest.mark.parametrize(("template", "port"), [("vllm", 8000), ("ollama", 11434)])
 def test_an_engine_is_reached_through_its_gateway_only(template: str, port: int) -> None:
     inputs = msgspec.structs.replace(
-        OURS, model=MODEL, gpu=GPURequest(), env={"HF_TOKEN": "ac-secret://hf-token"}
+        OURS, model=MODEL, gpu=GPURequest(), env={"HF_TOKEN": "ac-secret://hf_token"}
     )
     found = made(render(inputs, template))
     gateway, engine = found["services"]["gateway"], found["services"]["llm"]
@@ -109,3 +110,17 @@ def test_every_deployment_has_its_services(file: Path) -> None:
     assert set(found["services"]) == deployed
     for name, service in found["services"].items():
         assert service["image"].replace("$$", "$") == sdl.services[name].image
+
+
+def test_what_the_machine_adds() -> None:
+    host = Host(
+        ports={11434: 40000, 1: 2},
+        labels={"akash-llm.home": "/a b/$HOME", "n": "no"},
+        volumes={"llm-models": "akash-llm-models", "other": "not here"},
+    )
+    found = yaml.safe_load(compose(parse(render(OURS)).sdl, host))
+    service = found["services"]["llm"]
+    assert service["ports"] == ["127.0.0.1:40000:11434"]
+    assert service["labels"] == {"akash-llm.home": "/a b/$$HOME", "n": "no"}
+    assert service["volumes"] == ["llm-models:/models"]
+    assert found["volumes"] == {"llm-models": {"name": "akash-llm-models"}}

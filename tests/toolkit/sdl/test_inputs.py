@@ -68,7 +68,7 @@ def test_configuration_that_is_missing(changes: dict[str, Any], message: str, hi
         (
             {"env": {"HF_TOKEN": "hf_canary"}},
             "HF_TOKEN would stand",
-            "HF_TOKEN=ac-secret://hf-token",
+            "HF_TOKEN=ac-secret://HF_TOKEN",
         ),
         ({"registry": RegistryAccess("ghcr.io", "me", "canary")}, "password", "ac-secret://"),
         ({"registry": RegistryAccess(" ", "me", "ac-secret://p")}, "no host", "ghcr.io"),
@@ -140,7 +140,7 @@ TEAM = RegistryAccess("ghcr.io", "team", "ac-secret://p")
         ({"gateway_memory": "1GB"}, "gateway_memory '1GB' is not a portable size", "2Gi"),
         ({"gateway_price": 0}, "no price", "above 0"),
         ({"env": {"AKASH_LLM_ENGINE": "ollama"}}, "set from another input", "leave it out"),
-        ({"env": {"HF_TOKEN": "canary"}}, "HF_TOKEN would stand", "ac-secret://hf-token"),
+        ({"env": {"HF_TOKEN": "canary"}}, "HF_TOKEN would stand", "ac-secret://HF_TOKEN"),
         (
             {"engine_registry": msgspec.structs.replace(TEAM, password="canary")},
             "password",

@@ -212,7 +212,7 @@ def test_each_of_two_services_has_its_own(template: str) -> None:
         registry=RegistryAccess("a.example.com", "me", "ac-secret://a"),
         engine_registry=RegistryAccess("b.example.com", "team", "ac-secret://b"),
         tee="cpu",
-        env={"AKASH_LLM_MAX_QUEUE": "8", "HF_TOKEN": "ac-secret://hf-token"},
+        env={"AKASH_LLM_MAX_QUEUE": "8", "HF_TOKEN": "ac-secret://hf_token"},
     )
     front, back = sdl.profiles.compute["gateway"], sdl.profiles.compute["llm"]
     assert (front.cpu.units, front.memory, front.gpu) == ("250m", "512Mi", None)
@@ -228,7 +228,7 @@ def test_each_of_two_services_has_its_own(template: str) -> None:
     assert engine.params is not None and engine.params.tee == "cpu"
     assert gateway.environment["AKASH_LLM_MAX_QUEUE"] == "8"
     assert "HF_TOKEN" not in gateway.environment
-    assert engine.environment["HF_TOKEN"] == "ac-secret://hf-token"
+    assert engine.environment["HF_TOKEN"] == "ac-secret://hf_token"
     assert "AKASH_LLM_MAX_QUEUE" not in engine.environment
 
 
@@ -257,7 +257,7 @@ VARIANTS = {
     "nothing kept": msgspec.structs.replace(INPUTS, storage_class=""),
     "root as large as shm": msgspec.structs.replace(INPUTS, root="10Gi"),
     "private image": msgspec.structs.replace(
-        INPUTS, registry=RegistryAccess("ghcr.io", "me", "ac-secret://registry-password")
+        INPUTS, registry=RegistryAccess("ghcr.io", "me", "ac-secret://registry_password")
     ),
     "domains": msgspec.structs.replace(INPUTS, domains=("a.example.com", "b.example.com")),
     "replicas": msgspec.structs.replace(INPUTS, count=3),
@@ -343,7 +343,7 @@ def test_our_server_knows_all_variables_that_it_is_given(
 def test_plain_images_get_the_name_of_a_secret_and_no_shell() -> None:
     for name, variable in (("plain-vllm", "VLLM_API_KEY"), ("plain-llama-cpp", "LLAMA_API_KEY")):
         (service,) = parse(render(fitted(INPUTS, name), name)).sdl.services.values()
-        assert service.environment[variable] == "ac-secret://api-key"
+        assert service.environment[variable] == "ac-secret://api_key"
         assert (service.args or ())[-2:] == ("--flag", "a value")
         assert not {"sh", "bash", "/bin/sh"} & {*(service.command or ())}
 

@@ -13,10 +13,11 @@ import msgspec
 
 from toolkit.deploy.akash import pricing, terms
 from toolkit.deploy.akash.access import unset_variables
-from toolkit.deploy.akash.demand import REGISTRY_SECRET, Demand, demanded
+from toolkit.deploy.akash.demand import Demand, demanded
 from toolkit.deploy.akash.offers import best_offers
 from toolkit.deploy.akash.preview import Preview, previewed
 from toolkit.deploy.akash.screening import Answer, screened
+from toolkit.deploy.akash.sealed import secret_variables
 from toolkit.deploy.base import Intent, Offer, Plan, Price
 from toolkit.deploy.console.account import FundingConfig
 from toolkit.deploy.console.amounts import balance_usd, uact_in
@@ -25,7 +26,6 @@ from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.market import GpuPrices, Provider
 from toolkit.errors import BudgetError, ConfigError, EndpointError, RequestRefused
 
-REGISTRY_VARIABLE = "AKASH_LLM_REGISTRY_PASSWORD"
 # So many addresses are asked for by name; for more, the whole list is shorter to ask for.
 _MOST_ADDRESSES = 40
 
@@ -63,7 +63,7 @@ async def planned(intent: Intent, console: ConsoleClient) -> Plan:
     account = await _account(console, demand.intent, funding)
     cap, is_newer = demand.intent.max_usd_per_hour, funding is not None
     expected = pricing.expected(demand.inputs.gpu, market.prices, cap)
-    unset = unset_variables(_variables(demand))
+    unset = unset_variables(tuple(secret_variables(intent).values()))
     return Plan(
         intent=demand.intent,
         resources=demand.resources,
@@ -96,11 +96,6 @@ def _check_seals(demand: Demand, funding: FundingConfig | None) -> None:
             "stand in the order for all who read it.",
             hint="Use a public image and a model that needs no token, or another Console.",
         )
-
-
-def _variables(demand: Demand) -> tuple[str, ...]:
-    """The variables of this environment that hold what is sealed."""
-    return tuple(REGISTRY_VARIABLE if n == REGISTRY_SECRET else n for n in demand.sealed)
 
 
 # -- the market

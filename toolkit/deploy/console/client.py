@@ -47,14 +47,13 @@ MOST_PAGES = 100
 class ConsoleClient:
     """One account at one Console. Close it after use, or use it in `async with`.
 
-    `market` is what anyone may ask; with `has_key` the account can be asked, too.
+    `market` is what anyone may ask.
     """
 
     def __init__(self, key: str | None = None, *, url: str = CONSOLE_URL) -> None:
         """Without a key only what is public can be asked."""
         self._wire = Wire(url, key)
         self.market = Catalogue(self._wire)
-        self.has_key = key is not None
         self._is_newer: bool | None = None
 
     async def __aenter__(self) -> "ConsoleClient":
@@ -66,6 +65,11 @@ class ConsoleClient:
     async def aclose(self) -> None:
         """Close every connection. May be repeated."""
         await self._wire.aclose()
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the account can be asked, or only what is public."""
+        return self._wire.has_key
 
     # The account
 

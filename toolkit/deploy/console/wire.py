@@ -89,6 +89,10 @@ class Wire:
         self._key = key
         self._client: httpx2.AsyncClient | None = None
 
+    @property
+    def has_key(self) -> bool:
+        return self._key is not None
+
     def __repr__(self) -> str:
         return f"Wire({str(self._url)!r})"
 

@@ -27,11 +27,18 @@ class EngineJob(msgspec.Struct, frozen=True):
 
 
 class Place(NamedTuple):
-    """Where an engine is to listen, and the key that it is to ask for, if it knows keys."""
+    """Where an engine is to listen, on the socket if there is one, and the key that it is to ask
+    for, if it knows keys."""
 
     host: str
     port: int
     key: str
+    socket: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """As our server is told it."""
+        return f"unix:{self.socket}" if self.socket else f"http://{self.host}:{self.port}"
 
 
 class Launch(NamedTuple):
@@ -59,6 +66,10 @@ class LocalEngine(Protocol):
     @property
     def has_keys(self) -> bool:
         """Whether it refuses who does not have its key."""
+
+    @property
+    def takes_socket(self) -> bool:
+        """Whether it can listen on a socket in a folder, where no other user comes."""
 
     @property
     def usual_load_s(self) -> float:

@@ -45,6 +45,7 @@ class Ollama:
     name = "ollama"
     image = "ollama"
     has_keys = False
+    takes_socket = False
     usual_load_s = 10.0
     how_to_get = "Get it from ollama.com."
 

@@ -28,10 +28,6 @@ CACHE_VARIABLE: Final = "VLLM_CPU_KVCACHE_SPACE"  # whole GiB; the person's own 
 _FIXED: Final = frozenset({"HF_HOME", "HF_HUB_CACHE", "VLLM_API_KEY"})
 # What templates wrap around it, to begin it anew in a container.
 _WRAPPER: Final = ("python3", "-c", RETRY)
-_OPEN: Final = (
-    "vLLM asks for its key on the routes below /v1 only: other users of this machine can reach"
-    " others of its routes past our server, on a port of 127.0.0.1, as long as it runs."
-)
 _PACKAGES: Final = "lib/python*/site-packages"
 
 
@@ -41,6 +37,7 @@ class VLLM:
     name = "vllm"
     image = "vllm-openai"
     has_keys = True
+    takes_socket = True
     usual_load_s = 90.0
     how_to_get = (
         "Install it in an environment of its own (python3 -m venv ~/vllm && ~/vllm/bin/pip install"
@@ -70,7 +67,7 @@ class VLLM:
             engine=self.name,
             arguments=(model, *as_words(values)),
             serves=serves,
-            notices=(*(ignored(name, what) for what in _ignored(service, flags.ignored)), _OPEN),
+            notices=tuple(ignored(name, what) for what in _ignored(service, flags.ignored)),
         )
 
     async def prepare(self, intent: Intent, report: Callable[[str], None]) -> None:
@@ -80,7 +77,7 @@ class VLLM:
 
     async def launch(self, job: EngineJob, program: Path, place: Place, intent: Intent) -> Launch:
         argv = (str(program), "serve", *job.arguments)
-        argv += ("--host", place.host, "--port", str(place.port))
+        argv += _listens(place)
         environment = {
             "VLLM_API_KEY": place.key,
             "VLLM_HOST_IP": place.host,  # what its processes say among themselves stays here, too
@@ -93,6 +90,13 @@ class VLLM:
             cache = os.environ.get(CACHE_VARIABLE) or str(await cache_gib(intent))
             environment[CACHE_VARIABLE] = cache
         return Launch(argv, environment)
+
+
+def _listens(place: Place) -> tuple[str, ...]:
+    """On a port other users of the machine reach it, and it asks for its key below /v1 only."""
+    if place.socket:
+        return ("--uds", str(place.socket))
+    return ("--host", place.host, "--port", str(place.port))
 
 
 def _processor_flags(arguments: tuple[str, ...]) -> tuple[str, ...]:

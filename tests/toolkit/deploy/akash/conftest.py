@@ -1,57 +1,48 @@
-"""Models of every size in the store of the test, and a Console with hosts of many kinds."""
+"""An account, providers and their ingress, all on loopback; and a keeper over them."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import stamina
 
-from tests.support.console import samples
+from tests.support.console import renting
+from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
 from tests.support.console.states import Generation
 from tests.support.console.world import World
-from tests.support.stored_models import EIGHT, SEVENTY, put_hole
-from toolkit import paths
-from toolkit.deploy.console.client import ConsoleClient
+from toolkit.deploy.keeper import Keeper
 
 
 @pytest.fixture(autouse=True)
 def _no_waits() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=2):
+    with stamina.set_testing(True, attempts=3):
         yield
 
 
-@pytest.fixture
-def models(stocked_home: Path) -> None:
-    """smollm2:135m, `eight:8b` and `seventy:70b`."""
-    put_hole(paths.models(), "eight:8b", EIGHT)
-    put_hole(paths.models(), "seventy:70b", SEVENTY)
+@pytest.fixture(params=list(Generation))
+def any_world(request: pytest.FixtureRequest) -> World:
+    """Of either generation."""
+    return World(hosts=renting.hosts(1000, 1100, 1200), generation=request.param)
 
 
 @pytest.fixture
 def world() -> World:
-    return World(hosts=samples.MARKET)
-
-
-@pytest.fixture
-def old_world() -> World:
-    return World(hosts=samples.MARKET, generation=Generation.OLDER)
+    return World(hosts=renting.hosts(1000, 1100, 1200))
 
 
 @pytest.fixture
 def server(world: World) -> Iterator[ConsoleServer]:
-    with ConsoleServer(world) as server:
+    with ConsoleServer(world, blocks_per_look=1) as server:
         yield server
 
 
 @pytest.fixture
-async def console(server: ConsoleServer) -> AsyncIterator[ConsoleClient]:
-    async with ConsoleClient(server.key, url=server.url) as client:
-        yield client
+def ingress(world: World, tmp_path: Path) -> Iterator[Ingress]:
+    with Ingress(world, tmp_path) as ingress:
+        yield ingress
 
 
 @pytest.fixture
-async def old_console(old_world: World) -> AsyncIterator[ConsoleClient]:
-    with ConsoleServer(old_world) as server:
-        async with ConsoleClient(server.key, url=server.url) as client:
-            yield client
+def keeper(server: ConsoleServer, ingress: Ingress) -> Keeper:
+    return renting.keeper(server)

@@ -217,7 +217,7 @@ async def test_screening(console: ConsoleClient) -> None:
 
 async def test_tokens_and_seals(console: ConsoleClient) -> None:
     token = await console.access_token(300, ["status", "logs"])
-    assert token.token == "token-1"
+    assert token.token.count(".") == 2
     assert token.token not in repr(token)
     assert (await console.secrets_context()).jwk["kty"] == "RSA"
 

@@ -97,6 +97,14 @@ async def test_a_type_that_was_asked_for_is_kept(program: Path) -> None:
     assert argv.count("--dtype") == 1 and "float32" in argv
 
 
+async def test_on_a_socket_it_has_no_port(program: Path) -> None:
+    job = EngineJob("engine", "vllm", "m", ("org/m",))
+    place = PLACE._replace(socket=Path("/home/me/engine.sock"))
+    argv, _ = await VLLM().launch(job, program, place, asked("org/m"))
+    assert argv[2:] == ("org/m", "--uds", "/home/me/engine.sock")
+    assert place.url == "unix:/home/me/engine.sock" and PLACE.url == "http://127.0.0.1:8123"
+
+
 async def test_on_gpus_nothing_is_added(program: Path) -> None:
     packaged(program, "vllm-0.32.0.dist-info")
     job = EngineJob("engine", "vllm", "m", ("org/m", "--tensor-parallel-size", "2"))

@@ -1,0 +1,1 @@
+"""Against the real network, by who wants to pay for it: see `smoke`."""

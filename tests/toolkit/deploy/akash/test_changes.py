@@ -1,0 +1,110 @@
+"""An endpoint that runs is changed: in place, or by another one that is there first."""
+
+from decimal import Decimal
+
+import pytest
+
+from tests.support.console import renting
+from tests.support.console.faults import lost
+from tests.support.console.ingress import Ingress
+from tests.support.console.server import ConsoleServer
+from tests.support.console.world import World
+from toolkit.deploy.akash.orders import OrderState
+from toolkit.deploy.base import Action, State, Update
+from toolkit.deploy.keeper import Keeper
+from toolkit.errors import DeadlineError, EndpointError, UsageError
+
+
+async def test_another_image_is_an_update_in_place(
+    keeper: Keeper, world: World, server: ConsoleServer
+) -> None:
+    first = await keeper.apply(renting.plan(renting.intent()))
+    wanted = renting.intent(image="example.org/akash-llm-server:2", context=4096)
+    updates: list[Update] = []
+    second = await keeper.apply(renting.plan(wanted), replace=True, progress=updates.append)
+    assert second.uid == first.uid and second.intent == wanted
+    (there,) = world.deployments.values()
+    assert there.sdl.services["llm"].image.endswith(":2")
+    assert there.sdl.services["llm"].environment["AKASH_LLM_CONTEXT"] == "4096"
+    assert "update" in renting.phases(updates)
+    assert server.count("PATCH", f"/v1/deployments/{there.dseq}") == 1
+
+
+async def test_without_being_told_to_nothing_is_changed(keeper: Keeper) -> None:
+    await keeper.apply(renting.plan(renting.intent()))
+    with pytest.raises(UsageError, match=r"runs already.*image"):
+        await keeper.apply(renting.plan(renting.intent(image="example.org/other:2")))
+
+
+async def test_more_cores_take_another_lease_which_comes_first(
+    keeper: Keeper, world: World, ingress: Ingress
+) -> None:
+    first = await keeper.apply(renting.plan(renting.intent()))
+    wanted = renting.intent(parallel=8)
+    plan = renting.plan(wanted, cpu=8)
+    second = await keeper.apply(plan, replace=True)
+    assert second.uid == first.uid and second.intent == wanted and second.state is State.READY
+    old, new = renting.orders(keeper).of(first.uid)
+    assert (old.state, new.state) == (OrderState.CLOSED, OrderState.LEASED)
+    assert not new.is_successor
+    assert old.leased_at is not None and new.leased_at is not None
+    ended = world.deployments[str(old.dseq)].leases[0].closed_on
+    assert ended > world.deployments[str(new.dseq)].leases[0].height
+    await keeper.close("mine")
+    assert not any(each.is_active for each in world.deployments.values())
+
+
+async def test_one_that_cannot_be_replaced_stays(keeper: Keeper, world: World) -> None:
+    first = await keeper.apply(renting.plan(renting.intent()))
+    world.deaf |= set(world.hosts)
+    with pytest.raises(EndpointError, match="attempts failed"):
+        await keeper.apply(renting.plan(renting.intent(parallel=8), cpu=8), replace=True)
+    record = keeper.ledger.find("mine")
+    assert record is not None and record.intent == first.intent and record.url == first.url
+    (order,) = renting.orders(keeper).open_of(first.uid)
+    assert [each.dseq for each in world.deployments.values() if each.is_active] == [order.dseq]
+
+
+async def test_an_answer_to_an_update_that_is_lost(
+    keeper: Keeper, world: World, server: ConsoleServer
+) -> None:
+    await keeper.apply(renting.plan(renting.intent()))
+    (there,) = world.deployments.values()
+    server.script.add(lost("PATCH", f"/v1/deployments/{there.dseq}", after=True))
+    wanted = renting.intent(image="example.org/akash-llm-server:2")
+    assert (await keeper.apply(renting.plan(wanted), replace=True)).intent == wanted
+
+
+async def test_an_update_that_does_not_answer_is_taken_back(
+    keeper: Keeper, world: World, ingress: Ingress
+) -> None:
+    first = await keeper.apply(renting.plan(renting.intent()))
+
+    def stall(update: Update) -> None:
+        ingress.is_loading = update.phase in ("update", "services", "model")
+
+    wanted = renting.plan(renting.intent(image="example.org/akash-llm-server:2"))
+    with pytest.raises(DeadlineError):
+        await keeper.apply(wanted, replace=True, progress=stall, deadline_s=3)
+    (there,) = world.deployments.values()
+    assert there.sdl.services["llm"].image.endswith(":1")
+    record = keeper.ledger.find("mine")
+    assert record is not None and record.intent == first.intent and record.state is State.READY
+    (order,) = renting.orders(keeper).of(first.uid)
+    assert ":1" in order.sdl and there.is_active
+
+
+async def test_raising_a_cap_is_asked_for_and_takes_no_other_lease(
+    keeper: Keeper, world: World
+) -> None:
+    await keeper.apply(renting.plan(renting.intent()))
+    wanted = renting.intent(max_usd_per_hour=Decimal(2), runtime_hours=5)
+    plan = renting.plan(wanted)
+    target = keeper.target("console")
+    record = keeper.record("mine")
+    assert target.action(record, plan) is Action.UPDATE  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="max_usd_per_hour 1 → 2"):
+        await keeper.apply(plan)
+    await keeper.apply(plan, replace=True)
+    (there,) = world.deployments.values()
+    assert there.runtime_limit == 5

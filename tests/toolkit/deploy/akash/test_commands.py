@@ -1,0 +1,109 @@
+"""The commands against a rented endpoint, as a person types them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.support.console.ingress import Ingress
+from tests.support.console.server import ConsoleServer
+from tests.support.console.world import World
+from toolkit.deploy.akash.pace import Pace
+
+QUICK = Pace(
+    bid_poll_s=0.02,
+    first_bid_s=2.0,
+    more_bids_s=0.05,
+    status_poll_s=0.02,
+    settle_poll_s=0.02,
+    settle_s=0.2,
+)
+CAPS = ("--max-usd-per-hour", "1", "--runtime-hours", "2")
+IMAGE = ("--image", "example.org/akash-llm-server:1")
+RENT = ("--target", "console", "--name", "mine", *IMAGE, *CAPS)
+
+
+@pytest.fixture(autouse=True)
+def account(
+    server: ConsoleServer,
+    ingress: Ingress,
+    stocked_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[None]:
+    monkeypatch.setenv("AKASH_LLM_CONSOLE", server.url)
+    monkeypatch.setenv("AKASH_API_KEY", server.key)
+    monkeypatch.setenv("AKASH_LLM_PACE", msgspec.json.encode(QUICK).decode())
+    yield
+
+
+def akash(*argv: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "toolkit", *argv],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def test_rent_look_change_close(world: World, ingress: Ingress) -> None:
+    plan = json.loads(akash("plan", *RENT, "--json"))
+    assert plan["intent"]["max_usd_per_hour"] == "1" and plan["worst_case_usd"]
+
+    opened = json.loads(akash("deploy", *RENT, "--yes", "--json"))
+    assert opened["url"] == f"https://{ingress.address}"
+
+    status = json.loads(akash("status", "mine", "--json"))
+    assert status["health"] == "ready" and status["spend"]["ends_at"]
+    assert "$" in akash("status")
+
+    bids = [json.loads(line) for line in akash("bids", "mine", "--json").splitlines()]
+    assert {bid["provider"] for bid in bids} == set(world.hosts)
+
+    other = "example.org/akash-llm-server:2"
+    changed = ("update", "mine", "--image", other, "--yes", "--json")
+    assert json.loads(akash(*changed))["url"] == opened["url"]
+    assert len(world.deployments) == 1
+
+    assert "agree" in akash("doctor")
+    world.advance(10)
+    assert "mine is closed" in akash("close", "mine")
+    (row,) = [json.loads(line) for line in akash("ledger", "--json").splitlines()]
+    (there,) = world.deployments.values()
+    assert float(row["spend"]["spent_usd"]) == float(there.purse.paid) / 1e6 > 0
+    assert "in all $" in akash("ledger")
+
+
+def test_a_watch_ends_what_has_cost_enough(world: World) -> None:
+    akash("deploy", *RENT, "--max-usd-total", "0.01", "--yes")
+    (there,) = world.deployments.values()
+    world.advance(60)
+    there.purse.settle(world.height)
+    assert "allowed in all" in akash("status", "--watch", "--every", "1")
+    assert not there.is_active
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (("deploy", *RENT[:-2], "--yes"), 9, "nothing is deployed"),
+        (("plan", "--target", "console", *CAPS), 3, "image"),
+        (("deploy", *RENT, "--max-usd-per-hour", "0", "--yes"), 2, "more than nothing"),
+        (("bids",), 2, "no endpoint"),
+        (("update", "mine"), 2, "no endpoint"),
+    ],
+)
+def test_what_cannot_be_meant(argv: tuple[str, ...], code: int, words: str) -> None:
+    assert words in akash(*argv, code=code)
+
+
+def test_without_a_key_one_is_told_where_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AKASH_API_KEY")
+    assert "console.akash.network" in akash("deploy", *RENT, "--yes", code=4)

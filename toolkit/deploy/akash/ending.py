@@ -1,0 +1,71 @@
+"""Ending an order: closed, proved to be closed, and its cost written down.
+
+That it is closed only the account says, by the state of the deployment. An answer that
+was lost, or a 404, is no proof.
+"""
+
+import asyncio
+
+from toolkit.deploy.akash.finding import settled
+from toolkit.deploy.akash.orders import Order, Orders
+from toolkit.deploy.akash.pace import Pace
+from toolkit.deploy.akash.spending import estimate_uact, spent_uact
+from toolkit.deploy.console.client import ConsoleClient
+from toolkit.deploy.console.deployments import Deployment
+from toolkit.errors import EndpointError, ReplyLost, RequestRefused
+
+_AGAIN = frozenset({400, 409, 429})  # the escrow cannot be settled yet, or too much at once
+
+
+async def end(console: ConsoleClient, order: Order, orders: Orders, pace: Pace) -> Order:
+    """Close it, whatever became of it so far. Silent on what is closed.
+
+    Raises `ReplyLost` while it is not known whether it was ever made, and `EndpointError`
+    when the account does not say that it is closed: it may still bill.
+    """
+    order = await settled(console, order, orders, pace)
+    if order.dseq is None or not order.is_open:
+        return order
+    why = ""
+    for number in range(pace.close_tries):
+        if number:
+            await asyncio.sleep(min(pace.settle_poll_s * number, 10 * pace.settle_poll_s))
+        found, why = await _asked_to_close(console, order.dseq)
+        if found is not None and found.is_closed:
+            return orders.closed(order, spent_uact(found))
+        if found is None and await _is_unknown(console, order.dseq):
+            return orders.closed(order, estimate_uact(order))
+    raise EndpointError(
+        f"The account does not say that deployment {order.dseq} is closed; it may still bill"
+        f"{f' ({why})' if why else ''}.",
+        hint="Close it again: akash-llm doctor. Or close it at console.akash.network.",
+    )
+
+
+async def _asked_to_close(console: ConsoleClient, dseq: str) -> tuple[Deployment | None, str]:
+    """Ask to close, then look; what is there now (None: the account knows no such number),
+    and what went wrong."""
+    why = ""
+    try:
+        await console.close(dseq)
+    except ReplyLost as error:
+        why = error.message
+    except RequestRefused as error:
+        if error.status not in _AGAIN | {404} and error.status < 500:
+            raise
+        why = error.message
+    try:
+        return await console.deployment(dseq), why
+    except RequestRefused as error:
+        if error.status != 404:
+            raise
+        return None, error.message
+
+
+async def _is_unknown(console: ConsoleClient, dseq: str) -> bool:
+    """Whether the account has nothing by that number that could bill."""
+    if any(each.dseq == dseq for each in await console.deployments()):
+        return False
+    if not await console.is_newer():
+        return True
+    return all(each.dseq != dseq for each in (await console.spend_rate()).deployments)

@@ -1,0 +1,128 @@
+"""Placing an order: the row first, then the request, once."""
+
+import asyncio
+from decimal import Decimal
+
+from toolkit.deploy.akash.finding import settled
+from toolkit.deploy.akash.orders import Order
+from toolkit.deploy.akash.preview import previewed
+from toolkit.deploy.akash.sealed import sealed_for
+from toolkit.deploy.akash.site import Caps, Site
+from toolkit.deploy.base import Intent
+from toolkit.deploy.console.deployments import Created
+from toolkit.deploy.console.updates import NewDeployment
+from toolkit.errors import BudgetError, FundsMissing, ReplyLost, RequestRefused, ToolkitError
+
+USUAL_PLACE_S = 10.0
+LEAST_DEPOSIT_USD = Decimal("0.5")
+_WAITS = 5
+_LONGEST_WAIT_S = 60.0
+
+
+async def place(
+    site: Site, intent: Intent, sdl: str, caps: Caps, left_usd: Decimal, *, is_successor: bool
+) -> Order:
+    """Order a deployment. Its row is on disk before it is asked for.
+
+    Raises what the Console refuses, and `ReplyLost` where it is not known whether it exists;
+    then the row says so and the next attempt looks before it asks.
+    """
+    site.report("order", "a deployment is ordered", USUAL_PLACE_S)
+    order = site.orders.add(
+        site.opening.record.uid,
+        label=intent.name,
+        sdl=sdl,
+        hash=previewed(sdl).hash,
+        is_successor=is_successor,
+    )
+    try:
+        created = await _created(site, order, intent, caps, left_usd)
+    except ReplyLost:
+        site.report("order", "its answer was lost: the account is looked at", None)
+        return await settled(site.console, order, site.orders, site.pace)
+    except ToolkitError:
+        site.orders.never(order)
+        raise
+    if created.sign_tx.code:
+        return await settled(site.console, order, site.orders, site.pace)
+    return site.orders.placed(order, created.dseq, created.manifest)
+
+
+async def _created(
+    site: Site, order: Order, intent: Intent, caps: Caps, left_usd: Decimal
+) -> Created:
+    """Ask, and ask again while the Console says that it has done nothing and may a little later."""
+    if not await site.console.is_newer():
+        await sealed_for(site.console, intent, order.sdl)  # refuses what cannot be sealed
+        return await _created_older(site, NewDeployment(sdl=order.sdl), left_usd)
+    hours = hours_of(caps, left_usd)
+    for _ in range(_WAITS):
+        try:
+            return await site.console.create(await _new(site, order, intent, hours))
+        except (FundsMissing, RequestRefused) as error:
+            wait_s = _wait_s(error)
+            if wait_s is None:
+                raise
+            site.report("order", f"{error.message} (again in {wait_s:.0f} s)", None)
+            await asyncio.sleep(wait_s)
+    return await site.console.create(await _new(site, order, intent, hours))
+
+
+async def _new(site: Site, order: Order, intent: Intent, hours: int) -> NewDeployment:
+    """The order, sealed anew: the key that seals is changed now and then (409)."""
+    return NewDeployment(
+        sdl=order.sdl,
+        name=order.name,
+        runtime_limit_hours=hours,
+        sealed_secrets=await sealed_for(site.console, intent, order.sdl),
+    )
+
+
+def _wait_s(error: FundsMissing | RequestRefused) -> float | None:
+    """How long to wait where the Console says that nothing was done; None: it is final."""
+    if isinstance(error, RequestRefused) and error.status != 409:
+        return None
+    if isinstance(error, FundsMissing) and error.retry_after_s is None:
+        return None
+    return min(
+        USUAL_PLACE_S if error.retry_after_s is None else error.retry_after_s, _LONGEST_WAIT_S
+    )
+
+
+async def _created_older(site: Site, new: NewDeployment, left_usd: Decimal) -> Created:
+    """Without a deposit first: only some accounts need one, and it is their limit then."""
+    try:
+        return await site.console.create(new)
+    except RequestRefused as error:
+        if error.status != 400:
+            raise
+    deposit = max(left_usd, LEAST_DEPOSIT_USD)
+    return await site.console.create(NewDeployment(sdl=new.sdl, deposit_usd=float(deposit)))
+
+
+async def confirm(site: Site, order: Order, caps: Caps) -> None:
+    """See, before a lease, that the order will end by itself. Raises `BudgetError`.
+
+    On an older Console automatic funding is turned off: it then ends with its deposit.
+    """
+    dseq = str(order.dseq)
+    if not await site.console.is_newer():
+        settings = await site.console.turn_funding_off(dseq)
+        if settings.auto_top_up_enabled:
+            raise BudgetError(
+                f"the Console goes on funding deployment {dseq} by itself",
+                hint="It was closed. Turn automatic funding off at console.akash.network.",
+            )
+        return
+    limit = (await site.console.settings(dseq)).runtime_limit_hours
+    if limit is None or limit > caps.hours:
+        raise BudgetError(
+            f"the Console does not keep the limit of {caps.hours} h for deployment {dseq}"
+            f" (it has {limit})",
+            hint="It was closed. Try again; if it stays so, the Console has changed.",
+        )
+
+
+def hours_of(caps: Caps, left_usd: Decimal) -> int:
+    """The hours that what is left pays for at the cap itself; a cheaper bid gets more later."""
+    return max(1, min(caps.hours, int(left_usd / caps.usd_per_hour)))

@@ -1,0 +1,188 @@
+"""From a lease to an endpoint that has answered with one token."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from toolkit import paths
+from toolkit.client import Endpoint
+from toolkit.deploy.akash.failures import Diary, GivenUp
+from toolkit.deploy.akash.gateway import events_of
+from toolkit.deploy.akash.leasing import ended
+from toolkit.deploy.akash.orders import Order
+from toolkit.deploy.akash.pinned import pin_of
+from toolkit.deploy.akash.site import Site
+from toolkit.deploy.base import Intent
+from toolkit.deploy.console.deployments import Deployment
+from toolkit.deploy.ready import wait_until_ready
+from toolkit.errors import ConfigError, EndpointError, RequestRefused, ToolkitError
+from toolkit.safetext import cleaned
+
+USUAL_SERVICES_S = 90.0
+USUAL_MODEL_S = 180.0
+# A provider names it: nothing but a host, and perhaps a port, becomes part of a URL.
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(?::[0-9]{1,5})?")
+# So often may the Console fail to answer before the lease counts as lost from view.
+_BLIND_LOOKS = 10
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where an endpoint is; `pin` is the SHA-256 of its certificate in hex, empty where the
+    web vouches for it."""
+
+    url: str
+    pin: str
+
+
+async def serve(site: Site, order: Order, intent: Intent) -> Address:
+    """Wait until the containers run and the model in them has answered.
+
+    Raises `GivenUp` when the lease ends, when it is hopeless, or takes too long.
+    """
+    watch = _Watch(site, order)
+    async with watch.running():
+        url = await watch.address()
+        pin = await pin_of(url, watch.check, site.pace.status_poll_s)
+        site.report("model", "the containers run; the model is loaded", USUAL_MODEL_S)
+        async with _endpoint(intent, url, pin) as endpoint:
+            try:
+                await wait_until_ready(
+                    endpoint,
+                    watch.check,
+                    is_new=True,
+                    tell=lambda why: site.report("model", why, None),
+                )
+            except RequestRefused as error:
+                raise GivenUp(error, is_final=True) from None
+    return Address(url, pin)
+
+
+def _endpoint(intent: Intent, url: str, pin: str) -> Endpoint:
+    return Endpoint.open(
+        url=url,
+        key_file=paths.key_file(intent.name),
+        model=intent.model,
+        name=intent.name,
+        target=intent.target,
+        pin=pin or None,
+    )
+
+
+class _Watch:
+    """What happens to one lease while somebody waits for it."""
+
+    def __init__(self, site: Site, order: Order) -> None:
+        self._site = site
+        self._order = order
+        self._diary = Diary()
+        self._failure: GivenUp | None = None
+        self._url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def check(self) -> None:
+        """Raises what has made waiting vain."""
+        if self._failure is not None:
+            raise self._failure
+
+    async def address(self) -> str:
+        """Where it is, once its containers run."""
+        self._site.report("services", "the provider fetches the image", USUAL_SERVICES_S)
+        try:
+            async with asyncio.timeout(self._site.pace.services_s):
+                return await self._url
+        except TimeoutError:
+            raise self._given_up(
+                f"its containers did not run within {self._site.pace.services_s:.0f} s"
+            ) from None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        tasks = [
+            asyncio.create_task(self._follow_lease()),
+            asyncio.create_task(self._follow_events()),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._url.cancel()
+
+    async def _follow_lease(self) -> None:
+        blind = 0
+        while True:
+            try:
+                found = await self._site.console.deployment(str(self._order.dseq))
+            except ToolkitError as error:
+                blind += 1
+                if blind >= _BLIND_LOOKS:
+                    self._fail(GivenUp(error))
+                    return
+            else:
+                blind = 0
+                if not self._go_on(found):
+                    return
+            await asyncio.sleep(self._site.pace.status_poll_s)
+
+    def _go_on(self, found: Deployment) -> bool:
+        why = ended(found, self._order)
+        if why:
+            self._fail(self._given_up(why))
+        elif self._diary.hopeless:
+            self._fail(self._given_up("it does not come up"))
+        elif not self._url.done():
+            self._look_for_address(found)
+        return self._failure is None
+
+    def _look_for_address(self, found: Deployment) -> None:
+        for lease in found.active_leases:
+            if lease.status is None or not lease.status.is_available:
+                continue
+            told = [uri for service in lease.status.services.values() for uri in service.uris]
+            hosts = [uri for uri in told if _HOST.fullmatch(uri)]
+            if hosts:
+                self._url.set_result(f"https://{hosts[0]}")
+            elif told:
+                self._fail(self._given_up(f"its address is none: {cleaned(told[0])[:80]!r}"))
+            else:
+                error = ConfigError(
+                    "the lease has no address on the web, only bare ports without TLS",
+                    hint="A key does not travel there: the SDL has to expose `as: 80`.",
+                )
+                self._fail(GivenUp(error, is_final=True))
+            return
+
+    async def _follow_events(self) -> None:
+        """Show what Kubernetes says; without a word from the provider the lease tells enough."""
+        told = ""
+        with contextlib.suppress(ToolkitError):
+            async for event in events_of(self._site.console, self._order):
+                clean = event.cleaned
+                trouble = self._diary.add(clean.reason, clean.note)
+                line = f"{clean.reason}: {clean.note}"
+                if line != told and not self._url.done():
+                    told = line
+                    mark = "! " if trouble else ""
+                    self._site.report("services", f"{mark}{cleaned(line)[:200]}", None)
+
+    def _given_up(self, why: str) -> GivenUp:
+        reason = f"{why} ({self._diary.why})" if self._diary.why else why
+        provider = self._order.provider
+        error: ToolkitError = EndpointError(
+            f"{provider}: {reason}", hint="Another provider may do better: try again."
+        )
+        if self._diary.is_of_the_image:
+            error = ConfigError(
+                f"{provider}: {reason}",
+                hint="Is the image public, or its password right? Its name: --image.",
+            )
+        return GivenUp(error)
+
+    def _fail(self, failure: GivenUp) -> None:
+        self._failure = failure
+        if not self._url.done():
+            self._url.set_exception(failure)
+            self._url.exception()  # seen, whether or not anybody waits for it
