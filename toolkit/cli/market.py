@@ -8,9 +8,21 @@ import msgspec
 from toolkit.cli import loop
 from toolkit.deploy.akash.access import console_client
 from toolkit.deploy.akash.gpu_market import Card, cards, providers_in
+from toolkit.deploy.console.market import PlacementOptions
 from toolkit.deploy.table import columns
+from toolkit.errors import EndpointError
 
-_HEADS = ("GPU", "MEMORY", "INTERFACE", "MEDIAN $/H", "LEAST", "MOST", "FREE", "PROVIDERS")
+_HEADS = (
+    "GPU",
+    "MEMORY",
+    "INTERFACE",
+    "MEDIAN $/H",
+    "LEAST",
+    "MOST",
+    "FREE",
+    "ON A NODE",
+    "PROVIDERS",
+)
 
 
 @click.command()
@@ -37,7 +49,12 @@ async def _asked(gpus: tuple[str, ...], region: str) -> list[Card]:
         there = None
         if region:
             there = providers_in(region, await console.market.providers())
-        return cards(await console.market.gpu_prices(), gpus, providers=there)
+        prices = await console.market.gpu_prices()
+        try:
+            options = await console.market.placement_options()
+        except EndpointError:  # an older Console has no such call
+            options = PlacementOptions()
+        return cards(prices, options, gpus, providers=there)
 
 
 def _table(found: list[Card]) -> Iterator[str]:
@@ -52,5 +69,5 @@ def _table(found: list[Card]) -> Iterator[str]:
 def _row(card: Card) -> tuple[str, ...]:
     usd = (card.usd_median, card.usd_min, card.usd_max)
     prices = ("-" if each is None else f"{each:.3f}" for each in usd)
-    free = "-" if card.free is None else str(card.free)
-    return (card.model, card.ram, card.interface, *prices, free, str(card.providers))
+    free = ("-" if each is None else str(each) for each in (card.free, card.free_on_a_node))
+    return (card.model, card.ram, card.interface, *prices, *free, str(card.providers))

@@ -10,6 +10,7 @@ import stamina
 from tests.support.console import samples
 from tests.support.console.faults import answered
 from tests.support.console.server import ConsoleServer
+from tests.support.console.states import Generation
 from tests.support.console.world import World
 from toolkit.cli import run
 
@@ -49,6 +50,7 @@ def test_the_cheapest_is_first_and_what_has_no_price_last(capsys: Output) -> Non
         "usd_median": 0.165,
         "usd_max": 0.18,
         "free": 7,
+        "free_on_a_node": 4,
         "providers": 2,
     }
     assert last["usd_median"] is None and last["free"] == 0
@@ -78,7 +80,17 @@ def test_only_what_is_named(capsys: Output, names: list[str], number: int) -> No
 def test_a_region_has_what_its_providers_have(capsys: Output) -> None:
     (card,) = listed(capsys, "--region", "us-east")
     assert (card["model"], card["interface"], card["providers"]) == ("a100", "pcie", 4)
-    assert card["free"] is None  # nobody says it by region
+    assert card["free"] is card["free_on_a_node"] is None  # nobody says it by region
+
+
+def test_an_older_console_does_not_say_what_a_node_has_free(
+    capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(hosts=samples.MARKET, generation=Generation.OLDER)
+    with ConsoleServer(world) as older:
+        monkeypatch.setenv("AKASH_LLM_CONSOLE", older.url)
+        found = listed(capsys)
+    assert found and all(card["free"] and card["free_on_a_node"] is None for card in found)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +115,7 @@ def test_a_table_for_people(capsys: Output) -> None:
     assert run(["market"]) == 0
     head, first, *_, last, blank, note = capsys.readouterr().out.splitlines()
     assert head.startswith("GPU") and head.endswith("PROVIDERS")
-    assert first.split() == ["rtx4090", "24Gi", "pcie", "0.165", "0.150", "0.180", "7", "2"]
+    assert first.split() == ["rtx4090", "24Gi", "pcie", "0.165", "0.150", "0.180", "7", "4", "2"]
     assert last.split()[3:6] == ["-", "-", "-"]
     assert blank == "" and "no quotes" in note
 

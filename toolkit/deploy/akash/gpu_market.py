@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from toolkit.deploy.akash.pricing import fits
-from toolkit.deploy.console.market import GpuPrice, GpuPrices, Provider
+from toolkit.deploy.console.market import GpuPrice, GpuPrices, PlacementOptions, Provider
 from toolkit.errors import CapacityError, UsageError
 from toolkit.gpus import find_gpu, nearest_name
 from toolkit.safetext import cleaned
@@ -22,8 +22,8 @@ _SHOWN_REGIONS = 12
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """A GPU by model, memory and interface. Prices are US dollars per GPU and hour, None where
-    nobody has bid with it; `free` are those free now (None: not known), `providers` who has
-    them."""
+    nobody has bid with it; `free` are those free now, `free_on_a_node` the most of them in one
+    machine (None: not known), `providers` who has them."""
 
     vendor: str
     model: str
@@ -33,11 +33,16 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     usd_median: float | None
     usd_max: float | None
     free: int | None
+    free_on_a_node: int | None
     providers: int
 
 
 def cards(
-    prices: GpuPrices, wanted: Iterable[str] = (), *, providers: Iterable[Provider] | None = None
+    prices: GpuPrices,
+    options: PlacementOptions,
+    wanted: Iterable[str] = (),
+    *,
+    providers: Iterable[Provider] | None = None,
 ) -> list[Card]:
     """The cards that there are, the cheapest first, those without a price last.
 
@@ -50,7 +55,7 @@ def cards(
         _check_known(choice, prices)
     shown = [each for each in prices.models if not choices or _fits_any(choices, each)]
     there = None if providers is None else tuple(providers)
-    found = [card for each in shown if (card := _card(each, there)).providers]
+    found = [card for each in shown if (card := _card(each, options, there)).providers]
     if choices and not found:
         raise CapacityError("nobody has such a GPU now", hint="see what there is: akash-llm market")
     return sorted(found, key=_rank)
@@ -98,7 +103,7 @@ def _check_known(choice: GPUChoice, prices: GpuPrices) -> None:
     )
 
 
-def _card(price: GpuPrice, there: tuple[Provider, ...] | None) -> Card:
+def _card(price: GpuPrice, options: PlacementOptions, there: tuple[Provider, ...] | None) -> Card:
     usd = price.price
     free, number = price.availability.available, price.provider_availability.total
     return Card(
@@ -110,8 +115,23 @@ def _card(price: GpuPrice, there: tuple[Provider, ...] | None) -> Card:
         usd_median=round(float(usd.med), 4) if usd else None,
         usd_max=round(float(usd.max), 4) if usd else None,
         free=free if there is None else None,
+        free_on_a_node=_most_on_a_node(price, options) if there is None else None,
         providers=number if there is None else sum(_has(each, price) for each in there),
     )
+
+
+def _most_on_a_node(price: GpuPrice, options: PlacementOptions) -> int | None:
+    """What the Console says of the card, whose interface it does not always name."""
+    known = [
+        variant.max_node_free_units
+        for vendor in options.gpus
+        for model in vendor.models
+        for variant in model.variants
+        if model.name == price.model
+        and (variant.memory or price.ram) == price.ram
+        and (variant.interface or price.interface) == price.interface
+    ]
+    return max((each for each in known if each is not None), default=None)
 
 
 def _has(provider: Provider, price: GpuPrice) -> bool:
