@@ -27,7 +27,7 @@ BASE: Mapping[str, Any] = {
 
 
 def ordered(gpu: GPURequest | None, **inputs: Any) -> SDL:
-    return previewed(render(RenderInputs(**BASE | inputs, gpu=gpu))).sdl
+    return previewed(render(RenderInputs(**{**BASE, **inputs}, gpu=gpu))).sdl
 
 
 async def answer(console: ConsoleClient, units: int, *cards: GPUChoice, **inputs: Any) -> Answer:
