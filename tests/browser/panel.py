@@ -26,6 +26,7 @@ class Opened:
         self._lab = lab
         self._name = ""
         page.set_default_timeout(TIMEOUT_MS)
+        expect.set_options(timeout=TIMEOUT_MS)
 
     async def open(self, name: str, **parameters: Any) -> None:
         """Copy one of our notebooks with these parameters, open it and run all of it."""

@@ -61,19 +61,22 @@ async def _look(name: str | None, as_json: bool) -> list[EndpointStatus]:
 async def _watch(name: str | None, every_s: float, as_json: bool) -> None:
     keeper = Keeper()
     while keeper.ledger.open_records() and (name is None or keeper.ledger.find(name)):
-        await _look(name, as_json)
         for record in keeper.ledger.open_records():
             if name in (None, record.name) and not keeper.is_busy(record.name):
-                await _end_if_over(keeper, record, as_json)
+                await _watch_one(keeper, record, as_json)
         await asyncio.sleep(every_s)
     _say(as_json, "nothing is open any more", open=0)
 
 
-async def _end_if_over(keeper: Keeper, record: Record, as_json: bool) -> None:
-    why = await over(record, await keeper.target(record.target).status(record))
-    if why:
-        await keeper.close(record.name, error=why)
-        _say(as_json, f"{record.name} is closed: {why}", name=record.name, closed=why)
+async def _watch_one(keeper: Keeper, record: Record, as_json: bool) -> None:
+    """Show it, and end it where it is past a limit. What goes wrong is said, and tried again."""
+    try:
+        await _look(record.name, as_json)
+        why = await over(record, await keeper.target(record.target).status(record))
+        if why and await keeper.close(record.name, error=why, only=record):
+            _say(as_json, f"{record.name} is closed: {why}", name=record.name, closed=why)
+    except ToolkitError as error:
+        _say(as_json, f"{record.name}: {error.message}", name=record.name, error=error.message)
 
 
 _HEAD = ("NAME", "TARGET", "MODEL", "HEALTH", "OPENED (UTC)", "SPENT", "URL", "KEY FILE")

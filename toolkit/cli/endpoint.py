@@ -138,8 +138,7 @@ def close(names: tuple[str, ...], is_all: bool, as_json: bool) -> None:
             wanted = [record.name for record in keeper.ledger.open_records()]
         elif not wanted and keeper.ledger.open_records():
             wanted = [keeper.record(None).name]
-        ended = [await keeper.close(name) for name in wanted]
-        return [record for record in ended if record is not None]
+        return await keeper.close_all(wanted)
 
     ended = loop.run(run())
     for record in ended:

@@ -22,7 +22,7 @@ LOOK_AGAIN_S = 15.0
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """One disagreement, and what settles it: nothing where `remedy` is empty. `finding` is set
-    when no row knows of it."""
+    when no row knows of it, `record` as it was looked at when one does."""
 
     target: str
     name: str | None = None
@@ -30,6 +30,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     remedy: str = ""
     finding: Finding | None = None
+    record: Record | None = None
 
 
 async def diagnose(keeper: Keeper, *, look_again_s: float = LOOK_AGAIN_S) -> list[Diagnosis]:
@@ -44,13 +45,11 @@ async def settle(keeper: Keeper, diagnosis: Diagnosis) -> None:
     """Do what the diagnosis proposes; silent if it has settled itself."""
     if not diagnosis.remedy:
         return
-    if diagnosis.finding is None:
-        if diagnosis.name is not None:
-            await keeper.close(diagnosis.name, error=diagnosis.what)
-        return
-    target = keeper.target(diagnosis.target)
-    if isinstance(target, SupportsInventory):
-        await target.discard(diagnosis.finding)
+    if diagnosis.finding is not None:
+        await keeper.discard(diagnosis.finding, diagnosis.target)
+    elif diagnosis.record is not None:
+        record = diagnosis.record
+        await keeper.close(record.name, error=diagnosis.what, only=record)
 
 
 async def _row(keeper: Keeper, record: Record, look_again_s: float) -> Diagnosis | None:
@@ -62,7 +61,12 @@ async def _row(keeper: Keeper, record: Record, look_again_s: float) -> Diagnosis
     if not what:
         return None
     return Diagnosis(
-        target=record.target, name=record.name, uid=record.uid, what=what, remedy="close it"
+        target=record.target,
+        name=record.name,
+        uid=record.uid,
+        what=what,
+        remedy="close it",
+        record=record,
     )
 
 

@@ -9,7 +9,7 @@ import asyncio
 import importlib
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from toolkit import paths
 from toolkit.deploy.base import (
     Action,
     Change,
+    Finding,
     Health,
     Intent,
     Part,
@@ -31,6 +32,7 @@ from toolkit.deploy.base import (
     State,
     Status,
     SupportsChanges,
+    SupportsInventory,
     SupportsLogs,
     Target,
     Update,
@@ -38,7 +40,7 @@ from toolkit.deploy.base import (
 )
 from toolkit.deploy.keyfile import unwritable
 from toolkit.deploy.ledger import Ledger
-from toolkit.errors import DeadlineError, UsageError
+from toolkit.errors import DeadlineError, ToolkitError, UsageError
 
 RUN_VARIABLE = "AKASH_LLM_RUN"
 CLOSE_DEADLINE_S = 240.0  # an account that is asked may take its time
@@ -224,28 +226,64 @@ class Keeper:
     # -- close ----------------------------------------------------------------------
 
     async def close(
-        self, name: str, *, deadline_s: float = CLOSE_DEADLINE_S, error: str | None = None
+        self,
+        name: str,
+        *,
+        deadline_s: float = CLOSE_DEADLINE_S,
+        error: str | None = None,
+        only: Record | None = None,
     ) -> Record | None:
-        """End the endpoint of that name; its row, or None if nothing was open. `error` is
-        written down as the reason."""
-        if not paths.endpoint(check_name(name)).exists():
-            return None  # nobody ever worked on that name
+        """End the endpoint of that name; its row, or None if nothing was open.
+
+        `error` is written down as the reason. With `only` nothing is ended but what is as it
+        was then: somebody may have gone on with it meanwhile.
+        """
+        if self.ledger.find(check_name(name)) is None:
+            return None
         report = _Reporter(lambda update: None, deadline_s)
         try:
             async with asyncio.timeout(deadline_s), self._lock(name, report):
                 record = self.ledger.find(name)
-                return await self._end(record, error=error) if record else None
+                if record is None or (only is not None and record != only):
+                    return None
+                return await self._end(record, error=error)
         except TimeoutError:
-            raise DeadlineError(
-                f"{name} could not be closed within {deadline_s:.0f} s",
-                hint="Another akash-llm may be deploying it: end that one, then try again.",
-            ) from None
+            hint = "It may still cost something: akash-llm doctor"
+            if report.phase == "wait":
+                hint = "Another akash-llm is working on it: end that one, then try again."
+            message = f"{name} could not be closed within {deadline_s:.0f} s"
+            raise DeadlineError(message, hint=hint) from None
+
+    async def close_all(self, names: Sequence[str]) -> list[Record]:
+        """End each of them, also when one cannot be ended; that error is raised at the end."""
+        closed, errors = list[Record](), list[ToolkitError]()
+        for name in names:
+            try:
+                record = await self.close(name)
+            except ToolkitError as error:
+                errors.append(error)
+            else:
+                closed += [record] if record else []
+        if errors:
+            raise errors[0]
+        return closed
+
+    async def discard(self, diagnosed: Finding, target_name: str) -> None:
+        """End what a target has found, if it is still as it was found."""
+        target = self.target(target_name)
+        if not isinstance(target, SupportsInventory):
+            return
+        if not diagnosed.name:
+            await target.discard(diagnosed)
+            return
+        report = _Reporter(lambda update: None, CLOSE_DEADLINE_S)
+        async with asyncio.timeout(CLOSE_DEADLINE_S), self._lock(diagnosed.name, report):
+            if any(found.key == diagnosed.key for found in await target.inventory()):
+                await target.discard(diagnosed)
 
     async def close_run(self, run_id: str) -> list[Record]:
         """End what a notebook run opened; what it adopted stays."""
-        names = [record.name for record in self.ledger.open_records(run_id=run_id)]
-        closed = [await self.close(name) for name in names]
-        return [record for record in closed if record]
+        return await self.close_all([r.name for r in self.ledger.open_records(run_id=run_id)])
 
     async def _end(self, record: Record, *, error: str | None = None) -> Record:
         self.ledger.move(record.uid, State.CLOSING, error=error)
@@ -373,7 +411,10 @@ class _Reporter:
 
     def __call__(self, phase: str, text: str, usual_s: float | None = None) -> None:
         self.phase = phase
-        self._progress(Update(phase, text, time.monotonic() - self._start, usual_s))
+        try:
+            self._progress(Update(phase, text, time.monotonic() - self._start, usual_s))
+        except OSError:  # nobody reads any more; the work goes on, cleaning up most of all
+            self._progress = lambda update: None
 
 
 class _Opening:

@@ -31,12 +31,19 @@ class Deployment:
         self._open_record = open_record
         self._keeper = keeper
         self._endpoint: Endpoint | None = None
+        self._name = ""
 
     def __await__(self) -> Generator[Any, None, Endpoint]:
         return self._open().__await__()
 
     async def __aenter__(self) -> Endpoint:
-        self._endpoint = await self._open()
+        record = await self._open_record()
+        self._name = record.name
+        try:
+            self._endpoint = endpoint_of(record, ledger=self._keeper.ledger)
+        except BaseException:
+            await self._keeper.close(record.name)
+            raise
         return self._endpoint
 
     async def __aexit__(
@@ -45,9 +52,11 @@ class Deployment:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._endpoint is not None:
-            await self._endpoint.aclose()
-            await self._keeper.close(self._endpoint.name)
+        try:
+            if self._endpoint is not None:
+                await self._endpoint.aclose()
+        finally:
+            await self._keeper.close(self._name)
 
     async def _open(self) -> Endpoint:
         return endpoint_of(await self._open_record(), ledger=self._keeper.ledger)

@@ -150,7 +150,7 @@ def columns(rows: Iterable[Sequence[str]]) -> str:
 
     A cell with nothing behind it may be as long as it likes without moving the others.
     """
-    lines = [_without_empty_end(row) for row in rows]
+    lines = [_without_empty_end([" ".join(cell.split()) for cell in row]) for row in rows]
     width: dict[int, int] = {}
     for line in lines:
         for index, cell in enumerate(line[:-1]):

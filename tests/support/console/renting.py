@@ -17,7 +17,7 @@ from toolkit.deploy.console.amounts import price_ceiling
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.keeper import Keeper
 from toolkit.deploy.ledger import Ledger
-from toolkit.sdl.inputs import RenderInputs
+from toolkit.sdl.inputs import GPUChoice, GPURequest, RenderInputs
 from toolkit.sdl.render import render
 
 # What answers nobody: events of a provider are beside the point here.
@@ -25,10 +25,10 @@ NOWHERE = "https://127.0.0.1:9"
 
 HASTE = Pace(
     bid_poll_s=0.001,
-    first_bid_s=2.0,
+    first_bid_s=3.0,
     more_bids_s=0.01,
     status_poll_s=0.001,
-    services_s=5.0,
+    services_s=60.0,
     settle_poll_s=0.001,
     settle_s=0.05,
     never_after_s=720.0,
@@ -55,7 +55,7 @@ def intent(**given: Any) -> Intent:
     return Intent(**(made | given))
 
 
-def plan(wanted: Intent, *, cpu: int = 2) -> Plan:
+def plan(wanted: Intent, *, cpu: int = 2, gpu: str = "") -> Plan:
     """The plan for an intent, without asking what anything needs."""
     key = keyfile.ensure(paths.key_file(wanted.name))
     inputs = RenderInputs(
@@ -65,6 +65,7 @@ def plan(wanted: Intent, *, cpu: int = 2) -> Plan:
         context=wanted.context,
         parallel=wanted.parallel,
         cpu=cpu,
+        gpu=GPURequest(1, (GPUChoice(gpu),)) if gpu else None,
         price=price_ceiling(wanted.max_usd_per_hour or Decimal(1)),
         env={name: f"ac-secret://{name}" for name in wanted.secrets},
     )

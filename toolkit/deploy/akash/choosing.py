@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
-from toolkit.deploy.console.amounts import most_usd_per_hour, usd_per_hour
+from toolkit.deploy.console.amounts import UACT, most_usd_per_hour, usd_per_hour
 from toolkit.deploy.console.bids import OPEN, Amount, Bid, Offered
 from toolkit.deploy.console.market import Provider
 from toolkit.units import GIB
@@ -19,6 +19,7 @@ from toolkit.units import GIB
 _DOWNTIME_WEIGHT = Decimal(2)
 # One that has served us well may cost so much more than another.
 _KNOWN_BONUS = Decimal("0.95")
+_MOST_DIGITS = 25
 _UNMEASURED_UPTIME = Decimal("0.9")
 
 
@@ -66,16 +67,16 @@ def judged(
 
 
 def _why_not(bid: Bid, providers: Mapping[str, Provider], terms: Terms) -> str:
+    """What is wrong with the offer itself goes before that it is over."""
     if bid.id.provider in terms.left_out:
         return "the provider failed within the last day"
-    if bid.state != OPEN:
-        return f"it is {bid.state}"
-    if not bid.is_leasable:
-        return f"its price is no price: {bid.price.amount} {bid.price.denom}"
-    return _price(bid, terms) or _provider(bid, providers, terms) or _hardware(bid, terms)
+    lasting = _price(bid, terms) or _provider(bid, providers, terms) or _hardware(bid, terms)
+    return lasting or ("" if bid.state == OPEN else f"it is {bid.state}")
 
 
 def _price(bid: Bid, terms: Terms) -> str:
+    if bid.price.denom != UACT or bid.price.amount <= 0:
+        return f"its price is no price: {bid.price.amount} {bid.price.denom}"
     most = most_usd_per_hour(bid.price.amount)
     if most > terms.max_usd_per_hour:
         return f"${most:.4f} an hour is over the cap of ${terms.max_usd_per_hour}"
@@ -102,7 +103,11 @@ def _is_in(provider: Provider, region: str) -> bool:
 
 def _hardware(bid: Bid, terms: Terms) -> str:
     """Why the replicas offered are not those asked for, in whatever order they come."""
-    left = [offered for offered in bid.resources_offer for _ in range(max(offered.count, 0))]
+    left = [
+        offered
+        for offered in bid.resources_offer
+        for _ in range(min(max(offered.count, 0), len(terms.replicas)))
+    ]
     if not left:  # an older Console may not say
         return "it does not say what is offered" if any(d.gpus for d in terms.replicas) else ""
     for replica in sorted(terms.replicas, key=lambda each: -each.gpus):
@@ -131,7 +136,7 @@ def _lacks(offered: Offered, replica: Replica) -> str:
 def _whole(amount: Amount) -> int:
     """The number that it says, 0 if it is none."""
     text = str(amount.val)
-    return int(text) if text.isascii() and text.isdecimal() else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS else 0
 
 
 def _will_do(offered: str, wanted: Iterable[str]) -> bool:

@@ -100,9 +100,9 @@ def _check_names(intent: Intent) -> None:
 def _access(text: str) -> RegistryAccess:
     """`user@host`, where the user may be an address of mail."""
     user, _, host = text.rpartition("@")
-    if not user or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.:-]*", host):
+    if not user or ":" in user or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.:-]*", host):
         raise UsageError(
-            f"{text[:80]!r} does not say who is known at which registry",
+            "the registry does not say who is known at which one, or says more than that",
             hint="Write it as user@host, such as you@ghcr.io; the password stays in the variable"
             " AKASH_LLM_REGISTRY_PASSWORD.",
         )

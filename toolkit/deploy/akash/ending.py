@@ -5,6 +5,7 @@ was lost, or a 404, is no proof.
 """
 
 import asyncio
+from decimal import Decimal
 
 from toolkit.deploy.akash.finding import settled
 from toolkit.deploy.akash.orders import Order, Orders
@@ -26,17 +27,26 @@ async def end(console: ConsoleClient, order: Order, orders: Orders, pace: Pace) 
     order = await settled(console, order, orders, pace)
     if order.dseq is None or not order.is_open:
         return order
+    spent = await end_deployment(console, order.dseq, pace)
+    return orders.closed(order, estimate_uact(order) if spent is None else spent)
+
+
+async def end_deployment(console: ConsoleClient, dseq: str, pace: Pace) -> Decimal | None:
+    """Close a deployment; what it has cost in uact, None where the account knows nothing of it.
+
+    Raises `EndpointError` when the account does not say that it is closed.
+    """
     why = ""
     for number in range(pace.close_tries):
         if number:
             await asyncio.sleep(min(pace.settle_poll_s * number, 10 * pace.settle_poll_s))
-        found, why = await _asked_to_close(console, order.dseq)
+        found, why = await _asked_to_close(console, dseq)
         if found is not None and found.is_closed:
-            return orders.closed(order, spent_uact(found))
-        if found is None and await _is_unknown(console, order.dseq):
-            return orders.closed(order, estimate_uact(order))
+            return spent_uact(found)
+        if found is None and await _is_unknown(console, dseq):
+            return None
     raise EndpointError(
-        f"The account does not say that deployment {order.dseq} is closed; it may still bill"
+        f"The account does not say that deployment {dseq} is closed; it may still bill"
         f"{f' ({why})' if why else ''}.",
         hint="Close it again: akash-llm doctor. Or close it at console.akash.network.",
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from toolkit.deploy.akash.choosing import Judged
-from toolkit.errors import CapacityError, EndpointError, ToolkitError
+from toolkit.errors import CapacityError, ConfigError, EndpointError, ToolkitError
 
 # How often a provider has to say so before nobody hopes any more.
 _HOPELESS_AFTER = 4
@@ -145,4 +145,6 @@ def after(failures: Sequence[GivenUp]) -> ToolkitError:
     message = f"{len(failures)} attempts failed: {reasons}"
     if first is None:
         return CapacityError(message, hint=failures[-1].error.hint)
-    return EndpointError(message, hint=first.hint)
+    kind = ConfigError if isinstance(first, ConfigError) else EndpointError
+    made: ToolkitError = kind(message, hint=first.hint)
+    return made

@@ -44,11 +44,11 @@ async def settled(console: ConsoleClient, order: Order, orders: Orders, pace: Pa
         found = await listed(console, order, orders)
         if found is not None:
             return orders.placed(order, found.dseq, None)
-        if _age_s(order) > pace.never_after_s:
-            return orders.never(order)
         if asyncio.get_running_loop().time() >= until:
             break
         await asyncio.sleep(pace.settle_poll_s)
+    if _age_s(order) > pace.never_after_s:
+        return orders.never(order)
     left_s = max(pace.never_after_s - _age_s(order), 1)
     raise ReplyLost(
         f"A deployment was ordered as {order.name}, and its answer was lost; the account does"
@@ -59,4 +59,5 @@ async def settled(console: ConsoleClient, order: Order, orders: Orders, pace: Pa
 
 
 def _age_s(order: Order) -> float:
-    return (datetime.now(UTC) - order.sent_at).total_seconds()
+    """By the wall clock; one that was ahead when the row was written says nothing."""
+    return abs((datetime.now(UTC) - order.sent_at).total_seconds())

@@ -25,7 +25,7 @@ async def keep(console: ConsoleClient, order: Order, name: str) -> Path | None:
     if order.provider is None:
         return None
     lines: list[str] = []
-    with suppress(ToolkitError, TimeoutError):
+    with suppress(ToolkitError, TimeoutError, OSError, ValueError):
         async with asyncio.timeout(WITHIN_S), gateway_of(console, order, _ONCE) as gateway:
             async for line in gateway.logs(tail=LINES):
                 lines.append(f"{line.service} | {line.cleaned.text}")

@@ -8,6 +8,7 @@ answer that is no answer the account is looked at.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from toolkit.deploy.akash.choosing import Judged
@@ -16,7 +17,7 @@ from toolkit.deploy.akash.orders import Order
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.console.amounts import most_usd_per_hour
 from toolkit.deploy.console.bids import Bid, Choice
-from toolkit.deploy.console.deployments import Deployment, Lease
+from toolkit.deploy.console.deployments import Deployment, Lease, Settings
 from toolkit.deploy.console.refusals import MANIFEST_NOT_DELIVERED, PROVIDER_UNREACHABLE
 from toolkit.errors import BudgetError, EndpointError, ReplyLost, RequestRefused
 
@@ -38,8 +39,11 @@ async def lease(site: Site, order: Order, bids: Sequence[Judged]) -> Order:
         except RequestRefused as error:
             if error.code != PROVIDER_UNREACHABLE and error.status not in _BID_GONE:
                 raise
-            if await _lease_of(site, order) is not None:
+            there = await _lease_of(site, order)
+            if there is not None and there.id.provider == bid.id.provider:
                 return order
+            if there is not None:
+                raise _elsewhere(there.id.provider, bid) from None
             order = site.orders.not_leased(order)
             passed.append(f"{bid.id.provider}: {error.message}")
             site.report("lease", f"{bid.id.provider} cannot be had ({error.message})", None)
@@ -95,12 +99,16 @@ async def _lease_of(site: Site, order: Order) -> Lease | None:
 def _check_provider(found: Deployment, bid: Bid) -> None:
     others = [one.id.provider for one in found.active_leases if one.id.provider != bid.id.provider]
     if others:
-        raise GivenUp(
-            EndpointError(
-                f"the lease is with {others[0]} and not with {bid.id.provider}",
-                hint="It is closed; try again.",
-            )
+        raise _elsewhere(others[0], bid)
+
+
+def _elsewhere(provider: str, bid: Bid) -> GivenUp:
+    return GivenUp(
+        EndpointError(
+            f"the lease is with {provider} and not with {bid.id.provider}",
+            hint="It is closed; try again.",
         )
+    )
 
 
 async def limited(site: Site, order: Order, caps: Caps, left_usd: Decimal) -> Order:
@@ -116,14 +124,28 @@ async def limited(site: Site, order: Order, caps: Caps, left_usd: Decimal) -> Or
     hours = _hours(caps, order, left_usd)
     if (settings.runtime_limit_hours or hours) < hours:
         settings = await site.console.set_runtime_limit(dseq, hours)
-    limit, ends_at = settings.runtime_limit_hours, settings.runtime_ends_at
-    if limit is None or limit > caps.hours or ends_at is None:
+    return kept(site, order, settings, hours)
+
+
+def kept(site: Site, order: Order, settings: Settings, hours: int) -> Order:
+    """The order with its end, as the Console confirms it. `BudgetError` where it does not."""
+    limit, ends_at = settings.runtime_limit_hours, _moment(settings.runtime_ends_at)
+    if limit is None or limit > hours or ends_at is None:
         raise BudgetError(
-            f"the Console does not confirm that it ends deployment {dseq} after {caps.hours} h"
-            f" (limit {limit}, end {ends_at})",
-            hint="It was closed. Try again; if it stays so, the Console has changed.",
+            f"the Console does not confirm that it ends deployment {order.dseq} after {hours} h"
+            f" (limit {limit}, end {settings.runtime_ends_at})",
+            hint="Close it: akash-llm close. If it stays so, the Console has changed.",
         )
     return site.orders.limited(order, ends_at)
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A time of the Console's, in UTC where it says no zone; None for what is none."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _hours(caps: Caps, order: Order, left_usd: Decimal) -> int:

@@ -67,6 +67,10 @@ class Renting:
             order = await settled(site.console, order, site.orders, site.pace)
         if order is None or not order.is_open:
             order = await self._placed()
+        if not order.is_open:
+            raise GivenUp(
+                EndpointError("the order was never made, whatever became of it", hint="Try again.")
+            )
         if order.state is OrderState.PLACED:
             order = await self._leased(order)
         else:
@@ -93,7 +97,7 @@ class Renting:
 
     async def _leased(self, order: Order) -> Order:
         site, left = self._site, self._left_usd()
-        await confirm(site, order, self._caps)
+        await confirm(site, order, self._caps, left)
         hours = hours_of(self._caps, left)
         terms = terms_of(
             order, self._caps, site.orders, left_usd=left, hours=hours, region=self._intent.region

@@ -130,9 +130,13 @@ class Orders:
             leased_at=None,
         )
 
-    def limited(self, order: Order, ends_at: str) -> Order:
-        """When the Console ends it by itself, in ISO 8601."""
-        return self._set(order, "limited", ends_at=ends_at)
+    def limited(self, order: Order, ends_at: datetime) -> Order:
+        """When the Console ends it by itself."""
+        return self._set(order, "limited", ends_at=ends_at.isoformat())
+
+    def asking(self, order: Order) -> Order:
+        """It is about to be asked for, perhaps once more."""
+        return self._set(order, "", sent_at=_now())
 
     def redefined(self, order: Order, sdl: str, hash: str) -> Order:
         """It runs something else on the same lease."""
@@ -150,8 +154,9 @@ class Orders:
 
     def closed(self, order: Order, uact: Decimal) -> Order:
         """The account says that it is closed and has cost so much."""
+        spent = str(max(uact, order.spent or Decimal(0)))
         return self._set(
-            order, "order closed", state=OrderState.CLOSED, spent=str(uact), closed_at=_now()
+            order, "order closed", state=OrderState.CLOSED, spent=spent, closed_at=_now()
         )
 
     def never(self, order: Order) -> Order:
@@ -162,18 +167,18 @@ class Orders:
         """The successor takes the place of the order that is closed now."""
         return self._set(order, "", is_successor=0)
 
-    def found(self, name: str, uid: str, dseq: str, sdl: str) -> Order:
-        """A row for a deployment of ours that is there and in no row; or the row that
-        says it was closed, open again."""
+    def found_closed(self, name: str, uid: str, dseq: str, sdl: str, uact: Decimal) -> None:
+        """What a deployment of ours cost that was there and in no open row; it is closed now."""
+        number = int(name.rpartition(".")[2])
         with self.ledger.writing() as db:
             db.execute(
-                "INSERT INTO orders (name, uid, number, state, sdl, hash, sent_at, dseq)"
-                " VALUES (?, ?, ?, 'placed', ?, '', ?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET state = 'placed', dseq = excluded.dseq",
-                (name, uid, int(name.rpartition(".")[2]), sdl, _now(), dseq),
+                "INSERT INTO orders (name, uid, number, state, sdl, hash, sent_at, dseq,"
+                " closed_at, spent) VALUES (?, ?, ?, 'closed', ?, '', ?, ?, ?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET state = 'closed', dseq = excluded.dseq,"
+                " closed_at = excluded.closed_at, spent = excluded.spent",
+                (name, uid, number, sdl, _now(), dseq, _now(), str(uact)),
             )
-            log_event(db, uid, _now(), "order found", name)
-            return _get(db, name)
+            log_event(db, uid, _now(), "order found and closed", name)
 
     # -- questions ------------------------------------------------------------------
 

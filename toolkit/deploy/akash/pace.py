@@ -17,7 +17,6 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     first_bid_s: float = 120.0  # mostly within a minute
     more_bids_s: float = 15.0  # from the first that will do
     enough_bids: int = 3
-    bid_life_s: float = 270.0  # providers take bids back after five minutes
     status_poll_s: float = 5.0
     services_s: float = 1200.0  # an image of some gigabytes
     lease_tries: int = 3

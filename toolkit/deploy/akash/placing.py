@@ -9,6 +9,8 @@ from toolkit.deploy.akash.preview import previewed
 from toolkit.deploy.akash.sealed import sealed_for
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.base import Intent
+from toolkit.deploy.console.amounts import UACT_PER_USD, uact_in
+from toolkit.deploy.console.calls import checked_dseq
 from toolkit.deploy.console.deployments import Created
 from toolkit.deploy.console.updates import NewDeployment
 from toolkit.errors import BudgetError, FundsMissing, ReplyLost, RequestRefused, ToolkitError
@@ -45,7 +47,7 @@ async def place(
         raise
     if created.sign_tx.code:
         return await settled(site.console, order, site.orders, site.pace)
-    return site.orders.placed(order, created.dseq, created.manifest)
+    return site.orders.placed(order, checked_dseq(created.dseq), created.manifest)
 
 
 async def _created(
@@ -58,14 +60,18 @@ async def _created(
     hours = hours_of(caps, left_usd)
     for _ in range(_WAITS):
         try:
-            return await site.console.create(await _new(site, order, intent, hours))
+            new = await _new(site, order, intent, hours)
+            site.orders.asking(order)
+            return await site.console.create(new)
         except (FundsMissing, RequestRefused) as error:
             wait_s = _wait_s(error)
             if wait_s is None:
                 raise
             site.report("order", f"{error.message} (again in {wait_s:.0f} s)", None)
             await asyncio.sleep(wait_s)
-    return await site.console.create(await _new(site, order, intent, hours))
+    new = await _new(site, order, intent, hours)
+    site.orders.asking(order)
+    return await site.console.create(new)
 
 
 async def _new(site: Site, order: Order, intent: Intent, hours: int) -> NewDeployment:
@@ -100,19 +106,14 @@ async def _created_older(site: Site, new: NewDeployment, left_usd: Decimal) -> C
     return await site.console.create(NewDeployment(sdl=new.sdl, deposit_usd=float(deposit)))
 
 
-async def confirm(site: Site, order: Order, caps: Caps) -> None:
+async def confirm(site: Site, order: Order, caps: Caps, left_usd: Decimal) -> None:
     """See, before a lease, that the order will end by itself. Raises `BudgetError`.
 
     On an older Console automatic funding is turned off: it then ends with its deposit.
     """
     dseq = str(order.dseq)
     if not await site.console.is_newer():
-        settings = await site.console.turn_funding_off(dseq)
-        if settings.auto_top_up_enabled:
-            raise BudgetError(
-                f"the Console goes on funding deployment {dseq} by itself",
-                hint="It was closed. Turn automatic funding off at console.akash.network.",
-            )
+        await _bounded(site, dseq, left_usd)
         return
     limit = (await site.console.settings(dseq)).runtime_limit_hours
     if limit is None or limit > caps.hours:
@@ -120,6 +121,24 @@ async def confirm(site: Site, order: Order, caps: Caps) -> None:
             f"the Console does not keep the limit of {caps.hours} h for deployment {dseq}"
             f" (it has {limit})",
             hint="It was closed. Try again; if it stays so, the Console has changed.",
+        )
+
+
+async def _bounded(site: Site, dseq: str, left_usd: Decimal) -> None:
+    """See that nothing but what was agreed on is in the deployment, and nothing more comes."""
+    settings = await site.console.turn_funding_off(dseq)
+    if settings.auto_top_up_enabled:
+        raise BudgetError(
+            f"the Console goes on funding deployment {dseq} by itself",
+            hint="It was closed. Turn automatic funding off at console.akash.network.",
+        )
+    escrow = (await site.console.deployment(dseq)).escrow_account.state
+    inside = uact_in(escrow.funds) / UACT_PER_USD
+    if inside > max(left_usd, LEAST_DEPOSIT_USD):
+        raise BudgetError(
+            f"the Console has put ${inside:.2f} into deployment {dseq}, and of what was agreed"
+            f" on ${left_usd:.2f} are left",
+            hint="It was closed. Give a higher limit: on this Console the deposit is the limit.",
         )
 
 

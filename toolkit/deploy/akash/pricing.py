@@ -185,8 +185,9 @@ def set_aside(config: FundingConfig, usd_per_hour: Decimal | None) -> str:
     if usd_per_hour is not None:
         most = f" ({usd(Decimal(str(runway)) * usd_per_hour)} at most)"
     return (
-        f"Of the account's balance {usd(first)} is set aside when it is ordered, and at its start "
-        f"up to {runway:g} hours of its price{most}. What is not used comes back when it ends."
+        f"Of the account's balance {usd(first)} is set aside when it is ordered, and up to "
+        f"{float(runway):g} hours of its price at its start{most}. What is not used comes back "
+        "when it ends."
     )
 
 

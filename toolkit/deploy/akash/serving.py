@@ -24,9 +24,18 @@ from toolkit.safetext import cleaned
 USUAL_SERVICES_S = 90.0
 USUAL_MODEL_S = 180.0
 # A provider names it: nothing but a host, and perhaps a port, becomes part of a URL.
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(?::[0-9]{1,5})?")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(
+    rf"(?:127\.0\.0\.1|(?:{_LABEL}\.){{1,10}}[A-Za-z][A-Za-z0-9-]{{0,61}})(?::([0-9]{{1,5}}))?"
+)
 # So often may the Console fail to answer before the lease counts as lost from view.
 _BLIND_LOOKS = 10
+
+
+def _is_host(text: str) -> bool:
+    """Whether it is a name, and perhaps a port, and nothing else."""
+    found = _HOST.fullmatch(text)
+    return found is not None and 0 < int(found[1] or "443") < 1 << 16
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -142,7 +151,7 @@ class _Watch:
             if lease.status is None or not lease.status.is_available:
                 continue
             told = [uri for service in lease.status.services.values() for uri in service.uris]
-            hosts = [uri for uri in told if _HOST.fullmatch(uri)]
+            hosts = [uri for uri in told if _is_host(uri)]
             if hosts:
                 self._url.set_result(f"https://{hosts[0]}")
             elif told:
@@ -179,7 +188,7 @@ class _Watch:
                 f"{provider}: {reason}",
                 hint="Is the image public, or its password right? Its name: --image.",
             )
-        return GivenUp(error)
+        return GivenUp(error, is_final=self._diary.is_of_the_image)
 
     def _fail(self, failure: GivenUp) -> None:
         self._failure = failure

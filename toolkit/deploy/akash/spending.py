@@ -35,7 +35,7 @@ def estimate_uact(order: Order, now: datetime | None = None) -> Decimal:
 
 def spend_of(orders: Iterable[Order], now: datetime | None = None) -> Spend | None:
     """The money of one deployment over all its orders; None where none was leased."""
-    rows = [order for order in orders if order.price is not None]
+    rows = [order for order in orders if order.price is not None or order.spent]
     if not rows:
         return None
     billing = [order for order in rows if order.state is OrderState.LEASED]

@@ -6,26 +6,29 @@ the account says.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from decimal import Decimal
 from pathlib import Path
 
 from toolkit import paths
 from toolkit.deploy import logfile
 from toolkit.deploy.access import endpoint_of
-from toolkit.deploy.akash.access import console_client
+from toolkit.deploy.akash.access import KEY_VARIABLE, console_client
 from toolkit.deploy.akash.bidding import Bidders, terms_of
 from toolkit.deploy.akash.choosing import Judged, judged
-from toolkit.deploy.akash.ending import end
+from toolkit.deploy.akash.ending import end, end_deployment
 from toolkit.deploy.akash.gateway import gateway_of
 from toolkit.deploy.akash.leasing import ended
 from toolkit.deploy.akash.opening import Renting
 from toolkit.deploy.akash.orders import Order, Orders, OrderState, home_id, owner_of
 from toolkit.deploy.akash.pace import Pace
 from toolkit.deploy.akash.planning import planned
+from toolkit.deploy.akash.pricing import whole_hours
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.akash.spending import spend_of, spent_uact
-from toolkit.deploy.akash.updating import update, with_prices_of
+from toolkit.deploy.akash.updating import is_in_place, update
 from toolkit.deploy.base import (
     Action,
     Finding,
@@ -39,16 +42,15 @@ from toolkit.deploy.base import (
     State,
     Status,
 )
+from toolkit.deploy.console.amounts import most_usd_per_hour
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.deployments import Deployment
 from toolkit.deploy.ledger import Ledger
 from toolkit.errors import (
-    CredentialsError,
     RequestRefused,
     ToolkitError,
     UsageError,
 )
-from toolkit.sdl.diff import Effect, diff
 from toolkit.sdl.parse import parse
 
 LOOK_S = 20.0
@@ -85,7 +87,12 @@ class ConsoleTarget:
             site = Site(console, self._orders, self._pace, opening)
             await self._tidy(site, record)
             since = int(record.handle.get("since", 0))
-            order, address = await Renting(site, record.intent, record.sdl, since=since).run()
+            try:
+                order, address = await Renting(site, record.intent, record.sdl, since=since).run()
+            except BaseException:
+                if record.state is State.READY:  # else who called closes all of it
+                    await self._end_new(site, record)
+                raise
             opening.note(url=address.url, pin=address.pin, order=order.name)
 
     async def status(self, record: Record) -> Status:
@@ -104,17 +111,32 @@ class ConsoleTarget:
         orders = self._orders.open_of(record.uid)
         if not orders:
             return
+        never_answered = "order" not in record.handle and record.error not in (None, "interrupted")
+        problems: list[ToolkitError] = []
         async with self._console(needs_key=True) as console:
-            for order in reversed(orders):
-                await end(console, order, self._orders, self._pace)
+            for order in orders:
+                if never_answered and order.provider is not None:
+                    order = self._orders.failed(order, str(record.error))
+                try:
+                    await end(console, order, self._orders, self._pace)
+                except ToolkitError as error:  # the others bill, too
+                    problems.append(error)
+        if problems:
+            raise problems[0]
 
     # -- SupportsChanges ------------------------------------------------------------
 
     def action(self, record: Record, plan: Plan) -> Action:
-        """Prices are settled by the lease: that they differ changes nothing about it."""
-        now = parse(record.sdl).sdl
-        effect = diff(now, with_prices_of(now, parse(plan.sdl).sdl)).effect
-        return Action.REPLACE if effect is Effect.NEW_LEASE else Action.UPDATE
+        """Prices are settled by the lease, and its end is never put forward: what asks for less
+        than it costs or for fewer hours takes another one."""
+        order, new = self._in_use(record), plan.intent
+        now, then = whole_hours(record.intent.runtime_hours), whole_hours(new.runtime_hours)
+        if order is None or new.max_usd_per_hour is None or now is None or then is None:
+            return Action.REPLACE
+        is_shorter = then < now
+        is_dearer = most_usd_per_hour(order.price or Decimal(0)) > new.max_usd_per_hour
+        is_told = is_in_place(parse(record.sdl).sdl, parse(plan.sdl).sdl)
+        return Action.UPDATE if is_told and not is_dearer and not is_shorter else Action.REPLACE
 
     async def update(self, opening: Opening, plan: Plan) -> None:
         """Change what runs in place."""
@@ -187,38 +209,64 @@ class ConsoleTarget:
     # -- SupportsInventory ----------------------------------------------------------
 
     async def inventory(self) -> list[Finding]:
-        """Open deployments of this home that the books have as closed, or not at all."""
-        try:
-            async with self._console(needs_key=True) as console:
-                if not await console.is_newer():
-                    return []  # there, nothing has a name
-                found = await console.deployments()
-        except CredentialsError:
-            if any(order.is_open for order in self._orders.all()):
-                raise
-            return []
-        return [stray for each in found if (stray := self._stray(each)) is not None]
+        """What is open of this home and not in use: by the books, and by the account."""
+        left = {finding.key: finding for finding in self._left_over()}
+        if not os.environ.get(KEY_VARIABLE) and self._console is console_client and not left:
+            return []  # nothing was ever rented from here, and nobody means to
+        async with self._console(needs_key=True) as console:
+            if await console.is_newer():  # on an older one nothing has a name
+                for each in await console.deployments():
+                    stray = self._stray(each)
+                    if stray is not None:
+                        left.setdefault(stray.key, stray)
+        return list(left.values())
+
+    def _left_over(self) -> Iterator[Finding]:
+        """Orders that the books have open, of records that do not use them."""
+        for order in self._orders.all():
+            record = self._orders.ledger.get(order.uid)
+            if record is None or not order.is_open or self._is_in_use(record, order):
+                continue
+            yield Finding(
+                uid=order.uid,
+                what=f"deployment {order.dseq or order.name} is open in the books, and not in use",
+                key=order.name,
+                name=record.name if record.is_open else "",
+                is_stray=True,
+            )
+
+    def _is_in_use(self, record: Record, order: Order) -> bool:
+        """Whether somebody uses it, or works on it."""
+        if record.state is not State.READY:
+            return record.is_open
+        used = self._in_use(record)
+        return used is not None and used.name == order.name
 
     async def discard(self, finding: Finding) -> None:
+        order = self._orders.find(finding.key)
         async with self._console(needs_key=True) as console:
-            for found in await console.deployments(search=finding.key):
-                if found.name == finding.key:
-                    order = self._written_down(finding, found)
-                    await end(console, order, self._orders, self._pace)
+            if order is not None and order.is_open:
+                await end(console, order, self._orders, self._pace)
+            else:
+                for found in await console.deployments(search=finding.key):
+                    if found.name == finding.key:
+                        await self._end_unknown(console, finding, found)
         record = self._orders.ledger.get(finding.uid)
-        if record is not None and record.state is State.CLOSING:
+        is_over = record is not None and record.state is State.CLOSING
+        if is_over and not self._orders.open_of(finding.uid):
             self._orders.ledger.move(finding.uid, State.CLOSED)
 
-    def _written_down(self, finding: Finding, found: Deployment) -> Order:
-        """The order of a stray; what is in no row gets one, so that its cost is in the books."""
-        order = self._orders.find(finding.key)
-        if order is not None and order.is_open:
-            return order
+    async def _end_unknown(
+        self, console: ConsoleClient, finding: Finding, found: Deployment
+    ) -> None:
+        """End what is in no open row; then it gets one, so that its cost is in the books."""
+        spent = await end_deployment(console, found.dseq, self._pace)
         sdl = found.console_settings.sdl if found.console_settings else ""
         if self._orders.ledger.get(finding.uid) is None:
             label = f"found-{finding.uid[:12]}"
             self._orders.ledger.adopt(finding.uid, Intent(name=label, target=self.name), sdl=sdl)
-        return self._orders.found(finding.key, finding.uid, found.dseq, sdl)
+        uact = Decimal(0) if spent is None else spent
+        self._orders.found_closed(finding.key, finding.uid, found.dseq, sdl, uact)
 
     # -- how it is done -------------------------------------------------------------
 
@@ -227,6 +275,12 @@ class ConsoleTarget:
         open_ones = self._orders.open_of(record.uid)
         noted = [o for o in open_ones if o.name == record.handle.get("order")]
         return next(iter(noted or [o for o in open_ones if not o.is_successor]), None)
+
+    async def _end_new(self, site: Site, record: Record) -> None:
+        """End what was opened in the place of the order that the record has in use."""
+        for order in self._orders.open_of(record.uid):
+            if order.name != record.handle.get("order"):
+                await end(site.console, order, self._orders, self._pace)
 
     async def _tidy(self, site: Site, record: Record) -> None:
         """End the orders that are not in use, as somebody who died half way left them."""
@@ -281,10 +335,13 @@ class ConsoleTarget:
         if owner is None or owner[0] != home_id():
             return None
         order, record = self._orders.find(str(found.name)), self._orders.ledger.get(owner[1])
-        if order is not None and order.is_open and record is not None and record.is_open:
-            used = self._in_use(record)
-            if record.state is not State.READY or (used is not None and used.name == order.name):
-                return None
+        if (
+            order is not None
+            and record is not None
+            and order.is_open
+            and self._is_in_use(record, order)
+        ):
+            return None
         return Finding(
             uid=owner[1],
             what=f"deployment {found.dseq} is open at the Console",

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from toolkit.deploy.akash.failures import GivenUp
+from toolkit.deploy.akash.leasing import kept
 from toolkit.deploy.akash.orders import Order
 from toolkit.deploy.akash.preview import previewed
 from toolkit.deploy.akash.sealed import sealed_for
@@ -19,6 +20,7 @@ from toolkit.deploy.base import Intent, Plan
 from toolkit.deploy.console.deployments import Deployment
 from toolkit.deploy.console.updates import Patch, ServicePatch
 from toolkit.errors import ReplyLost
+from toolkit.sdl.diff import Effect, diff
 from toolkit.sdl.dump import dump
 from toolkit.sdl.model import SDL, Service
 from toolkit.sdl.parse import parse
@@ -33,12 +35,12 @@ async def update(site: Site, order: Order, plan: Plan) -> None:
     Raises `RequestRefused` 409 where somebody else has changed it, 422 where it would need
     another lease.
     """
-    old = order.sdl
+    old, caps = order.sdl, Caps.of(plan.intent)
     sdl = dump(with_prices_of(parse(old).sdl, parse(plan.sdl).sdl))
     order = await _redefined(site, order, plan.intent, sdl)
     try:
-        await _extended(site, order, Caps.of(plan.intent))
         address = await serve(site, order, plan.intent)
+        await _extended(site, order, caps)
     except BaseException as error:
         if order.sdl != old:
             site.report("update", "it does not answer so: what was there before is put back", None)
@@ -69,6 +71,19 @@ def with_prices_of(old: SDL, new: SDL) -> SDL:
     }
     profiles = msgspec.structs.replace(new.profiles, placement=priced)
     return msgspec.structs.replace(new, profiles=profiles)
+
+
+def is_in_place(old: SDL, new: SDL) -> bool:
+    """Whether all that differs is what a lease can be told anew: image, command, arguments and
+    variables, and the prices that it has settled."""
+    if diff(old, with_prices_of(old, new)).effect is Effect.NEW_LEASE:
+        return False
+    return all(_but_told(new.services[name], was) == was for name, was in old.services.items())
+
+
+def _but_told(new: Service, old: Service) -> Service:
+    told = {"image": old.image, "command": old.command, "args": old.args, "env": old.env}
+    return msgspec.structs.replace(new, **told)
 
 
 def changed_services(old: SDL, new: SDL) -> dict[str, ServicePatch]:
@@ -125,7 +140,6 @@ async def _extended(site: Site, order: Order, caps: Caps) -> None:
     if not await site.console.is_newer():
         return
     settings = await site.console.settings(str(order.dseq))
-    if settings.runtime_limit_hours is not None and settings.runtime_limit_hours < caps.hours:
+    if (settings.runtime_limit_hours or 0) < caps.hours:
         settings = await site.console.set_runtime_limit(str(order.dseq), caps.hours)
-        if settings.runtime_ends_at is not None:
-            site.orders.limited(order, settings.runtime_ends_at)
+    kept(site, order, settings, caps.hours)

@@ -50,10 +50,13 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     uris: tuple[str, ...] = ()
     ready_replicas: int = 0
     available_replicas: int = 0
+    updated_replicas: int | None = None
 
     @property
     def is_available(self) -> bool:
-        return self.available >= self.total > 0
+        """Whether all run, and as they were told last."""
+        is_told = self.updated_replicas is None or self.updated_replicas >= self.total
+        return self.available >= self.total > 0 and is_told
 
 
 class ForwardedPort(msgspec.Struct, frozen=True, rename="camel"):

@@ -94,6 +94,50 @@ async def test_an_update_that_does_not_answer_is_taken_back(
     assert ":1" in order.sdl and there.is_active
 
 
+@pytest.mark.parametrize(
+    "given", [{"max_usd_per_hour": Decimal("0.30")}, {"runtime_hours": 1}], ids=["price", "hours"]
+)
+async def test_less_than_the_lease_costs_takes_another_one(
+    keeper: Keeper, world: World, given: dict[str, object]
+) -> None:
+    await keeper.apply(renting.plan(renting.intent()))
+    record, plan = keeper.record("mine"), renting.plan(renting.intent(**given))
+    target = keeper.target("console")
+    assert target.action(record, plan) is Action.REPLACE  # type: ignore[attr-defined]
+
+
+async def test_an_update_that_fails_leaves_no_longer_runtime(
+    keeper: Keeper, world: World, ingress: Ingress
+) -> None:
+    await keeper.apply(renting.plan(renting.intent()))
+    wanted = renting.intent(image="example.org/akash-llm-server:2", runtime_hours=40)
+
+    def stall(update: Update) -> None:
+        ingress.is_loading = update.phase in ("update", "services", "model")
+
+    with pytest.raises(DeadlineError):
+        await keeper.apply(renting.plan(wanted), replace=True, progress=stall, deadline_s=3)
+    (there,) = world.deployments.values()
+    assert there.runtime_limit == 2
+
+
+async def test_a_new_lease_that_fails_is_not_left_beside_a_ready_row(
+    keeper: Keeper, world: World, ingress: Ingress
+) -> None:
+    await keeper.apply(renting.plan(renting.intent()))
+    ingress.is_down = True
+    (first,) = world.deployments.values()
+
+    def lose(update: Update) -> None:
+        if update.phase == "model" and first.active_leases:
+            world.lose_lease(first.dseq)
+
+    with pytest.raises(DeadlineError):
+        await keeper.apply(renting.plan(renting.intent()), progress=lose, deadline_s=8)
+    assert len(world.deployments) > 1
+    assert not any(each.is_active for each in world.deployments.values())
+
+
 async def test_raising_a_cap_is_asked_for_and_takes_no_other_lease(
     keeper: Keeper, world: World
 ) -> None:

@@ -119,6 +119,48 @@ async def test_an_order_whose_answer_was_lost_is_settled_when_it_is_sure(
     assert keeper.ledger.open_records() == [] and not world.deployments
 
 
+async def test_what_was_gone_on_with_meanwhile_is_not_closed(
+    keeper: Keeper, server: ConsoleServer, world: World
+) -> None:
+    server.script.add(*[lost("DELETE", "/v1/deployments/", after=False)] * 9)
+    await keeper.apply(renting.plan(renting.intent()))
+    keeper.ledger.move(keeper.record("mine").uid, State.CLOSING, error="somebody died")
+    (found,) = await diagnose(keeper)
+    server.script.clear()
+    again = await keeper.apply(renting.plan(renting.intent()))
+    await settle(keeper, found)
+    assert keeper.record("mine") == again
+    assert sum(each.is_active for each in world.deployments.values()) == 1
+
+
+async def test_a_lost_successor_keeps_no_lease_from_being_closed(
+    keeper: Keeper, server: ConsoleServer, world: World
+) -> None:
+    await keeper.apply(renting.plan(renting.intent()))
+    server.script.add(lost("POST", "/v1/deployments", after=False))
+    with pytest.raises(ReplyLost):
+        await keeper.apply(renting.plan(renting.intent(parallel=8), cpu=8), replace=True)
+    with pytest.raises(ReplyLost):
+        await keeper.close("mine")
+    assert is_clean(world)
+
+
+async def test_one_that_was_taken_for_never_made_is_found_beside_another(
+    keeper: Keeper, world: World
+) -> None:
+    await keeper.apply(renting.plan(renting.intent()))
+    orders = renting.orders(keeper)
+    (late,) = orders.all()
+    orders.never(late)
+    with keeper.ledger.writing() as db:
+        db.execute("UPDATE deployments SET handle = '{}', state = 'opening'")
+    await keeper.apply(renting.plan(renting.intent()))
+    assert sum(each.is_active for each in world.deployments.values()) == 2
+    await healed(keeper)
+    assert sum(each.is_active for each in world.deployments.values()) == 1
+    assert await diagnose(keeper) == []
+
+
 async def test_what_cost_as_much_as_it_may_is_ended(keeper: Keeper, world: World) -> None:
     await keeper.apply(renting.plan(renting.intent(max_usd_total=Decimal("0.05"))))
     world.advance(10)
