@@ -141,8 +141,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `price` is expected, None where nothing is known of it, and `worst_case_usd` the most that
     can be spent before a limit ends it, None where no limit does. `offers` are those that could
-    take it now, `missing` what has to be there before it can be applied. `privacy` says who can
-    see what. `sdl` is what will be deployed, holding only the digest of the key.
+    take it now, `availability` says why they are few, or how many there are more. `missing` is
+    what has to be there before it can be applied. `privacy` says who can see what. `sdl` is what
+    will be deployed, holding only the digest of the key.
     """
 
     schema: Literal[1] = 1
@@ -152,6 +153,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     price: Price | None
     worst_case_usd: Decimal | None
     offers: tuple[Offer, ...] = ()
+    availability: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     limits: tuple[Limit, ...]
     privacy: tuple[str, ...]

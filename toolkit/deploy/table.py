@@ -30,7 +30,7 @@ _NARROWEST = 30
 
 
 class Section(NamedTuple):
-    """A part of a plan: rows of what, how much and why, or else sentences."""
+    """A part of a plan: rows of what, how much and why, and sentences."""
 
     title: str
     rows: tuple[Row, ...] = ()
@@ -42,9 +42,9 @@ def plan_sections(plan: Plan) -> list[Section]:
     sections = [
         Section("What is still missing", sentences=plan.missing),
         Section("What you get", tuple(_wanted(plan))),
-        Section("Who could run it now", tuple(map(_offered, plan.offers))),
+        Section("Who could run it now", tuple(map(_offered, plan.offers)), plan.availability),
         Section("What it costs", tuple(_costs(plan))),
-        Section("What ends it", sentences=tuple(map(_limit, plan.limits))),
+        Section("What limits it", sentences=tuple(map(_limit, plan.limits))),
         Section("Who can see what", sentences=plan.privacy),
         Section("Good to know", sentences=plan.notices),
     ]
@@ -76,11 +76,13 @@ def _costs(plan: Plan) -> Iterator[Row]:
         about = "up to" if price.usd_per_hour == plan.intent.max_usd_per_hour else "about"
         longer = f"{usd(price.usd_per_day)} per day, {usd(price.usd_per_month)} per month"
         yield "price", f"{about} {usd(price.usd_per_hour)} per hour", longer
+    if plan.intent.runtime_hours is not None:
+        yield "for", in_hours(plan.intent.runtime_hours), ""
     if plan.worst_case_usd is None:
-        yield "in all", "no limit", "nothing bounds it"
+        yield "in all", "no limit", "nothing ends it but the money of the account"
     else:
-        most = "bounded by what holds by itself" if plan.worst_case_usd else ""
-        yield "in all", f"at most {usd(plan.worst_case_usd)}", most
+        alone = "holds also with this machine switched off" if plan.worst_case_usd else ""
+        yield "in all", f"at most {usd(plan.worst_case_usd)}", alone
 
 
 def _limit(limit: Limit) -> str:
@@ -103,9 +105,10 @@ def _section_lines(section: Section) -> Iterator[str]:
 def _wrapped(rows: Sequence[Row]) -> Iterator[str]:
     """Rows in three columns, the last of which goes on below itself. Where nothing follows, the
     second may be as long as it likes."""
-    first = max((len(row[0]) for row in rows), default=0)
-    second = max((len(row[1]) for row in rows if row[2]), default=0)
-    for what, amount, remark in rows:
+    lines = [[" ".join(cell.split()) for cell in row] for row in rows]
+    first = max((len(line[0]) for line in lines), default=0)
+    second = max((len(line[1]) for line in lines if line[2]), default=0)
+    for what, amount, remark in lines:
         head = f"  {what:<{first}}  {amount:<{second}}  "
         yield from _filled(remark, head) if remark else (head.rstrip(),)
 
@@ -166,6 +169,11 @@ def _without_empty_end(row: Sequence[str]) -> list[str]:
     while cells and not cells[-1]:
         cells.pop()
     return cells
+
+
+def in_hours(hours: float) -> str:
+    """A time in words."""
+    return "1 hour" if hours == 1 else f"{hours:g} hours"
 
 
 def usd(amount: Decimal) -> str:

@@ -70,6 +70,7 @@ async def planned(intent: Intent, console: ConsoleClient) -> Plan:
         price=None if expected.usd_per_hour is None else Price.of_hour(expected.usd_per_hour),
         worst_case_usd=pricing.worst_case_usd(demand.intent, is_newer=is_newer),
         offers=market.offers,
+        availability=_availability(market),
         missing=(
             *terms.missing(demand.intent, has_key=console.has_key, unset=unset),
             *account.missing,
@@ -77,7 +78,6 @@ async def planned(intent: Intent, console: ConsoleClient) -> Plan:
         limits=terms.limits(demand.intent, is_newer=is_newer),
         privacy=terms.privacy(demand.intent, demand.sealed),
         notices=(
-            *_availability(market.answer),
             *expected.notices,
             _funding(demand.intent, funding),
             *account.notices,
@@ -122,13 +122,18 @@ async def _known(asked: Awaitable[T]) -> T | None:
         return None
 
 
-def _availability(answer: Answer) -> tuple[str, ...]:
-    if answer.providers is None:
+def _availability(market: _Market) -> tuple[str, ...]:
+    """Why those that could take it are few, or how many more there are."""
+    could = market.answer.providers
+    if could is None:
         return (
             "The Console cannot say now who has room for it: whether bids come is only seen when "
             "it is ordered. Without bids it costs nothing, and the first deposit comes back.",
         )
-    return answer.reasons
+    if len(could) > len(market.offers):
+        shown = f"the {len(market.offers)} most dependable are shown"
+        return (f"{len(could)} providers could take it now; {shown}.",)
+    return market.answer.reasons
 
 
 # -- the account

@@ -186,8 +186,8 @@ def set_aside(config: FundingConfig, usd_per_hour: Decimal | None) -> str:
         most = f" ({usd(Decimal(str(runway)) * usd_per_hour)} at most)"
     return (
         f"Of the account's balance {usd(first)} is set aside when it is ordered, and up to "
-        f"{float(runway):g} hours of its price at its start{most}. What is not used comes back "
-        "when it ends."
+        f"{runway:g} hours of its price{most} when it starts, however long it may run. That is no "
+        "cost: what is not used comes back when it ends."
     )
 
 

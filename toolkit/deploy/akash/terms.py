@@ -11,15 +11,15 @@ from toolkit.deploy.akash.pricing import (
 )
 from toolkit.deploy.base import Intent, Limit
 from toolkit.deploy.console.amounts import usd_per_hour
-from toolkit.deploy.table import usd
+from toolkit.deploy.table import in_hours, usd
 from toolkit.sdl.inputs import TEMPLATES
 
 # The provider's clocks (facts of its own programs): a bid, and a container that does not run.
 CLOCKS = (
-    "Bids come within about a minute, and each lapses 5 minutes after it was made: the best one "
-    "within your caps is taken without asking again.",
-    "If it does not come up it is closed, and another provider is tried under the same caps; what "
-    "a try that failed has cost comes on top.",
+    "Providers bid within about a minute, and each bid lapses 5 minutes after it was made: the "
+    "best one within your limits is taken without asking again.",
+    "If it does not come up there it is closed, and another provider is tried, for what is left "
+    "of the same money: a try that failed makes the time shorter, not the sum larger.",
     "A provider itself ends what has no running container for about 8 minutes (sometimes 3). The "
     "download of the image counts, that of the model does not.",
     "Its disk is lost when it ends, or when a provider fails: the model is downloaded again then.",
@@ -37,20 +37,18 @@ def _limits(intent: Intent, is_newer: bool) -> Iterator[Limit]:
         cap = usd(intent.max_usd_per_hour)
         yield Limit(f"costs at most {cap} per hour: the network takes no dearer bid", True)
     if is_newer and hours is not None:
-        yield Limit(f"ends {_hours(hours)} after it starts: the Console sees to that", True)
+        yield Limit(
+            f"ends at the latest {in_hours(hours)} after it starts: the Console sees to that", True
+        )
     if not is_newer and (worst := worst_case_usd(intent, is_newer=False)) is not None:
         yield Limit(f"ends when its deposit of {usd(worst)} is used up", True)
     if asked is not None and (not is_newer or asked != hours):
-        yield Limit(f"ends {_hours(asked)} after it starts", False)
+        yield Limit(f"ends {in_hours(asked)} after it starts", False)
     if intent.max_usd_total is not None:
         yield Limit(f"ends when it has cost {usd(intent.max_usd_total)} in all", False)
     if intent.idle_minutes is not None:
         yield Limit(f"ends when nobody has used it for {intent.idle_minutes:g} minutes", False)
     yield Limit("ends when the money of the account is used up", True)
-
-
-def _hours(hours: float) -> str:
-    return "1 hour" if hours == 1 else f"{hours:g} hours"
 
 
 def privacy(intent: Intent, sealed: tuple[str, ...]) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ async def test_a_plan_is_an_offer(models: None, console: ConsoleClient) -> None:
         "a provider of the Akash network",
         "1 × a100 80Gi",
         "at most $3.60",
-        "ends 4 hours after it starts: the Console sees to that (holds by itself)",
+        "ends at the latest 4 hours after it starts: the Console sees to that (holds by itself)",
         "The provider runs the machine",
         "another provider is tried",
     ):
@@ -123,13 +123,17 @@ async def test_eight_offers_are_enough(models: None) -> None:
     async with _serving(World(hosts=hosts)) as console:
         plan = await planned(A100, console)
     assert [offer.provider for offer in plan.offers] == [f"akash1n{n}" for n in range(49, 41, -1)]
+    assert plan.availability == (
+        "50 providers could take it now; the 8 most dependable are shown.",
+    )
 
 
 async def test_nobody_has_it_and_the_reason_is_named(models: None, console: ConsoleClient) -> None:
     asked = intent(model="seventy:70b", gpus=("a100/80Gi/sxm",), region="us-east")
     plan = await planned(asked, console)
     assert plan.offers == ()
-    assert "Without `interface: sxm`, 3 could; without `region: us-east`, 1" in plan.notices[0]
+    assert "Without `interface: sxm`, 3 could; without `region: us-east`, 1" in plan.availability[0]
+    assert "Who could run it now\n  - No provider can take this order now" in str(plan)
 
 
 async def test_who_has_room_is_not_known(
@@ -137,7 +141,7 @@ async def test_who_has_room_is_not_known(
 ) -> None:
     server.script.add(*[answered("POST", "/v1/bid-screening", 503)] * 2)
     plan = await planned(A100, console)
-    assert "cannot say now who has room" in plan.notices[0]
+    assert "cannot say now who has room" in plan.availability[0]
     owners = {offer.provider for offer in plan.offers}
     assert owners == {"akash1singles", *(host.address for host in samples.PAIRS)}
     assert {offer.remark for offer in plan.offers} == {"whether it has room now is not known"}
@@ -253,7 +257,10 @@ async def test_what_only_holds_while_somebody_watches_is_called_so(
         "ends when it has cost $2.00 in all",
         "ends when nobody has used it for 20 minutes",
     ]
-    assert Limit("ends 4 hours after it starts: the Console sees to that", True) in plan.limits
+    assert (
+        Limit("ends at the latest 4 hours after it starts: the Console sees to that", True)
+        in plan.limits
+    )
 
 
 # -- an older Console
