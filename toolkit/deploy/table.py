@@ -137,8 +137,7 @@ _LEFT = "style='text-align:left'"
 def _section_html(section: Section) -> str:
     title = f"<tr><th colspan='3' scope='rowgroup' {_LEFT}>{escape(section.title)}</th></tr>"
     rows = "".join(
-        f"<tr><th scope='row' {_LEFT}>{escape(what)}</th>"
-        f"<td {_LEFT}>{escape(amount)}</td><td {_LEFT}>{escape(remark)}</td></tr>"
+        f"<tr><th scope='row' {_LEFT}>{escape(what)}</th>{_cells_html(amount, remark)}</tr>"
         for what, amount, remark in section.rows
     )
     told = "".join(
@@ -146,6 +145,13 @@ def _section_html(section: Section) -> str:
         for sentence in section.sentences
     )
     return f"<tbody>{title}{rows}{told}</tbody>"
+
+
+def _cells_html(amount: str, remark: str) -> str:
+    """Where there is no remark the amount has its place, too."""
+    if not remark:
+        return f"<td colspan='2' {_LEFT}>{escape(amount)}</td>"
+    return f"<td {_LEFT}>{escape(amount)}</td><td {_LEFT}>{escape(remark)}</td>"
 
 
 def columns(rows: Iterable[Sequence[str]]) -> str:
