@@ -20,7 +20,7 @@ PROGRAM = Path(__file__).with_name("fake_docker.py")
 # Of a registry that nobody can reach: what is not here cannot be pulled.
 REGISTRY = "localhost:1/test"
 SERVER, GATEWAY, ENGINE = "akash-llm-server", "akash-llm-gateway", "ollama"
-_MANNERS = ("good", "dies", "never", "gateway")
+_MANNERS = ("good", "dies", "fades", "never", "gateway")
 
 
 def image(manner: str, name: str = SERVER) -> str:

@@ -7,6 +7,7 @@ call in `calls.jsonl`, and faults that a test puts there as files:
     elsewhere       the context is another machine
     hang            a call of the verb that stands in the file does not end
     die             a call of the verb that stands in it ends in the middle: it is killed
+    restarts        at each look the service that stands there was started once more
     port-taken      so often as stands there `up` finds the port taken
     says            what every failing call writes
 
@@ -15,6 +16,7 @@ tag of its image names, or a web server in the place of an engine.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -49,6 +51,9 @@ def main() -> None:
         case ["ps", *rest]:
             need_daemon()
             listed(rest)
+        case ["inspect", "--type", "container", "--format", template, *ids]:
+            need_daemon()
+            inspected(template, ids)
         case ["compose", *rest]:
             need_daemon()
             compose(rest)
@@ -94,6 +99,19 @@ def formatted(template: str, container: dict[str, Any]) -> str:
     labels = container["labels"]
     line = re.sub(r'\{\{\.Label "([^"]+)"\}\}', lambda found: labels.get(found[1], ""), template)
     return line.replace("{{.Names}}", container["name"])
+
+
+def inspected(template: str, ids: list[str]) -> None:
+    words = '{{.RestartCount}} {{index .Config.Labels "com.docker.compose.service"}}'
+    if template != words:
+        fail(f"unknown template: {template}", 125)
+    looks = load("looks")
+    save("looks", [*looks, 1])
+    path = STATE / "restarts"
+    for each in load("containers"):
+        if id_of(each) in ids:
+            is_again = path.exists() and path.read_text() == service_of(each)
+            print(len(looks) if is_again else 0, service_of(each))
 
 
 # -- docker compose -----------------------------------------------------------------
@@ -197,6 +215,7 @@ def ps(given: argparse.Namespace) -> None:
             "State": state,
             "ExitCode": 0 if running else 3,
             "Name": each["name"],
+            "ID": id_of(each),
         }
         print(json.dumps(row))
 
@@ -281,6 +300,10 @@ def of_project(given: argparse.Namespace) -> list[dict[str, Any]]:
 
 def service_of(container: dict[str, Any]) -> str:
     return str(container["labels"]["com.docker.compose.service"])
+
+
+def id_of(container: dict[str, Any]) -> str:
+    return hashlib.sha256(container["name"].encode()).hexdigest()
 
 
 def is_running(pid: int) -> bool:

@@ -5,7 +5,8 @@ Run as a program; which manners is the first argument:
     slow       ready once a file named `go` lies in AKASH_LLM_HOME
     never      listens and is never ready
     broken     listens and cannot load its model
-    dies       says why on stderr and ends with code 3
+    dies       says why on stderr and ends with code 1
+    fades      listens, and ends as `dies` when it is asked for a token
     stubborn   good, has a child, and neither ends when asked
     gateway    ready while the engine behind it answers and takes its key
 """
@@ -37,6 +38,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("content-length", 0)))
+        if MANNERS == "fades":
+            print("the model does not fit", file=sys.stderr, flush=True)
+            os._exit(1)
         if MANNERS == "broken":
             self._answer(500, {"error": "this model is of an unknown kind"})
         elif self._is_allowed():

@@ -142,7 +142,8 @@ class ComposeTarget:
         made = Project(docker, noted)
         with suppress(EndpointError):  # keeping its logs must not keep it running
             logs = made.logs(follow=False, tail=parts.KEPT_LINES)
-            parts.keep(record, [line async for line in logs])
+            lines = [(who, line[: parts.KEPT_CHARACTERS]) async for who, line in logs]
+            parts.keep(record, lines)
         await made.end(grace_s=self._stop_grace_s)
 
     # -- SupportsLogs ---------------------------------------------------------------

@@ -10,6 +10,7 @@ import os
 import signal
 import sqlite3
 import threading
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -117,6 +118,19 @@ def fault(call: tuple[str, str], kind: str, *, after: bool) -> Fault:
     return answered(*call, int(kind), body, after=after, headers={"retry-after": "0"})
 
 
+def _status_of(work: Work, kill: Kill) -> int:
+    """Of the process that is to die: 0 unless something failed that should not."""
+    try:
+        kill.arm_child()
+        asyncio.run(work())
+    except ToolkitError:
+        return 0
+    except BaseException:  # noqa: BLE001 (the parent is told by the status)
+        traceback.print_exc()
+        return 1
+    return 0
+
+
 KINDS = ("lost", *map(str, STATUSES))
 
 
@@ -197,15 +211,13 @@ class Chaos:
             warnings.simplefilter("ignore", DeprecationWarning)  # the child uses no other thread
             pid = os.fork()
         if pid == 0:
-            with suppress(BaseException):
-                kill.arm_child()
-                asyncio.run(work())
-            os._exit(0)
+            os._exit(_status_of(work, kill))
         kill.arm_server(self.server, pid)
         try:
             _, status = os.waitpid(pid, 0)
         finally:
             self.server.before = self.server.after = None
+        assert status in (0, signal.SIGKILL), "it failed with what is no ToolkitError"
         return os.WIFSIGNALED(status)
 
     # -- what has to be true --------------------------------------------------------

@@ -1,6 +1,6 @@
 """What the services of a Compose file are called to people, and how they are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from toolkit.errors import UsageError
 from toolkit.sdl.inputs import GATEWAY_SERVICE, TEMPLATES, RenderInputs
 
 KEPT_LINES: Final = 2000
+KEPT_CHARACTERS: Final = 4000  # of each
 _ONLY: Final = RenderInputs().service
 
 
@@ -52,6 +53,14 @@ def ended(record: Record, found: Sequence[Container]) -> str | None:
             return f"its {part} has no container"
         if not container.is_running:
             return f"its {part} is {container.state[:20]} (it ended with {container.exit_code})"
+    return None
+
+
+def started_again(record: Record, before: Mapping[str, int], now: Mapping[str, int]) -> str | None:
+    """What has ended between two counts of restarts, in words; None for nothing."""
+    for part, name in services(record).items():
+        if now.get(name, 0) > before.get(name, 0):
+            return f"its {part} ended and was started again"
     return None
 
 

@@ -19,9 +19,11 @@ from toolkit.errors import EndpointError
 HOME_LABEL: Final = "akash-llm.home"
 UID_LABEL: Final = "akash-llm.deployment"
 PROJECT_LABEL: Final = "com.docker.compose.project"
+SERVICE_LABEL: Final = "com.docker.compose.service"
 END_S: Final = 30.0  # for each step, beside the time that containers are given
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
+_ID: Final = re.compile(r"[0-9a-f]{12,64}")
 _UID: Final = re.compile(r"[0-9a-f]{32}")
 _PREFIX: Final = re.compile(r"(?P<service>[a-z0-9-]+)-[0-9]+ +\| ?")
 _PORT_TAKEN: Final = ("address already in use", "port is already allocated")
@@ -33,6 +35,7 @@ class Container(msgspec.Struct, frozen=True, rename="pascal"):
     service: str
     state: str
     exit_code: int = 0
+    id: str = msgspec.field(name="ID", default="")
 
     @property
     def is_running(self) -> bool:
@@ -104,6 +107,19 @@ class Project:
         said = await self._compose("ps", "--all", "--format", "json")
         return _containers(said.out)
 
+    async def restarts(self, found: Sequence[Container]) -> Mapping[str, int]:
+        """How often Docker has started each service again after it ended by itself.
+
+        Those that cannot be looked at, as they are gone meanwhile, are left out.
+        """
+        ids = [each.id for each in found if _ID.fullmatch(each.id)]
+        if not ids:
+            return {}
+        shown = f'{{{{.RestartCount}}}} {{{{index .Config.Labels "{SERVICE_LABEL}"}}}}'
+        said = await self._docker.call("inspect", "--type", "container", "--format", shown, *ids)
+        rows = (line.split() for line in said.out.splitlines())
+        return {row[1]: int(row[0]) for row in rows if len(row) == 2 and _is_count(row[0])}
+
     async def logs(
         self, *, follow: bool, tail: int, service: str | None = None
     ) -> AsyncGenerator[tuple[str, str], None]:
@@ -170,6 +186,10 @@ async def strays(docker: Docker, home: Path) -> list[Stray]:
 
 def _is_ours(row: Sequence[str]) -> bool:
     return len(row) == 3 and bool(_UID.fullmatch(row[0]) and _NAME.fullmatch(row[1]))
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 def _containers(text: str) -> tuple[Container, ...]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -12,7 +12,7 @@ from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.base import Opening, Record
 from toolkit.deploy.docker import file
 from toolkit.deploy.docker.demand import checked
-from toolkit.deploy.docker.parts import ended
+from toolkit.deploy.docker.parts import ended, started_again
 from toolkit.deploy.docker.program import Docker
 from toolkit.deploy.docker.project import PortTaken, Project, labels_of, new_name
 from toolkit.deploy.engines import ENGINES
@@ -93,8 +93,14 @@ async def _watched(record: Record, project: Project) -> AsyncIterator[Callable[[
 
 
 async def _watch(record: Record, project: Project) -> None:
+    """Raises once something has ended. Docker starts what ends again within a blink, so what
+    counts is also that it was started again since this began to look."""
+    before: Mapping[str, int] | None = None
     while True:
-        what = ended(record, await project.containers())
+        found = await project.containers()
+        restarts = await project.restarts(found)
+        before = restarts if before is None else before
+        what = ended(record, found) or started_again(record, before, restarts)
         if what is not None:
             said = "\n".join(f"  {line}" for line in await project.last_lines())
             raise EndpointError(

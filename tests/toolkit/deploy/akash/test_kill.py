@@ -58,11 +58,12 @@ def failing_over(chaos: Chaos, kill: Kill | None) -> None:
 def test_wherever_it_is_killed_nothing_is_left(
     chaos: Chaos, story: Callable[[Chaos, Kill | None], None], is_write: bool, is_done: bool
 ) -> None:
-    first = 1 + (len(story.__name__) + is_done) % STEP
+    first = 1 + is_done % STEP  # no story has fewer points than two
     for at in range(first, MOST, STEP):
         before = chaos.outcomes.copy()
         story(chaos, Kill(at, is_write, is_done))
-        has_died = any(": killed" in each for each in chaos.outcomes - before)
+        deaths = sum(n for each, n in (chaos.outcomes - before).items() if ": killed" in each)
+        has_died = deaths > (story is healing)  # where it begins with one that has died
         chaos.settle()
         if not has_died:
             break

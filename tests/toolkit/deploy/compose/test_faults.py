@@ -14,10 +14,10 @@ from tests.toolkit.deploy.compose.test_life import opened
 from toolkit import paths
 from toolkit.deploy import doctor
 from toolkit.deploy.base import Health, Intent, Plan, State
-from toolkit.deploy.docker import program
+from toolkit.deploy.docker import parts, program
 from toolkit.deploy.docker.file import compose_file
 from toolkit.deploy.docker.program import Docker
-from toolkit.deploy.docker.project import Project
+from toolkit.deploy.docker.project import Container, Project
 from toolkit.deploy.keeper import Keeper
 from toolkit.errors import (
     ConfigError,
@@ -291,6 +291,29 @@ async def test_a_row_that_was_left_is_gone_on_with(
     assert fake.containers() == []
 
 
+async def test_a_service_that_was_started_again_between_two_looks_has_ended(
+    fake: FakeDocker, keeper: Keeper, intent: Intent
+) -> None:
+    fake.fault("restarts", "llm")
+    never = msgspec.structs.replace(intent, image=image("never"))
+    with pytest.raises(EndpointError, match="its server ended and was started again"):
+        await opened(keeper, never)
+    assert fake.containers() == []
+
+
+async def test_what_is_kept_of_a_log_is_bounded(
+    fake: FakeDocker, keeper: Keeper, intent: Intent
+) -> None:
+    record = await opened(keeper, intent)
+    (log,) = fake.folder.glob(f"{record.handle['project']}-llm.log")
+    with log.open("a") as file:
+        file.write("x\n" * parts.KEPT_LINES + "a" * 50_000)
+    await keeper.close("my.own")
+    *most, last = parts.kept_log(record).read_text().splitlines()
+    assert len(most) < parts.KEPT_LINES and len(last) <= parts.KEPT_CHARACTERS + len("server | ")
+    assert last.endswith("aaa")
+
+
 # -- what docker says ---------------------------------------------------------------
 
 
@@ -309,6 +332,19 @@ async def test_older_versions_list_containers_in_one_array(tmp_path: Path) -> No
     assert (one.service, one.state, one.exit_code, one.is_running) == ("llm", "exited", 3, False)
     assert await Project(saying(tmp_path, "[]\n"), "p").containers() == ()
     assert await Project(saying(tmp_path, ""), "p").containers() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [("3 llm\n0 gateway\n", {"llm": 3, "gateway": 0}), ("-1 llm\n<no value>\n1 a b\n² llm", {})],
+)
+async def test_restarts_that_cannot_be_read_are_left_out(
+    tmp_path: Path, text: str, counts: dict[str, int]
+) -> None:
+    project = Project(saying(tmp_path, text), "p")
+    found = [Container("llm", "running", id="0" * 12)]
+    assert await project.restarts(found) == counts
+    assert await project.restarts([Container("llm", "running", id="--all")]) == {}
 
 
 @pytest.mark.parametrize("text", ["<html>", '{"Service":1}', "[{]", '{"Service":"a"}', "\udcff"])

@@ -140,6 +140,15 @@ async def test_a_container_that_ends_is_told_with_its_last_words(
     assert any("the model is cut short" in line for line in await lines_of(keeper))
 
 
+async def test_one_that_ends_again_and_again_is_not_waited_for(
+    docker: DockerForTests, keeper: Keeper, intent: Intent
+) -> None:
+    fades = msgspec.structs.replace(intent, image=image("fades"))
+    with pytest.raises(EndpointError, match="the model does not fit"):
+        await opened(keeper, fades)
+    assert docker.containers() == [] and docker.networks() == []
+
+
 async def test_one_that_is_never_ready_is_closed_at_the_deadline(
     docker: DockerForTests, keeper: Keeper, intent: Intent
 ) -> None:
