@@ -139,10 +139,11 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What applying would do, need and cost. Changes nothing; prints; can be saved.
 
-    `price` is expected (None: not known), and `worst_case_usd` the most that can be spent
-    before a limit ends it, None where no limit does. `offers` are those that could take it
-    now. `privacy` says who can see what. `sdl` is what will be deployed, holding only the
-    digest of the key.
+    `price` is expected, None where nothing is known of it, and `worst_case_usd` the most that
+    can be spent before a limit ends it, None where no limit does. `offers` are those that could
+    take it now, `availability` says why they are few, or how many there are more. `missing` is
+    what has to be there before it can be applied. `privacy` says who can see what. `sdl` is what
+    will be deployed, holding only the digest of the key.
     """
 
     schema: Literal[1] = 1
@@ -152,6 +153,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     price: Price | None
     worst_case_usd: Decimal | None
     offers: tuple[Offer, ...] = ()
+    availability: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     limits: tuple[Limit, ...]
     privacy: tuple[str, ...]
     changes: tuple[Change, ...] = ()

@@ -1,104 +1,157 @@
-"""Plans and endpoints as text and as an HTML table. Pure; every value is escaped."""
+"""Plans and endpoints as text and as an HTML table. Pure; every value is escaped.
+
+A plan reads like an offer: what one gets, from whom, for how much, until when, and who can see
+what. It is written for people who know neither the network nor this program.
+"""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from html import escape
-from itertools import zip_longest
+from typing import NamedTuple
 
-from toolkit.deploy.base import Action, Offer, Plan, Price
+from toolkit.deploy.base import Action, Limit, Offer, Plan
 
 Row = tuple[str, str, str]
 
-_WIDTH = 100
-_MOST_AMOUNT = 44
-
-_PLACES = {
-    "local": "this machine; ",
-    "console": "a machine rented on the Akash network; ",
-    "compose": "Docker on this machine; ",
-}
 _ACTIONS = {
     Action.CREATE: "start a new endpoint",
     Action.ADOPT: "nothing: it is there already and stays",
     Action.UPDATE: "change the endpoint of that name in place",
     Action.REPLACE: "end the endpoint of that name and start this one",
 }
+_PLACES = {
+    "local": "this machine",
+    "compose": "containers on this machine, by Docker Compose",
+    "console": "a provider of the Akash network, through the Akash Console",
+}
+_WIDTH = 100
+_NARROWEST = 30
 
 
-def plan_rows(plan: Plan) -> list[Row]:
-    """(what, amount, remark) for each line of a plan, in reading order."""
+class Section(NamedTuple):
+    """A part of a plan: rows of what, how much and why, and sentences."""
+
+    title: str
+    rows: tuple[Row, ...] = ()
+    sentences: tuple[str, ...] = ()
+
+
+def plan_sections(plan: Plan) -> list[Section]:
+    """The parts of a plan that say something, in reading order."""
+    sections = [
+        Section("What is still missing", sentences=plan.missing),
+        Section("What you get", tuple(_wanted(plan))),
+        Section("Who could run it now", tuple(map(_offered, plan.offers)), plan.availability),
+        Section("What it costs", tuple(_costs(plan))),
+        Section("What limits it", sentences=tuple(map(_limit, plan.limits))),
+        Section("Who can see what", sentences=plan.privacy),
+        Section("Good to know", sentences=plan.notices),
+    ]
+    return [section for section in sections if section.rows or section.sentences]
+
+
+def _wanted(plan: Plan) -> Iterator[Row]:
     intent = plan.intent
-    return [
-        ("endpoint", intent.name, _ACTIONS[plan.action]),
-        *(("change", f"{c.field}: {c.now} → {c.then}", "") for c in plan.changes),
-        ("where", intent.target, f"{_PLACES.get(intent.target, '')}engine {intent.engine}"),
-        *((r.what, r.amount, r.reason) for r in plan.resources),
-        *_offers(plan),
-        ("price", *_price(plan.price)),
-        ("worst case", _worst(plan.worst_case_usd), "the most before a limit ends it"),
-        *(("limit", limit.what, _holds(limit.holds_alone)) for limit in plan.limits),
-        *(("privacy", sentence, "") for sentence in plan.privacy),
-        *(("note", sentence, "") for sentence in plan.notices),
-    ]
+    yield "endpoint", intent.name, _ACTIONS[plan.action]
+    yield from (("change", f"{c.field}: {c.now} → {c.then}", "") for c in plan.changes)
+    yield "where", _PLACES.get(intent.target, intent.target), ""
+    yield "engine", intent.engine, ""
+    yield from ((each.what, each.amount, each.reason) for each in plan.resources)
 
 
-def _offers(plan: Plan) -> list[Row]:
-    """Who could take it now."""
-    return [
-        ("offered by", offer.name or offer.provider, ", ".join(filter(None, _about(offer))))
-        for offer in plan.offers
-    ]
+def _offered(offer: Offer) -> Row:
+    where = ", ".join(filter(None, (offer.region, offer.gpu)))
+    up = "" if offer.uptime is None else f"up {offer.uptime:.1%} of the time"
+    return offer.name or offer.provider, where, "; ".join(filter(None, (up, offer.remark)))
 
 
-def _about(offer: Offer) -> tuple[str, ...]:
-    up = "" if offer.uptime is None else f"up {offer.uptime:.1%} of the last week"
-    return (offer.region, up, f"has {offer.gpu}" if offer.gpu else "", offer.remark)
+def _costs(plan: Plan) -> Iterator[Row]:
+    price = plan.price
+    if price is None:
+        yield "price", "not known", "only bids tell"
+    elif price.usd_per_hour == 0:
+        yield "price", "$0 per hour", ""
+    else:
+        about = "up to" if price.usd_per_hour == plan.intent.max_usd_per_hour else "about"
+        longer = f"{usd(price.usd_per_day)} per day, {usd(price.usd_per_month)} per month"
+        yield "price", f"{about} {usd(price.usd_per_hour)} per hour", longer
+    if plan.intent.runtime_hours is not None:
+        yield "for", in_hours(plan.intent.runtime_hours), ""
+    if plan.worst_case_usd is None:
+        yield "in all", "no limit", "nothing ends it but the money of the account"
+    else:
+        alone = "holds also with this machine switched off" if plan.worst_case_usd else ""
+        yield "in all", f"at most {usd(plan.worst_case_usd)}", alone
+
+
+def _limit(limit: Limit) -> str:
+    holds = "holds by itself" if limit.holds_alone else "holds only while akash-llm watches"
+    return f"{limit.what} ({holds})"
 
 
 def plan_text(plan: Plan) -> str:
-    """The plan for a terminal: long sentences go on below themselves."""
-    rows = plan_rows(plan)
-    label = max(len(what) for what, _, _ in rows)
-    amount = min(_MOST_AMOUNT, max(len(amount) for _, amount, remark in rows if remark))
-    lines: list[str] = []
-    last = ""
-    for what, *cells in rows:
-        shown = "" if what == last else what
-        last = what
-        for line in _cells(cells, label, amount):
-            lines.append(f"{shown:<{label}}  {line}".rstrip())
-            shown = ""
-    return "\n".join(lines)
+    """The plan for a terminal."""
+    return "\n\n".join("\n".join(_section_lines(each)) for each in plan_sections(plan))
 
 
-def _cells(cells: Sequence[str], label: int, width: int) -> list[str]:
-    """The lines of one row, without its label."""
-    amount, remark = cells
-    if not remark:
-        return textwrap.wrap(amount, _WIDTH - label - 2) or [""]
-    left = textwrap.wrap(amount, width) or [""]
-    right = textwrap.wrap(remark, _WIDTH - label - width - 4)
-    return [f"{a:<{width}}  {b}" for a, b in zip_longest(left, right, fillvalue="")]
+def _section_lines(section: Section) -> Iterator[str]:
+    yield section.title
+    yield from _wrapped(section.rows)
+    for sentence in section.sentences:
+        yield from _filled(sentence, "  - ")
+
+
+def _wrapped(rows: Sequence[Row]) -> Iterator[str]:
+    """Rows in three columns, the last of which goes on below itself. Where nothing follows, the
+    second may be as long as it likes."""
+    lines = [[" ".join(cell.split()) for cell in row] for row in rows]
+    first = max((len(line[0]) for line in lines), default=0)
+    second = max((len(line[1]) for line in lines if line[2]), default=0)
+    for what, amount, remark in lines:
+        head = f"  {what:<{first}}  {amount:<{second}}  "
+        yield from _filled(remark, head) if remark else (head.rstrip(),)
+
+
+def _filled(text: str, head: str) -> list[str]:
+    """Lines of text after a head. Words stay whole: names and commands are copied out of it."""
+    return textwrap.wrap(
+        text,
+        max(_WIDTH, len(head) + _NARROWEST),
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def plan_html(plan: Plan) -> str:
     """The plan for a notebook."""
-    left = "style='text-align:left'"
+    body = "".join(_section_html(section) for section in plan_sections(plan))
+    return f"<table><caption {_LEFT}>Plan</caption>{body}</table>"
+
+
+_LEFT = "style='text-align:left'"
+
+
+def _section_html(section: Section) -> str:
+    title = f"<tr><th colspan='3' scope='rowgroup' {_LEFT}>{escape(section.title)}</th></tr>"
     rows = "".join(
-        f"<tr><th scope='row' {left}>{escape(what)}</th>{_html_cells(amount, remark, left)}</tr>"
-        for what, amount, remark in plan_rows(plan)
+        f"<tr><th scope='row' {_LEFT}>{escape(what)}</th>{_cells_html(amount, remark)}</tr>"
+        for what, amount, remark in section.rows
     )
-    heads = "".join(f"<th scope='col' {left}>{name}</th>" for name in ("what", "how much", "why"))
-    caption = f"<caption {left}>Plan</caption>"
-    return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    told = "".join(
+        f"<tr><td colspan='3' {_LEFT}>{escape(sentence)}</td></tr>"
+        for sentence in section.sentences
+    )
+    return f"<tbody>{title}{rows}{told}</tbody>"
 
 
-def _html_cells(amount: str, remark: str, left: str) -> str:
-    """A sentence without a remark has both columns."""
+def _cells_html(amount: str, remark: str) -> str:
+    """Where there is no remark the amount has its place, too."""
     if not remark:
-        return f"<td {left} colspan='2'>{escape(amount)}</td>"
-    return f"<td {left}>{escape(amount)}</td><td {left}>{escape(remark)}</td>"
+        return f"<td colspan='2' {_LEFT}>{escape(amount)}</td>"
+    return f"<td {_LEFT}>{escape(amount)}</td><td {_LEFT}>{escape(remark)}</td>"
 
 
 def columns(rows: Iterable[Sequence[str]]) -> str:
@@ -124,6 +177,11 @@ def _without_empty_end(row: Sequence[str]) -> list[str]:
     return cells
 
 
+def in_hours(hours: float) -> str:
+    """A time in words."""
+    return "1 hour" if hours == 1 else f"{hours:g} hours"
+
+
 def usd(amount: Decimal) -> str:
     """Dollars with as many places as say something."""
     if amount == 0:
@@ -133,18 +191,3 @@ def usd(amount: Decimal) -> str:
     text = f"{amount:.4f}"
     cents, rest = text[:4], text[4:].rstrip("0")
     return f"${cents}{rest}" if cents != "0.00" or rest else "under $0.0001"
-
-
-def _price(price: Price | None) -> tuple[str, str]:
-    if price is None:
-        return "not known", "bids will tell"
-    longer = f"{usd(price.usd_per_day)} per day, {usd(price.usd_per_month)} per month"
-    return f"{usd(price.usd_per_hour)} per hour", longer
-
-
-def _worst(amount: Decimal | None) -> str:
-    return "no limit" if amount is None else usd(amount)
-
-
-def _holds(alone: bool) -> str:
-    return "holds by itself" if alone else "holds only while akash-llm watches"

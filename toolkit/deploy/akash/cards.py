@@ -13,7 +13,7 @@ from toolkit.sizing.result import GPUFit, Sizing
 
 # Cards with more memory than this many times what will do are left to larger models.
 _ROOMY = 4
-_SHOWN = 4
+_SHOWN = 2
 
 
 def best(fits: tuple[GPUFit, ...]) -> GPUFit | None:

@@ -1,209 +1,175 @@
-"""The plan for a rented endpoint: an offer that a person can read, and say yes to."""
+"""A plan for a deployment on the Akash network: everything that can be known before it costs.
 
-from collections.abc import Iterator, Sequence
+Needs no key: without one the account is not looked at, and the plan says so. What a Console
+cannot say (an older one, a part that is down) is said to be unknown; only a Console that
+cannot be reached at all is an error.
+"""
+
+from collections.abc import Awaitable
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
 
-from toolkit.deploy.akash import pricing
-from toolkit.deploy.akash.access import KEY_VARIABLE, unset_variables
+from toolkit.deploy.akash import pricing, terms
+from toolkit.deploy.akash.access import unset_variables
 from toolkit.deploy.akash.demand import Demand, demanded
+from toolkit.deploy.akash.offers import best_offers
 from toolkit.deploy.akash.preview import Preview, previewed
 from toolkit.deploy.akash.screening import Answer, screened
 from toolkit.deploy.akash.sealed import secret_variables
-from toolkit.deploy.base import Intent, Limit, Offer, Plan, Price
+from toolkit.deploy.base import Intent, Offer, Plan, Price
 from toolkit.deploy.console.account import FundingConfig
 from toolkit.deploy.console.amounts import balance_usd, uact_in
+from toolkit.deploy.console.catalogue import Catalogue
 from toolkit.deploy.console.client import ConsoleClient
-from toolkit.deploy.console.market import GpuPrices, Provider, ScreenedProvider
-from toolkit.deploy.table import usd
-from toolkit.errors import BudgetError, EndpointError
+from toolkit.deploy.console.market import GpuPrices, Provider
+from toolkit.errors import BudgetError, ConfigError, EndpointError, RequestRefused
 
-SHOWN_OFFERS = 8
+# So many addresses are asked for by name; for more, the whole list is shorter to ask for.
+_MOST_ADDRESSES = 40
+
+T = TypeVar("T")
 
 
-class Market(msgspec.Struct, frozen=True):
-    """What the Console said; None where it could not. `is_newer` is how it treats money."""
+class _Market(msgspec.Struct, frozen=True):
+    """What the market says; None and empty where it does not."""
 
     answer: Answer
-    providers: tuple[Provider, ...]
+    offers: tuple[Offer, ...]
     prices: GpuPrices | None
-    funding: FundingConfig | None
-    free_usd: Decimal | None
-    remarks: tuple[str, ...]
 
-    @property
-    def is_newer(self) -> bool:
-        return self.funding is not None
+
+class _Account(msgspec.Struct, frozen=True):
+    """What has to be done about the account before ordering, and what to know of it."""
+
+    missing: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 async def planned(intent: Intent, console: ConsoleClient) -> Plan:
-    """What renting would take, cost and mean; orders nothing.
+    """What deploying the intent would take and cost, and who could do it now. Orders nothing,
+    and writes nothing but the key file of a name that has none.
 
-    Raises what `demanded` raises, and `EndpointError` where the Console does not answer at all.
+    `UsageError`, `ConfigError`, `CapacityError` and `BudgetError` for an intent that cannot be
+    deployed so; `CredentialsError` for a key that the Console refuses; `EndpointError` where it
+    cannot be reached.
     """
     demand = await demanded(intent)
     preview = previewed(demand.sdl)
-    market = await _asked(console, demand, preview)
-    expected = pricing.expected(demand.inputs.gpu, market.prices, intent.max_usd_per_hour)
-    worst = pricing.worst_case_usd(intent, is_newer=market.is_newer)
+    funding = await console.funding_config()
+    _check_seals(demand, funding)
+    market = await _looked_at(console.market, demand, preview)
+    account = await _account(console, demand.intent, funding)
+    cap, is_newer = demand.intent.max_usd_per_hour, funding is not None
+    expected = pricing.expected(demand.inputs.gpu, market.prices, cap)
+    unset = unset_variables(tuple(secret_variables(intent).values()))
     return Plan(
         intent=demand.intent,
         resources=demand.resources,
         price=None if expected.usd_per_hour is None else Price.of_hour(expected.usd_per_hour),
-        worst_case_usd=worst,
-        offers=tuple(_offers(market)),
-        limits=tuple(_limits(intent, is_newer=market.is_newer)),
-        privacy=tuple(_privacy(demand)),
+        worst_case_usd=pricing.worst_case_usd(demand.intent, is_newer=is_newer),
+        offers=market.offers,
+        availability=_availability(market),
+        missing=(
+            *terms.missing(demand.intent, has_key=console.has_key, unset=unset),
+            *account.missing,
+        ),
+        limits=terms.limits(demand.intent, is_newer=is_newer),
+        privacy=terms.privacy(demand.intent, demand.sealed),
         notices=(
-            *_missing(intent),
-            *_who_could(market),
             *expected.notices,
-            *_money(market, expected.usd_per_hour, worst),
-            *preview.differences,
+            _funding(demand.intent, funding),
+            *account.notices,
             *demand.notices,
-            *_course(),
+            *preview.differences,
+            *terms.CLOCKS,
         ),
         sdl=demand.sdl,
     )
 
 
-# -- asking
+def _check_seals(demand: Demand, funding: FundingConfig | None) -> None:
+    if demand.sealed and funding is None:
+        raise ConfigError(
+            f"This Console is an older one that seals no secrets: {', '.join(demand.sealed)} would "
+            "stand in the order for all who read it.",
+            hint="Use a public image and a model that needs no token, or another Console.",
+        )
 
 
-async def _asked(console: ConsoleClient, demand: Demand, preview: Preview) -> Market:
-    funding = await console.funding_config()
-    answer = await screened(console.market, preview.sdl, demand.inputs.gpu)
-    owners = [each.owner for each in answer.providers or ()]
-    providers = await console.market.providers(owners) if owners else ()
+# -- the market
+
+
+async def _looked_at(market: Catalogue, demand: Demand, preview: Preview) -> _Market:
+    gpu = demand.inputs.gpu
+    answer = await screened(market, preview.sdl, gpu)
+    could = answer.providers
+    few = could is not None and 0 < len(could) <= _MOST_ADDRESSES
+    owners = [each.owner for each in could or ()] if few else []
+    is_needed = could is None or bool(could)
+    known = await _known(market.providers(owners)) if is_needed else None
+    providers: tuple[Provider, ...] = known or ()
+    prices = await _known(market.gpu_prices()) if gpu is not None else None
+    return _Market(answer, best_offers(could, providers, gpu), prices)
+
+
+async def _known(asked: Awaitable[T]) -> T | None:
+    """What a call of the market gives, None where the Console cannot say."""
     try:
-        prices = await console.market.gpu_prices() if demand.inputs.gpu else None
+        return await asked
     except EndpointError:
-        prices = None
-    free_usd, remarks = await _balance(console)
-    return Market(answer, tuple(providers), prices, funding, free_usd, remarks)
+        return None
 
 
-async def _balance(console: ConsoleClient) -> tuple[Decimal | None, tuple[str, ...]]:
-    """What the account holds, or why that is not known."""
+def _availability(market: _Market) -> tuple[str, ...]:
+    """Why those that could take it are few, or how many more there are."""
+    could = market.answer.providers
+    if could is None:
+        return (
+            "The Console cannot say now who has room for it: whether bids come is only seen when "
+            "it is ordered. Without bids it costs nothing, and the first deposit comes back.",
+        )
+    if len(could) > len(market.offers):
+        shown = f"the {len(market.offers)} most dependable are shown"
+        return (f"{len(could)} providers could take it now; {shown}.",)
+    return market.answer.reasons
+
+
+# -- the account
+
+
+async def _account(
+    console: ConsoleClient, intent: Intent, funding: FundingConfig | None
+) -> _Account:
+    """What there is to say about the account's balance."""
     if not console.has_key:
-        return None, (
-            f"Deploying needs the key of an account: set {KEY_VARIABLE} (console.akash.network,"
-            " Settings, API Keys).",
-        )
-    deployments = await console.deployments()
-    escrow = sum((uact_in(each.escrow_account.state.funds) for each in deployments), Decimal(0))
+        return _Account()
     try:
-        return balance_usd(await console.balances(), escrow), ()
-    except BudgetError as error:
-        return None, (f"{error.message} {error.hint}",)
+        free = await _free_usd(console)
+    except (BudgetError, RequestRefused) as error:
+        told = f"How much the account holds is not known: {error.message} {error.hint}"
+        return _Account(notices=(told.strip(),))
+    worst = pricing.worst_case_usd(intent, is_newer=funding is not None)
+    if missing := pricing.missing_money(free, _first_usd(funding, worst)):
+        return _Account(missing=missing)
+    return _Account(notices=pricing.scarce_money(free, worst))
 
 
-# -- what a person reads
+async def _free_usd(console: ConsoleClient) -> Decimal:
+    balances = await console.balances()
+    held = [each.escrow_account.state.funds for each in await console.deployments()]
+    return balance_usd(balances, sum((uact_in(funds) for funds in held), Decimal(0)))
 
 
-def _offers(market: Market) -> Iterator[Offer]:
-    """Who could take it now, the most reliable first."""
-    known = {provider.owner: provider for provider in market.providers}
-    found = [(each, known.get(each.owner)) for each in market.answer.providers or ()]
-    found.sort(key=lambda pair: (-_uptime(pair[1]), pair[0].owner))
-    for screened_one, provider in found[:SHOWN_OFFERS]:
-        yield _offer(screened_one, provider)
+def _first_usd(funding: FundingConfig | None, worst_usd: Decimal | None) -> Decimal:
+    """What ordering takes at once: at an older Console all that it may cost."""
+    if funding is None:
+        return worst_usd if worst_usd is not None else pricing.OLDER_DEPOSIT_USD
+    return Decimal(str(funding.default_deposit_usd))
 
 
-def _uptime(provider: Provider | None) -> float:
-    return (provider.uptime7d or 0.0) if provider is not None else 0.0
-
-
-def _offer(asked: ScreenedProvider, provider: Provider | None) -> Offer:
-    is_open = any(incident.has_open_incident for incident in asked.incidents)
-    gpus = provider.gpu_models if provider is not None else ()
-    return Offer(
-        provider=asked.owner,
-        name=asked.organization or (provider.organization if provider else None) or "",
-        region=_region(asked, provider),
-        gpu=", ".join(sorted({f"{gpu.model} {gpu.ram}".strip() for gpu in gpus})),
-        uptime=provider.uptime7d if provider is not None else None,
-        remark="it has an incident now" if is_open else "",
-    )
-
-
-def _region(asked: ScreenedProvider, provider: Provider | None) -> str:
-    if provider is None:
-        return asked.location or ""
-    return next(iter(provider.stated_regions), asked.location or provider.ip_region or "")
-
-
-def _who_could(market: Market) -> Iterator[str]:
-    providers = market.answer.providers
-    if providers is None:
-        yield "The Console does not say who could take it now: bids will tell."
-    elif len(providers) > SHOWN_OFFERS:
-        yield f"{len(providers)} providers could take it now; {SHOWN_OFFERS} are shown."
-    yield from market.answer.reasons
-
-
-def _limits(intent: Intent, *, is_newer: bool) -> Iterator[Limit]:
-    hours = pricing.whole_hours(intent.runtime_hours)
-    if intent.max_usd_per_hour is not None:
-        yield Limit(f"no bid above {usd(intent.max_usd_per_hour)} per hour is taken", True)
-    if hours is not None:
-        end = f"the Console ends it {hours} h after its lease begins"
-        yield Limit(end if is_newer else "it ends when its deposit is used up", True)
-        if not is_newer:
-            yield Limit(f"it is ended after {intent.runtime_hours:g} h", False)
-    if intent.max_usd_total is not None:
-        yield Limit(f"it is ended when it has cost {usd(intent.max_usd_total)} in all", False)
-    if intent.idle_minutes is not None:
-        yield Limit(f"it is ended when nobody asks for {intent.idle_minutes:g} min", False)
-    yield Limit("a notebook run that fails closes what it opened", False)
-
-
-def _privacy(demand: Demand) -> Iterator[str]:
-    yield (
-        "The provider runs the machine and its ingress ends TLS: it can read prompts and answers."
-        " Nobody else can. Confidential hardware narrows that: akash-llm sdl render --tee cpu."
-    )
-    yield (
-        "The SDL, which holds the model's name and the digest of the key, is seen by the Console"
-        " and the provider, and its resources by everybody on the chain. The key itself stays here."
-    )
-    if demand.sealed:
-        names = ", ".join(demand.sealed)
-        yield (
-            f"{names}: sealed on this machine; the Console opens it for the provider, and both can"
-            " read it."
-        )
-
-
-def _missing(intent: Intent) -> Iterator[str]:
-    caps = pricing.missing_caps(intent)
-    if caps:
-        yield f"This cannot be deployed yet: give {' and '.join(caps)}."
-    unset = unset_variables(tuple(secret_variables(intent).values()))
-    if unset:
-        yield f"Not set in this environment, and needed to deploy: {', '.join(unset)}."
-
-
-def _money(market: Market, usual: Decimal | None, worst: Decimal | None) -> Iterator[str]:
-    yield from market.remarks
-    if market.funding is not None:
-        yield pricing.set_aside(market.funding, usual)
-        first = Decimal(str(market.funding.default_deposit_usd))
-    else:
-        yield pricing.older_funding(worst)
-        first = worst or pricing.OLDER_DEPOSIT_USD
-    if market.free_usd is not None:
-        short = pricing.shortage(market.free_usd, first, worst)
-        if short is not None:
-            yield short
-
-
-def _course() -> Sequence[str]:
-    """How it goes, and what if it fails."""
-    return (
-        "Providers bid within a minute or two; a bid holds for five minutes. If one fails after"
-        " that, its lease is closed and the next is tried, within the same worst case.",
-        "A provider ends what does not run after some minutes: an image that is slow to pull can"
-        " be why.",
-    )
+def _funding(intent: Intent, funding: FundingConfig | None) -> str:
+    if funding is None:
+        return pricing.older_funding(pricing.worst_case_usd(intent, is_newer=False))
+    return pricing.set_aside(funding, intent.max_usd_per_hour)

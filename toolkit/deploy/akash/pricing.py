@@ -180,12 +180,14 @@ def worst_case_usd(intent: Intent, *, is_newer: bool) -> Decimal | None:
 def set_aside(config: FundingConfig, usd_per_hour: Decimal | None) -> str:
     """What the newer Console takes out of the balance for it, and what becomes of that."""
     first = Decimal(str(config.default_deposit_usd))
-    runway = Decimal(str(config.target_runway_hours))
-    most = f" ({usd(runway * usd_per_hour)} at most)" if usd_per_hour is not None else ""
+    runway = config.target_runway_hours
+    most = ""
+    if usd_per_hour is not None:
+        most = f" ({usd(Decimal(str(runway)) * usd_per_hour)} at most)"
     return (
         f"Of the account's balance {usd(first)} is set aside when it is ordered, and up to "
-        f"{float(runway):g} hours of its price at its start{most}. What is not used comes back "
-        "when it ends."
+        f"{runway:g} hours of its price{most} when it starts, however long it may run. That is no "
+        "cost: what is not used comes back when it ends."
     )
 
 
@@ -199,16 +201,21 @@ def older_funding(worst_usd: Decimal | None) -> str:
     )
 
 
-def shortage(free_usd: Decimal, first_usd: Decimal, worst_usd: Decimal | None) -> str | None:
-    """What to say about a balance that is too small; None if it will do."""
-    if free_usd < first_usd:
-        return (
-            f"The account holds {usd(free_usd)}, and ordering it takes {usd(first_usd)}: add "
-            f"{usd(first_usd - free_usd)} at console.akash.network before deploying."
-        )
-    if worst_usd is not None and free_usd < worst_usd:
-        return (
-            f"The account holds {usd(free_usd)}, which is less than the worst case of "
-            f"{usd(worst_usd)}: it may end earlier, when the money is used up."
-        )
-    return None
+def missing_money(free_usd: Decimal, first_usd: Decimal) -> tuple[str, ...]:
+    """What has to be added to a balance before anything can be ordered, if something has."""
+    if free_usd >= first_usd:
+        return ()
+    return (
+        f"The account holds {usd(free_usd)}, and ordering takes {usd(first_usd)}: add "
+        f"{usd(first_usd - free_usd)} at console.akash.network.",
+    )
+
+
+def scarce_money(free_usd: Decimal, worst_usd: Decimal | None) -> tuple[str, ...]:
+    """What to say of a balance that may be used up before the time is."""
+    if worst_usd is None or free_usd >= worst_usd:
+        return ()
+    return (
+        f"The account holds {usd(free_usd)}, less than the {usd(worst_usd)} that it may cost: it "
+        "ends earlier, should the money be used up.",
+    )

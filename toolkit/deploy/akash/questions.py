@@ -17,10 +17,12 @@ JSON = Mapping[str, Any]
 
 
 class Relaxed(msgspec.Struct, frozen=True):
-    """The question with one condition less; `what` goes before "some could take it"."""
+    """The question with one condition less; `what` goes before "some could take it". With
+    `is_risky` the model may not have room then."""
 
     what: str
     question: Screening
+    is_risky: bool = False
 
 
 def questions_of(sdl: SDL) -> tuple[Screening, ...]:
@@ -60,14 +62,14 @@ def relaxations(question: Screening) -> Iterator[Relaxed]:
         what = f"without `interface: {' or '.join(interfaces)}`"
         yield Relaxed(what, _with_gpu(question, lambda key: _without(key, "interface")))
     if any("ram" in gpu_parts(key) for key in _keys(question)):
-        what = "with another memory size of the same GPUs (the model may not fit)"
-        yield Relaxed(what, _with_gpu(question, lambda key: _without(key, "ram")))
+        what = "with another memory size of the same GPUs"
+        yield Relaxed(what, _with_gpu(question, lambda key: _without(key, "ram")), is_risky=True)
     if any(key != _ANY_GPU for key in _keys(question)):
-        what = "with other GPUs (the model may not fit)"
-        yield Relaxed(what, _with_gpu(question, lambda key: _ANY_GPU))
+        what = "with other GPUs"
+        yield Relaxed(what, _with_gpu(question, lambda key: _ANY_GPU), is_risky=True)
     if units > 1:
         what = f"with 1 GPU on a node instead of {units}"
-        yield Relaxed(what, _with_resources(question, _single))
+        yield Relaxed(what, _with_resources(question, _single), is_risky=True)
     for each in question.requirements.get("attributes", ()):
         yield Relaxed(f"without `{each['key']}: {each['value']}`", _elsewhere(question, each))
     if any(_classes(each.resource) for each in question.resources):

@@ -55,20 +55,24 @@ async def _asked(market: Catalogue, question: Screening) -> tuple[ScreenedProvid
 
 
 async def _reasons(market: Catalogue, question: Screening, found: int) -> tuple[str, ...]:
-    """What each condition costs in providers, in a sentence or two."""
-    gains = []
+    """What each condition costs in providers, what is safe to do without first."""
+    gains: list[tuple[bool, int, str]] = []
     for relaxed in relaxations(question):
         answer = await _asked(market, relaxed.question)
         if answer is not None and len(answer) > found:
-            gains.append(f"{relaxed.what}, {len(answer)} could")
+            gains.append((relaxed.is_risky, -len(answer), relaxed.what))
     who = "No provider" if found == 0 else f"Only {found} provider{'s' if found > 1 else ''}"
     if not gains:
         return (
             f"{who} can take this order now, and no single condition is the reason. What is free "
             "changes: look again later, or ask for less.",
         )
-    text = "; ".join(gains)
+    text = "; ".join(_gain(*gain) for gain in sorted(gains))
     return (f"{who} can take this order now. {text[0].upper()}{text[1:]}.",)
+
+
+def _gain(is_risky: bool, negative: int, what: str) -> str:
+    return f"{what}, {-negative} could" + (" (the model may not fit)" if is_risky else "")
 
 
 # -- what is free on one node

@@ -173,15 +173,21 @@ def test_what_is_set_aside() -> None:
 
 
 @pytest.mark.parametrize(
-    ("free", "worst", "told"),
-    [
-        ("0.20", "2.40", "add $0.30"),
-        ("1.00", "2.40", "less than the worst case of $2.40"),
-        ("2.40", "2.40", None),
-        ("1.00", None, None),
-    ],
+    ("free", "first", "told"), [("0.20", "0.5", ["add $0.30"]), ("0.5", "0.5", [])]
 )
-def test_a_balance_that_is_too_small(free: str, worst: str | None, told: str | None) -> None:
+def test_a_balance_that_orders_nothing(free: str, first: str, told: list[str]) -> None:
+    found = pricing.missing_money(Decimal(free), Decimal(first))
+    assert [text in sentence for text, sentence in zip(told, found, strict=True)] == [True] * len(
+        told
+    )
+
+
+@pytest.mark.parametrize(
+    ("free", "worst", "is_scarce"),
+    [("1", "2.40", True), ("2.40", "2.40", False), ("1", None, False)],
+)
+def test_a_balance_that_may_be_used_up(free: str, worst: str | None, is_scarce: bool) -> None:
     most = None if worst is None else Decimal(worst)
-    found = pricing.shortage(Decimal(free), Decimal("0.5"), most)
-    assert (found is None) if told is None else (found is not None and told in found)
+    found = pricing.scarce_money(Decimal(free), most)
+    assert bool(found) is is_scarce
+    assert all("less than the $2.40" in sentence for sentence in found)
