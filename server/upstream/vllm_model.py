@@ -78,6 +78,7 @@ class VLLMModel(Talker):
         self._book = book
         self._share_prefixes = share_prefixes
         self._makes_room = True
+        self._tells_prompt = True
 
     @property
     def info(self) -> ModelInfo:
@@ -104,8 +105,10 @@ class VLLMModel(Talker):
     def as_text(
         self, segments: Sequence[Segment | ImageSegment], *, context: int, max_tokens: int | None
     ) -> PromptText | None:
-        can = self.info.can_generate and fits(
-            segments, self.info, context, max_tokens, makes_room=self._makes_room
+        can = (
+            self.info.can_generate
+            and self._tells_prompt
+            and fits(segments, self.info, context, max_tokens, makes_room=self._makes_room)
         )
         return prompt_text(segments, self.info, self._vocabulary) if can else None
 
@@ -127,6 +130,14 @@ class VLLMModel(Talker):
             async with aclosing(self._complete(known)) as pieces:
                 async for piece in pieces:
                     yield piece
+
+    async def _read(self, text: PromptText, first: Chunk) -> list[int]:
+        """The tokens of a text, with the first chunk of its reply: a vLLM before 0.10.2 does not
+        tell them there. From then on they are asked for before."""
+        if told := first.choices[0].prompt_token_ids:
+            return told
+        self._tells_prompt = False
+        return await self._tokens(text)
 
     async def _tokens(self, text: PromptText) -> list[int]:
         body = {"model": self._name, "prompt": text.text, "add_special_tokens": text.begins}
@@ -157,8 +168,8 @@ class VLLMModel(Talker):
                     continue
                 chunk = self._wire.decode(data, kind)
                 said = chunk.as_completion() if isinstance(chunk, ChatChunk) else chunk
-                if read := stream.read(said):
-                    yield read
+                if request.text is not None and stream.begins(said):
+                    yield stream.told(await self._read(request.text, said))
                 if piece := stream.feed(said):
                     yield piece
         finish = stream.finish()

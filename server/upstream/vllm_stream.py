@@ -34,8 +34,8 @@ def data_of(line: bytes) -> bytes | None:
 
 
 class CompletionStream:
-    """One reply. Feed it every chunk, and ask of each for the prompt first; then ask for the
-    finish."""
+    """One reply. Feed it every chunk, and tell it the prompt first where it `begins`; then ask
+    for the finish."""
 
     def __init__(
         self,
@@ -58,14 +58,13 @@ class CompletionStream:
         self._usage = Usage()
         self._timing = Timing()
 
-    def read(self, chunk: Chunk) -> PromptRead | None:
-        """The tokens of a prompt that was sent as text: they come with the beginning of the
-        reply. Raises `UpstreamFailed` if they do not."""
-        if self._is_read or not chunk.choices:
-            return None
-        tokens = chunk.choices[0].prompt_token_ids
-        if not tokens:
-            raise UpstreamFailed("vLLM does not tell the tokens of the prompt")
+    def begins(self, chunk: Chunk) -> bool:
+        """Whether the tokens of a prompt that was sent as text are still to be `told`, now that
+        its reply begins."""
+        return not self._is_read and bool(chunk.choices)
+
+    def told(self, tokens: list[int]) -> PromptRead:
+        """Take what the prompt was read as."""
         self._is_read, self._num_prompt = True, len(tokens)
         return PromptRead(tokens)
 

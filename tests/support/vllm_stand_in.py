@@ -43,6 +43,8 @@ class VLLMStandIn(StandIn):
         self.root = "org/model"
         self.template: str | None = TEMPLATE
         self.step_s = step_s
+        # From vLLM 0.10.2 on.
+        self.tells_tokens = True
         # What a chat says that is not to be written by whoever asks.
         self.chat_says = ""
         self._context = context
@@ -99,7 +101,7 @@ class VLLMStandIn(StandIn):
         yield _event({"choices": [], "usage": {"prompt_tokens": 99, "completion_tokens": 2}})
 
     async def _completion(self, body: Any) -> AsyncIterator[bytes]:
-        prompt, told = prompt_of(body), body.get("return_token_ids")
+        prompt, told = prompt_of(body), self.tells_tokens and body.get("return_token_ids")
         most = min(body["max_tokens"], self._context - len(prompt))
         said, reason = said_to(text_of(prompt)), "length"
         count = 0
@@ -110,7 +112,8 @@ class VLLMStandIn(StandIn):
             # By the clock: a step is not longer because sending takes time, too.
             await asyncio.sleep(begun_s + count * self.step_s - clock_s())
             own = {"prompt_token_ids": prompt} if told and count == 1 else {}
-            yield self._chunk(text=text_of([token]), token_ids=[token], **own)
+            own |= {"token_ids": [token]} if told else {}
+            yield self._chunk(text=text_of([token]), **own)
         if count < most:
             reason = "stop"
         own = {"prompt_token_ids": prompt} if told and not count else {}

@@ -100,19 +100,20 @@ def test_control_tokens_that_nobody_asked_for_are_left_out() -> None:
     assert later is not None and later.text == "b"
 
 
-def test_the_tokens_of_a_text_come_with_the_beginning() -> None:
+def test_a_text_is_told_once_with_the_beginning() -> None:
     reply = stream(tokens=[], text=PromptText("hi", begins=True))
-    assert reply.read(Chunk()) is None
-    first = Chunk([Choice("x", [5], prompt_token_ids=[1, 2, 3])])
-    assert reply.read(first) == PromptRead([1, 2, 3])
-    assert reply.read(first) is None
+    assert not reply.begins(Chunk())
+    first = Chunk([Choice("x", [5])])
+    assert reply.begins(first)
+    assert reply.told([1, 2, 3]) == PromptRead([1, 2, 3])
+    assert not reply.begins(first)
     reply.feed(first)
     reply.feed(ended())
     assert reply.finish().prompt_tokens == 3
 
 
 def test_tokens_that_were_sent_are_not_told_again() -> None:
-    assert stream().read(Chunk([Choice("x", [5], prompt_token_ids=[1, 2])])) is None
+    assert not stream().begins(Chunk([Choice("x", [5])]))
 
 
 def test_logprobs_are_the_best_ones_in_order() -> None:

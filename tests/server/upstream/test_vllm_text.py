@@ -223,3 +223,18 @@ def test_a_vllm_that_makes_no_room_is_told_how_much_there_is(
         assert replies[0]["context"] == replies[1]["context"]
         assert ways(upstream)[before:] == ["/v1/completions", *LONG, *LONG]
         assert asked(client, upstream, prompt="⟦hi⟧", options={"num_predict": 9}) == SHORT
+
+
+def test_a_vllm_that_does_not_tell_the_tokens_is_asked_for_them(
+    upstream: VLLMStandIn, gateway: Gateway
+) -> None:
+    upstream.tells_tokens = False
+    with gateway(upstream.url).client() as client:
+        body = {"model": "m", "prompt": "⟦hi⟧", "stream": False}
+        replies = [client.post("/api/generate", json=body).json() for _ in range(2)]
+        assert [reply["response"] for reply in replies] == ["hi", "hi"]
+        opened = ["/tokenize", "/tokenize"]
+        assert ways(upstream) == [*opened, "/v1/completions", "/tokenize", *LONG]
+        told = [(reply["prompt_eval_count"], len(reply["context"])) for reply in replies]
+        assert told[0] == told[1] and told[0][0] == told[0][1] + 1  # all but BOS
+        assert replies[0]["eval_count"] == replies[1]["eval_count"] == 2
