@@ -12,7 +12,8 @@ import pytest
 
 from toolkit import paths
 from toolkit.automation.params import list_notebooks, read_cells, read_parameters
-from toolkit.automation.run import RunResult, run_notebook
+from toolkit.automation.run import run_notebook
+from toolkit.automation.run_folder import RunResult
 from toolkit.deploy.keeper import Keeper
 
 NOTEBOOKS = list_notebooks()

@@ -11,7 +11,8 @@ from tests.support.console import renting
 from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
 from tests.support.console.world import World
-from toolkit.automation.run import RunResult, run_notebook
+from toolkit.automation.run import run_notebook
+from toolkit.automation.run_folder import RunResult
 
 CANARY = "hf_canary0f0a0token"
 WANTED = {

@@ -15,7 +15,8 @@ import pytest
 from tests.support.deploying import until
 from toolkit import errors, paths
 from toolkit.automation.events import Failed
-from toolkit.automation.run import RunResult, exit_code_of, run_folder, run_notebook
+from toolkit.automation.run import exit_code_of, run_notebook
+from toolkit.automation.run_folder import RunResult, run_folder
 from toolkit.deploy import processes
 from toolkit.deploy.base import Intent, State, Update
 from toolkit.deploy.keeper import Keeper

@@ -4,6 +4,7 @@
     ├── <notebook>.ipynb     as executed, also when it failed
     ├── result.json          status, exit code, error, scraps; `running` until it ends
     ├── worker.log           what papermill and the kernel had to say
+    ├── attempt-1/          the same of an earlier attempt, where a run was gone on with
     ├── <name>.sdl.yaml      of each deployment that the run opened or named
     └── <name>.log           the end of its log
 
@@ -25,14 +26,22 @@ from typing import Any, Literal
 
 import msgspec
 
-from toolkit import paths
 from toolkit.automation.artefacts import as_json, clean_value, keep_deployments, write_whole
 from toolkit.automation.events import CellStarted, End, Event, Failed, Finished, Job, Printed
 from toolkit.automation.glue import read_scraps
 from toolkit.automation.params import check_parameters, find_notebook, read_cells
+from toolkit.automation.run_folder import (
+    RESULT,
+    WORKER_LOG,
+    RunError,
+    RunResult,
+    earlier_run,
+    holding,
+    run_folder,
+    set_aside,
+)
 from toolkit.deploy.base import Progress, Record, Update
 from toolkit.deploy.keeper import RUN_VARIABLE, Keeper
-from toolkit.deploy.keyfile import unwritable
 from toolkit.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, DeadlineError, ToolkitError
 from toolkit.safetext import cleaned
 
@@ -52,39 +61,13 @@ _HINTS = {
 }
 
 
-class RunError(msgspec.Struct, frozen=True):
-    """Why a run failed: a class, a sentence, a next step, and the code cell, from 1."""
-
-    name: str
-    message: str
-    hint: str = ""
-    cell: int | None = None
-
-
-class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run went; this is `result.json`. `closed` names what a failed run ended."""
-
-    schema: Literal[1] = 1
-    run_id: str
-    notebook: str
-    status: Literal["running", "ok", "failed", "interrupted"]
-    exit_code: int | None = None
-    error: RunError | None = None
-    parameters: dict[str, Any]
-    scraps: dict[str, Any] = {}
-    started_at: datetime
-    elapsed_s: float = 0.0
-    folder: str
-    output: str
-    closed: tuple[str, ...] = ()
-
-
 async def run_notebook(
     name: str,
     parameters: Mapping[str, object] | None = None,
     *,
     texts: Mapping[str, str] | None = None,
     out: Path | None = None,
+    resume: bool = False,
     cell_timeout_s: int | None = None,
     kernel_timeout_s: int = KERNEL_TIMEOUT_S,
     progress: Progress | None = None,
@@ -96,13 +79,34 @@ async def run_notebook(
     are checked before anything starts (`UsageError`). `echo` gets what cells print, as
     they do. A notebook that fails is a result with its exit code, not an exception.
     Cancelled, it ends the kernel, closes what the run opened, and writes its result.
+
+    With `resume`, a run in the folder `out` that came to its end well is not executed again:
+    its result is returned. One that did not is begun again as the same run, so what it opened
+    and could not close (it was killed) is adopted, not opened a second time.
     """
     _check_installed()
     notebook = find_notebook(name).resolve()
     given = check_parameters(notebook, texts or {}, parameters or {})
     started = datetime.now(UTC)
-    run = _Run(notebook, given, run_folder(out, notebook, started), started, cell_timeout_s)
-    run.write(run.result("running"))
+    folder = run_folder(out, notebook, started)
+    with holding(folder):
+        before = earlier_run(folder, notebook, given) if resume else None
+        if before is not None and before.status == "ok":
+            return before
+        run = _Run(notebook, given, folder, started, cell_timeout_s)
+        if before is not None:
+            set_aside(before)
+            run.follow(before)
+        run.write(run.result("running"))
+        return await _executed(run, kernel_timeout_s, progress, echo)
+
+
+async def _executed(
+    run: "_Run",
+    kernel_timeout_s: int,
+    progress: Progress | None,
+    echo: Callable[[str], None] | None,
+) -> RunResult:
     try:
         end = await run.execute(kernel_timeout_s, progress, echo)
     except BaseException as error:
@@ -132,9 +136,14 @@ class _Run:
         self.folder = folder
         self.output = folder / notebook.name
         self.run_id = f"{started:%Y%m%dT%H%M%SZ}-{notebook.stem}-{secrets.token_hex(4)}"
+        self.attempt = 1
         self._started = started
         self._clock = time.monotonic()
         self._cell_timeout_s = cell_timeout_s
+
+    def follow(self, before: RunResult) -> None:
+        """Be the same run as an earlier attempt."""
+        self.run_id, self.attempt = before.run_id, before.attempt + 1
 
     async def execute(
         self,
@@ -155,7 +164,7 @@ class _Run:
             RUN_VARIABLE: self.run_id,
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }
-        with (self.folder / "worker.log").open("wb") as log:
+        with (self.folder / WORKER_LOG).open("wb") as log:
             worker = await asyncio.create_subprocess_exec(
                 *WORKER,
                 stdin=asyncio.subprocess.PIPE,
@@ -221,6 +230,7 @@ class _Run:
         error = error_of(end) if isinstance(end, Failed) else None
         return RunResult(
             run_id=self.run_id,
+            attempt=self.attempt,
             notebook=str(self.notebook),
             status=status,
             exit_code=exit_code_of(end) if end is not None else None,
@@ -236,7 +246,7 @@ class _Run:
 
     def write(self, result: RunResult) -> None:
         """The result as `result.json`; it is there, as `running`, from the beginning."""
-        write_whole(self.folder / "result.json", as_json(clean_value(msgspec.to_builtins(result))))
+        write_whole(self.folder / RESULT, as_json(clean_value(msgspec.to_builtins(result))))
 
     @property
     def _elapsed_s(self) -> float:
@@ -286,30 +296,6 @@ def _check_installed() -> None:
             f"notebooks cannot be run here: {', '.join(missing)} is missing",
             hint="Install it: pip install 'akash-llm[notebook]'",
         )
-
-
-def run_folder(out: Path | None, notebook: Path, started: datetime) -> Path:
-    """The folder of this run alone: `out`, or a new one among the runs."""
-    try:
-        if out is not None:
-            folder = out.expanduser().resolve()
-            folder.mkdir(parents=True, exist_ok=True)
-            return folder
-        return _new_folder(paths.runs() / f"{started:%Y%m%dT%H%M%SZ}-{notebook.stem}")
-    except OSError as error:
-        raise unwritable(error) from None
-
-
-def _new_folder(base: Path) -> Path:
-    base.parent.mkdir(parents=True, exist_ok=True)
-    folder, number = base, 1
-    while True:
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            number += 1
-            folder = base.with_name(f"{base.name}-{number}")
 
 
 async def _stop(worker: asyncio.subprocess.Process) -> None:

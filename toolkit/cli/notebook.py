@@ -15,7 +15,8 @@ from toolkit.automation.params import (
     read_parameters,
     title_of,
 )
-from toolkit.automation.run import KERNEL_TIMEOUT_S, RunResult, run_notebook
+from toolkit.automation.run import KERNEL_TIMEOUT_S, run_notebook
+from toolkit.automation.run_folder import RunResult
 from toolkit.cli import loop
 from toolkit.deploy.base import Update
 from toolkit.deploy.table import columns
@@ -72,6 +73,12 @@ def params(name: str, as_json: bool) -> None:
     help="Folder of this run, instead of a new one below AKASH_LLM_HOME/runs.",
 )
 @click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in --out: nothing is done again if it ended well, and what it opened"
+    " is adopted.",
+)
+@click.option(
     "--timeout",
     "cell_timeout_s",
     type=click.IntRange(min=1),
@@ -93,6 +100,7 @@ def run(
     pairs: tuple[str, ...],
     files: tuple[Path, ...],
     out: Path | None,
+    resume: bool,
     cell_timeout_s: int | None,
     kernel_timeout_s: int,
     as_json: bool,
@@ -103,6 +111,8 @@ def run(
     2 usage, 3 configuration, 4 credentials, 5 capacity, 6 time, 7 endpoint, 8 SLO,
     9 budget, 130 interrupted, 1 any other.
     """
+    if resume and out is None:
+        raise UsageError("--resume needs the folder of a run", hint="Give it with --out DIR.")
     texts = dict(_pair(pair) for pair in pairs)
     values = {k: v for file in files for k, v in _read(file).items() if k not in texts}
 
@@ -114,6 +124,7 @@ def run(
         values,
         texts=texts,
         out=out,
+        resume=resume,
         cell_timeout_s=cell_timeout_s,
         kernel_timeout_s=kernel_timeout_s,
         progress=_progress,
