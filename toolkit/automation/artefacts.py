@@ -15,6 +15,7 @@ from toolkit.deploy import logfile
 from toolkit.deploy.base import Record
 
 LOG_LINES = 500
+_PANEL = "A panel of widgets. It is there when this notebook is open and runs."
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -25,7 +26,8 @@ def clean_notebook(document: dict[str, Any]) -> bytes:
         if "outputs" in cell:
             cell["outputs"] = _joined(cell["outputs"])
         for output in cell.get("outputs", ()):
-            output.get("data", {}).pop(_WIDGET_VIEW, None)
+            if _WIDGET_VIEW in output.get("data", {}):
+                output["data"] = {"text/plain": _PANEL}
     secrets = known_secrets()
     return as_json(_map_text(document, lambda text: scrub(text, secrets)))
 

@@ -8,6 +8,9 @@ import click
 import msgspec
 import yaml
 
+from toolkit.automation.artefacts import write_whole
+from toolkit.automation.book import make_book
+from toolkit.automation.page import as_page
 from toolkit.automation.params import (
     find_notebook,
     list_notebooks,
@@ -79,6 +82,12 @@ def params(name: str, as_json: bool) -> None:
     " is adopted.",
 )
 @click.option(
+    "--html",
+    "with_page",
+    is_flag=True,
+    help="Also as a web page beside the executed notebook, which loads and runs nothing.",
+)
+@click.option(
     "--timeout",
     "cell_timeout_s",
     type=click.IntRange(min=1),
@@ -101,6 +110,7 @@ def run(
     files: tuple[Path, ...],
     out: Path | None,
     resume: bool,
+    with_page: bool,
     cell_timeout_s: int | None,
     kernel_timeout_s: int,
     as_json: bool,
@@ -132,8 +142,32 @@ def run(
     )
 
     result = loop.run(work)
+    if with_page and Path(result.output).exists():
+        write_whole(Path(result.output).with_suffix(".html"), as_page(Path(result.output)))
     _report(result, as_json)
     return result.exit_code or 0
+
+
+@notebook.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of the pages, and of the runs.",
+)
+@json_option
+def book(out: Path, as_json: bool) -> int:
+    """Run every notebook with its defaults, and make web pages of them.
+
+    What they opened is closed at the end. It ends with the first that fails.
+    """
+    results = loop.run(make_book(out.expanduser().resolve(), progress=_progress))
+    if results[-1].exit_code:
+        _report(results[-1], as_json)
+    for result in results if as_json else ():
+        _print(result)
+    click.echo(f"the notebooks, as they ran: {out / 'index.html'}", err=True)
+    return results[-1].exit_code or 0
 
 
 def _report(result: RunResult, as_json: bool) -> None:
