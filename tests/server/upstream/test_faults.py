@@ -142,16 +142,29 @@ def test_what_came_before_it_broke_is_counted(
     assert f"akash_llm_key_output_tokens_{of_this}" in text
 
 
-def test_a_wrong_address_is_red_and_says_so(gateway: Callable[..., Serving]) -> None:
-    port = free_port()
-    with pytest.raises(AssertionError, match="not ready within"):
-        serving = gateway_unready(gateway, f"http://127.0.0.1:{port}")
-        serving.wait_until_ready(3)
+def test_a_wrong_address_is_red_and_says_so(tmp_path: Path) -> None:
+    command = ["--engine", "vllm", "--upstream", f"http://127.0.0.1:{free_port()}"]
+    serving = Serving(tmp_path, free_port(), args=[*command, "--preload", "m"], fake=False)
+    serving.start()
+    try:
+        with serving.client() as client:
+            until(lambda: is_live(client))
+            ready = client.get("/health/ready")
+            assert ready.status_code == 503
+            assert "cannot be reached" in ready.json()["reason"]
+            for ask in (ollama, openai, anthropic):
+                refused = ask(client)
+                assert refused.status_code == 503
+                assert "vLLM cannot be reached" in message_of(refused)
+    finally:
+        serving.end()
 
 
-def gateway_unready(gateway: Callable[..., Serving], url: str) -> Serving:
-    """A gateway that will not be ready: it is started, and looked at while it is not."""
-    return gateway(url, "--preload", "m")
+def is_live(client: httpx2.Client) -> bool:
+    try:
+        return client.get("/health/live").status_code == 200
+    except httpx2.TransportError:  # it does not listen yet
+        return False
 
 
 def test_it_goes_away_and_comes_back(
