@@ -7,7 +7,8 @@ lives in the transport only: it is in no representation, result or message.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -23,7 +24,7 @@ from toolkit.errors import (
 )
 from toolkit.route import Locate, Route
 from toolkit.safetext import cleaned
-from toolkit.transport import Transport, read_key_file
+from toolkit.transport import Answer, Trace, Transport, read_key_file
 
 READY_POLL_S = 0.25
 
@@ -179,6 +180,19 @@ class Endpoint:
             body["raw"] = True
         async for chunk in self._stream("/api/generate", body):
             yield chunk
+
+    @asynccontextmanager
+    async def answer(
+        self, method: str, path: str, body: object = None, *, trace: Trace | None = None
+    ) -> AsyncIterator[Answer]:
+        """The answer to any request, line by line as on the wire: for who measures it, or
+        speaks another of its APIs. `trace` is told what happens on the way."""
+        async with self._route.answer(method, path, body, trace=trace) as answer:
+            yield answer
+
+    def redacted(self, text: str) -> str:
+        """`text` without any key, should the endpoint have repeated it."""
+        return self._route.redacted(text)
 
     async def is_ready(self) -> bool:
         """Whether it would answer now: one probe of its readiness.

@@ -16,7 +16,7 @@ import httpx2
 import msgspec
 
 from toolkit.errors import CredentialsError, EndpointError, RequestRefused, ToolkitError
-from toolkit.transport import Answer, Transport, read_key_file
+from toolkit.transport import Answer, Trace, Transport, read_key_file
 
 # What stands at an address that an endpoint has left: nothing, a stranger, or the proxy of
 # its provider, which has nobody to pass a request on to.
@@ -57,16 +57,19 @@ class Route:
         return text
 
     @asynccontextmanager
-    async def answer(self, method: str, path: str, body: object = None) -> AsyncIterator[Answer]:
+    async def answer(
+        self, method: str, path: str, body: object = None, *, trace: Trace | None = None
+    ) -> AsyncIterator[Answer]:
         """The answer to one request; see `Transport.answer`."""
         async with AsyncExitStack() as stack:
             tried = self._transport
             try:
-                answer = await stack.enter_async_context(tried.answer(method, path, body))
+                sent = tried.answer(method, path, body, trace=trace)
+                answer = await stack.enter_async_context(sent)
             except (EndpointError, CredentialsError) as error:
                 if not (_may_have_moved(error) and await self._moved_from(tried)):
                     raise
-                sent = self._transport.answer(method, path, body)
+                sent = self._transport.answer(method, path, body, trace=trace)
                 answer = await stack.enter_async_context(sent)
             yield answer
 

@@ -12,7 +12,7 @@ import asyncio
 import ipaddress
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,10 @@ DRAIN_TIMEOUT_S = 0.5
 MAX_LINE_BYTES = 8 * 1024 * 1024
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
+# Is told the steps of a request as httpcore names them, such as
+# `connection.start_tls.complete`, each with what belongs to it.
+Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+
 _HOST = re.compile(r"[^\s/\\%<>]+")
 _NOT_OURS = "Check that the URL is that of an endpoint with Ollama's API, without a path."
 
@@ -59,7 +63,11 @@ class Transport:
             _check_key(key, may_travel=self.url.scheme == "https" or is_local)
         self._key = key
         self._is_local = is_local
-        self._client: httpx2.AsyncClient | None = None
+        # One for each request under way: a pool of connections looks at all of them for each
+        # request, which for hundreds takes longer than what a benchmark wants to time.
+        self._clients: list[httpx2.AsyncClient] = []
+        self._idle: list[httpx2.AsyncClient] = []
+        self._context: ssl.SSLContext | None = None
 
     async def json(self, method: str, path: str, body: object = None) -> bytes:
         """The whole answer to one request. Raises `EndpointError`s."""
@@ -72,13 +80,16 @@ class Transport:
             return await _read_bounded(response, MAX_BODY_BYTES)
 
     @asynccontextmanager
-    async def answer(self, method: str, path: str, body: object = None) -> AsyncIterator["Answer"]:
+    async def answer(
+        self, method: str, path: str, body: object = None, *, trace: Trace | None = None
+    ) -> AsyncIterator["Answer"]:
         """The answer to one request, as soon as its head is there.
 
         Leaving the block, by cancellation too, closes the connection at once if the
-        answer was not read to its end: the server sees it and frees the slot.
+        answer was not read to its end: the server sees it and frees the slot. `trace` is
+        told what happens on the way.
         """
-        async with self._response(method, path, body) as response:
+        async with self._response(method, path, body, trace) as response:
             await self._refuse_errors(response)
             yield Answer(response)
 
@@ -95,23 +106,31 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close every connection. May be repeated."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        clients, self._clients, self._idle = self._clients, [], []
+        for client in clients:
+            await client.aclose()
 
     @asynccontextmanager
     async def _response(
-        self, method: str, path: str, body: object
+        self, method: str, path: str, body: object, trace: Trace | None = None
     ) -> AsyncIterator[httpx2.Response]:
         content = None if body is None else msgspec.json.encode(body)
         headers = {} if body is None else {"content-type": "application/json"}
+        client = self._idle.pop() if self._idle else self._opened()
         try:
-            async with self._opened().stream(
-                method, path, content=content, headers=headers
+            async with client.stream(
+                method,
+                path,
+                content=content,
+                headers=headers,
+                extensions=None if trace is None else {"trace": trace},
             ) as response:
                 yield response
         except httpx2.HTTPError as error:
             raise self._translated(error) from error
+        finally:
+            if client in self._clients:  # else it was closed meanwhile
+                self._idle.append(client)
 
     def redacted(self, text: str) -> str:
         """`text` without the key, should the endpoint have repeated it."""
@@ -123,26 +142,28 @@ class Transport:
             raise _refusal(response, self.redacted(_error_text(body)))
 
     def _opened(self) -> httpx2.AsyncClient:
-        if self._client is None:
-            # Compressed answers would be held back and could be bombs.
-            headers = {"accept-encoding": "identity"}
-            if self._key is not None:
-                headers["authorization"] = f"Bearer {self._key}"
-            self._client = httpx2.AsyncClient(
-                base_url=self.url,
-                headers=headers,
-                timeout=httpx2.Timeout(
-                    connect=CONNECT_TIMEOUT_S,
-                    read=READ_TIMEOUT_S,
-                    write=WRITE_TIMEOUT_S,
-                    pool=CONNECT_TIMEOUT_S,
-                ),
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
-                # A proxy from the environment must not see what stays on this machine.
-                trust_env=not self._is_local,
-                verify=pinning.public() if self._pin is None else pinning.pinned(self._pin),
-            )
-        return self._client
+        """Another client."""
+        # Compressed answers would be held back and could be bombs.
+        headers = {"accept-encoding": "identity"}
+        if self._key is not None:
+            headers["authorization"] = f"Bearer {self._key}"
+        if self._context is None:
+            self._context = pinning.public() if self._pin is None else pinning.pinned(self._pin)
+        client = httpx2.AsyncClient(
+            base_url=self.url,
+            headers=headers,
+            timeout=httpx2.Timeout(
+                connect=CONNECT_TIMEOUT_S,
+                read=READ_TIMEOUT_S,
+                write=WRITE_TIMEOUT_S,
+                pool=CONNECT_TIMEOUT_S,
+            ),
+            # A proxy from the environment must not see what stays on this machine.
+            trust_env=not self._is_local,
+            verify=self._context,
+        )
+        self._clients.append(client)
+        return client
 
     def _translated(self, error: httpx2.HTTPError) -> EndpointError:
         where = str(self.url)

@@ -42,7 +42,14 @@ class Hangup:
     """Close the connection here, whatever is missing."""
 
 
-Step = str | bytes | Pause | Hold | Gate | Hangup
+@dataclass(frozen=True)
+class Mark:
+    """Note when it was come to, by `time.perf_counter`."""
+
+    moments: list[float]
+
+
+Step = str | bytes | Pause | Hold | Gate | Hangup | Mark
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,7 @@ class ScriptedEndpoint:
         self.script: Script = script or (lambda _: words("Hello from the scripted endpoint."))
         self.key = key
         self.tls = tls
+        self.speaks_ollama = True
         self.is_ready = True
         self.why_not: object = ""
         self.received: list[Received] = []
@@ -136,7 +144,8 @@ class ScriptedEndpoint:
 
     def generations(self) -> list[Received]:
         """The requests for text."""
-        return [r for r in self.received if r.path in ("/api/chat", "/api/generate")]
+        paths = ("/api/chat", "/api/generate", "/v1/chat/completions")
+        return [r for r in self.received if r.path in paths]
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -186,7 +195,11 @@ class ScriptedEndpoint:
         """Whether the connection can serve another request."""
         if self.key and received.headers.get("authorization") != f"Bearer {self.key}":
             return _whole(writer, 401, {"error": "unauthorized"})
+        if received.path.startswith("/api/") and not self.speaks_ollama:
+            return _whole(writer, 404, {"error": "not found"})
         match received.path:
+            case "/v1/models":
+                return _whole(writer, 200, {"data": [{"id": MODEL, "max_model_len": CONTEXT}]})
             case "/health/ready":
                 body = {"status": "ready", "reason": self.why_not}
                 return _whole(writer, 200 if self.is_ready else 503, body)
@@ -197,7 +210,7 @@ class ScriptedEndpoint:
             case "/api/ps":
                 loaded = {"name": MODEL, "model": MODEL, "context_length": CONTEXT}
                 return _whole(writer, 200, {"models": [loaded]})
-            case "/api/chat" | "/api/generate":
+            case "/api/chat" | "/api/generate" | "/v1/chat/completions":
                 return await self._generate(received, writer)
         return _whole(writer, 404, {"error": "not found"})
 
@@ -226,7 +239,7 @@ async def _stream(received: Received, answer: Answer, writer: asyncio.StreamWrit
         match step:
             case str():
                 tokens += 1
-                _chunk(writer, json.dumps(_line(received, step)).encode() + b"\n")
+                _chunk(writer, _framed(received, _line(received, step)))
                 await writer.drain()
             case bytes():
                 _chunk(writer, step)
@@ -239,7 +252,15 @@ async def _stream(received: Received, answer: Answer, writer: asyncio.StreamWrit
                 await opened.wait()
             case Hangup():
                 return False
-    if answer.finish:
+            case Mark(moments):
+                moments.append(time.perf_counter())
+    if answer.finish and received.path == "/v1/chat/completions":
+        usage = {"prompt_tokens": len(json.dumps(received.body)) // 4, "completion_tokens": tokens}
+        ends = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
+        _chunk(writer, _framed(received, ends))
+        _chunk(writer, _framed(received, {"choices": [], "usage": usage | dict(answer.final)}))
+        _chunk(writer, b"data: [DONE]\n\n")
+    elif answer.finish:
         final = _line(received, "") | {
             "done": True,
             "done_reason": "stop",
@@ -270,7 +291,14 @@ class _Pace:
         return max(1, int((time.monotonic() - self._start) * 1e9))
 
 
+def _framed(received: Received, line: Mapping[str, Any]) -> bytes:
+    data = json.dumps(line).encode()
+    return b"data: " + data + b"\n\n" if received.path.startswith("/v1/") else data + b"\n"
+
+
 def _line(received: Received, text: str) -> dict[str, Any]:
+    if received.path.startswith("/v1/"):
+        return {"choices": [{"index": 0, "delta": {"content": text}}]}
     line: dict[str, Any] = {
         "model": received.body.get("model"),
         "created_at": "2026-01-01T00:00:00Z",

@@ -24,6 +24,7 @@ from tests.support.started import Started
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP_VARIABLE = "FAKE_STEP_S"
+ROW_VARIABLE = "FAKE_ROW_S"
 LOAD_VARIABLE = "FAKE_LOAD_S"
 TEMPLATE_VARIABLE = "FAKE_CHAT_TEMPLATE"
 
@@ -130,6 +131,7 @@ def main() -> int:
         settings = load(sys.argv[1:], os.environ)
         costs = FakeCosts(
             step_s=float(os.environ.get(STEP_VARIABLE, 0)),
+            row_s=float(os.environ.get(ROW_VARIABLE, 0)),
             load_s=float(os.environ.get(LOAD_VARIABLE, 0)),
             chat_template=os.environ.get(TEMPLATE_VARIABLE, ""),
         )

@@ -1,26 +1,81 @@
 """Pictures of a result as inline SVG: no display, no network, colours of the page.
 
-matplotlib takes seconds to import, so it is imported when a picture is asked for.
+matplotlib takes seconds to import, so it is imported when a picture is asked for. Points
+of saturated levels are hollow; every picture says in text what it shows.
 """
 
+import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from toolkit.bench.report import number, sentence
-from toolkit.bench.result import Result, Summary
+import msgspec
+
+from toolkit.bench.best import best, sentence
+from toolkit.bench.metrics import BY_TAG
+from toolkit.bench.numbers import number
+from toolkit.bench.records import Outcome, Phase
+from toolkit.bench.result import Result
+from toolkit.bench.summary import Summary
+from toolkit.errors import ConfigError
 
 # Stands for the page's text colour, which matplotlib has no name for.
 _TEXT = "#010203"
-_BLUE, _ORANGE, _GREEN = "#2f81d0", "#d9822b", "#2e9e6b"
+_BLUE, _ORANGE, _GREEN, _RED, _GREY = "#2f81d0", "#d9822b", "#2e9e6b", "#c23b3b", "#8a8f98"
+MOST_BARS = 150
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """One picture: its title, what it shows in a sentence, and the SVG element."""
+
+    title: str
+    text: str
+    svg: str
+
+
+def charts(result: Result) -> list[Chart]:
+    """The five that readers of such a report expect. Raises `ConfigError` without matplotlib."""
+    axis = _axis(result)
+    return [
+        _chart("Latency and load", f"First token and gaps, p50 and p99, over {axis}.",
+               lambda fig: _latencies(fig, result), result),
+        _chart("Throughput and load", f"Tokens per second, of all and per user, over {axis}.",
+               lambda fig: _rates(fig.subplots(), result), result),
+        _chart("What one reader gets and what all get",
+               "Tokens per second per user against those of all together.",
+               lambda fig: _pareto(fig.subplots(), result), result),
+        _chart("First tokens", "The share of first tokens that came within a time.",
+               lambda fig: _cdf(fig.subplots(), result), result),
+        _chart("Requests", "Each request from its sending over its first token to its end.",
+               lambda fig: _timeline(fig.subplots(), result), result),
+    ]  # fmt: skip
 
 
 def throughput_and_latency(result: Result) -> str:
-    """Tokens per second, and the first token's p50 and p99, over concurrency, as SVG."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    """Tokens per second, and the first token's p50 and p99, over the load, as SVG."""
 
+    def draw(figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        _rates(left, result)
+        _waits(right, result, "ttft_ms", _ORANGE)
+
+    return _svg(draw, sentence(result), (8.4, 2.7))
+
+
+def _chart(title: str, text: str, draw: Callable[[Any], None], result: Result) -> Chart:
+    return Chart(title, text, _svg(draw, f"{title}. {text} {sentence(result)}", (7.2, 3.0)))
+
+
+def _svg(draw: Callable[[Any], None], label: str, size: tuple[float, float]) -> str:
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(
+            "Pictures need matplotlib, which is not installed.",
+            hint="Install it: pip install 'akash-llm[notebook]'; other formats do without.",
+        ) from error
     style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "akash-llm",
@@ -31,53 +86,145 @@ def throughput_and_latency(result: Result) -> str:
         "xtick.color": _TEXT,
         "ytick.color": _TEXT,
     }
-    summaries = [s for s in result.summaries if s.output_tokens_per_s]
     with mpl.rc_context(style):
-        figure = Figure(figsize=(8.4, 2.7), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        _rates(left, summaries)
-        _waits(right, summaries)
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(out.getvalue(), sentence(result))
+    return _inline(out.getvalue(), label)
 
 
-def _rates(axes: Any, summaries: Sequence[Summary]) -> None:
-    at = [s.concurrency for s in summaries]
-    rates = [s.output_tokens_per_s for s in summaries]
-    axes.plot(at, rates, "o-", color=_BLUE, linewidth=2, label="all together")
+def _latencies(figure: Any, result: Result) -> None:
+    left, right = figure.subplots(1, 2)
+    _waits(left, result, "ttft_ms", _ORANGE)
+    _waits(right, result, "itl_gap_ms", _BLUE)
+
+
+def _rates(axes: Any, result: Result) -> None:
+    summaries = [s for s in _ordered(result) if s.output_tokens_per_s]
+    rates = [s.output_tokens_per_s or 0.0 for s in summaries]
+    _line(axes, summaries, rates, "o", "-", _BLUE, "all together")
     users = [s for s in summaries if "user_tokens_per_s" in s.spreads]
     per_user = [s.spreads["user_tokens_per_s"].p50 for s in users]
-    axes.plot([s.concurrency for s in users], per_user, "s--", color=_GREEN, label="per user, p50")
-    for x, y in zip(at, rates, strict=True):
+    _line(axes, users, per_user, "s", "--", _GREEN, "per user, p50")
+    for one, rate in zip(summaries, rates, strict=True):
         axes.annotate(
-            number(y), (x, y), textcoords="offset points", xytext=(0, 6), ha="center", fontsize=8
-        )
-    _dress(axes, at, "tokens per second")
+            number(rate), (one.load.at, rate), textcoords="offset points", xytext=(0, 6),
+            ha="center", fontsize=8,
+        )  # fmt: skip
+    _dress(axes, result, "tokens per second")
 
 
-def _waits(axes: Any, summaries: Sequence[Summary]) -> None:
-    timed = [s for s in summaries if "ttft_ms" in s.spreads]
-    at = [s.concurrency for s in timed]
-    p50 = [s.spreads["ttft_ms"].p50 for s in timed]
-    p99 = [s.spreads["ttft_ms"].p99 for s in timed]
-    axes.fill_between(at, p50, p99, color=_ORANGE, alpha=0.15, linewidth=0)
-    axes.plot(at, p99, "s--", color=_ORANGE, label="p99")
-    axes.plot(at, p50, "o-", color=_ORANGE, linewidth=2, label="p50")
-    _dress(axes, at, "first token, ms")
+def _waits(axes: Any, result: Result, tag: str, color: str) -> None:
+    timed = [s for s in _ordered(result) if tag in s.spreads]
+    at = [s.load.at for s in timed]
+    p50 = [s.spreads[tag].p50 for s in timed]
+    p99 = [s.spreads[tag].p99 for s in timed]
+    axes.fill_between(at, p50, p99, color=color, alpha=0.15, linewidth=0)
+    _line(axes, timed, p99, "s", "--", color, "p99")
+    _line(axes, timed, p50, "o", "-", color, "p50")
+    for limit in (s.limit for s in result.config.slos if s.metric == tag and s.sign == "<="):
+        axes.axhline(limit, color=_RED, linewidth=1, linestyle=":", label=f"objective {limit:g}")
+    _dress(axes, result, f"{BY_TAG[tag].label}, {BY_TAG[tag].unit}")
 
 
-def _dress(axes: Any, at: Sequence[int], label: str) -> None:
-    axes.set_xlabel("open requests")
+def _pareto(axes: Any, result: Result) -> None:
+    shown = [
+        s for s in _ordered(result) if s.output_tokens_per_s and "user_tokens_per_s" in s.spreads
+    ]
+    users = [s.spreads["user_tokens_per_s"].p50 for s in shown]
+    rates = [s.output_tokens_per_s or 0.0 for s in shown]
+    axes.plot(users, rates, "-", color=_GREY, linewidth=1)
+    for one, x, y in zip(shown, users, rates, strict=True):
+        axes.plot(x, y, "o", color=_BLUE, fillstyle="none" if one.is_saturated else "full")
+        axes.annotate(str(one.load), (x, y), textcoords="offset points", xytext=(6, 4), fontsize=8)
+    axes.set_xlabel("tokens per second per user, p50")
+    axes.set_ylabel("tokens per second of all")
+    _frame(axes)
+
+
+def _cdf(axes: Any, result: Result) -> None:
+    for level in result.levels:
+        values = sorted(BY_TAG["ttft_ms"].values(level))
+        if values:
+            shares = [(i + 1) / len(values) for i in range(len(values))]
+            axes.step(values, shares, where="post", label=str(level.load), linewidth=1.5)
+    axes.set_xlabel("first token, ms")
+    axes.set_ylabel("share of requests")
+    axes.axhline(0.5, color=_GREY, linewidth=0.5)
+    axes.axhline(0.99, color=_GREY, linewidth=0.5)
+    _frame(axes, legend=any(BY_TAG["ttft_ms"].values(level) for level in result.levels))
+
+
+def _timeline(axes: Any, result: Result) -> None:
+    found = best(result)
+    shown = [one for one in result.levels if found is None or one.load == found.load]
+    if not shown:
+        return
+    level = shown[0]
+    records = sorted(level.records, key=lambda r: r.sent_s)[:MOST_BARS]
+    named: set[str] = set()
+
+    def bar(place: int, start: float, end: float, color: str, name: str) -> None:
+        axes.plot([start, end], [place, place], color=color, linewidth=2,
+                  label=name if name not in named else None)  # fmt: skip
+        named.add(name)
+
+    for place, record in enumerate(records):
+        first = record.text_s[0] if record.text_s else record.end_s
+        if record.phase is not Phase.MEASURED:
+            bar(place, record.sent_s, record.end_s, _GREY, "warm-up, cool-down")
+        elif record.outcome is not Outcome.OK:
+            bar(place, record.sent_s, record.end_s, _RED, "no full answer")
+        else:
+            bar(place, record.sent_s, first, _ORANGE, "waits for the first token")
+            bar(place, first, record.end_s, _BLUE, "answers")
+    axes.invert_yaxis()
+    axes.set_xlabel(f"seconds since the level began ({level.load})")
+    axes.set_ylabel("request")
+    _frame(axes, legend=bool(named), from_zero=False)
+
+
+def _line(
+    axes: Any, points: Sequence[Summary], values: Sequence[float], mark: str, line: str,
+    color: str, label: str,
+) -> None:  # fmt: skip
+    at = [s.load.at for s in points]
+    axes.plot(at, values, line, color=color, linewidth=2, label=label)
+    for one, x, y in zip(points, at, values, strict=True):
+        axes.plot(x, y, mark, color=color, fillstyle="none" if one.is_saturated else "full")
+
+
+def _dress(axes: Any, result: Result, label: str) -> None:
+    at = sorted({s.load.at for s in _ordered(result)})
+    axes.set_xlabel(_axis(result))
     axes.set_ylabel(label)
-    axes.set_xticks(sorted(set(at)))
+    if 0 < len(at) <= 8:
+        axes.set_xticks(at, [f"{value:g}" for value in at])
+    _frame(axes, legend=bool(axes.lines))
+
+
+def _frame(axes: Any, *, legend: bool = False, from_zero: bool = True) -> None:
     axes.margins(x=0.12, y=0.25)
     axes.autoscale_view()
-    axes.set_ylim(bottom=0)
+    if from_zero:
+        axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if at:
+    if legend:
         axes.legend(frameon=False, fontsize=8)
+
+
+def _ordered(result: Result) -> list[Summary]:
+    """The levels of one kind: where rates are swept, not the one before them."""
+    is_open = any(s.load.is_open for s in result.summaries)
+    chosen = [s for s in result.summaries if s.load.is_open == is_open]
+    return sorted(chosen, key=lambda s: s.load.at)
+
+
+def _axis(result: Result) -> str:
+    is_open = any(s.load.is_open for s in result.summaries)
+    return "requests per second" if is_open else "open requests"
 
 
 def _inline(svg: str, summary: str) -> str:
@@ -86,5 +233,5 @@ def _inline(svg: str, summary: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style[^>]*>\*\{", "<style>.akl-plot svg *{", svg)
     svg = svg.replace(_TEXT, "currentColor")
-    label = summary.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    label = html.escape(summary)
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

@@ -1,180 +1,252 @@
-"""Closed-loop load: as many requests open as asked for, the next when one ends.
+"""A benchmark of one endpoint: warm up, then level after level, and what there is of it.
 
 The clock is the client's. A run can be looked at and ended at any moment; what was
 measured until then is a result like any other, marked as not complete.
 """
 
 import asyncio
-import time
-from collections.abc import Callable
-from contextlib import aclosing
+import platform
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from importlib.metadata import version
 
+import msgspec
+
+from toolkit.bench.arrival import Load
+from toolkit.bench.config import BenchConfig
+from toolkit.bench.level import LiveLevel
+from toolkit.bench.progress import TOLD_EVERY_S, Progress, progress_of
 from toolkit.bench.records import Level, Outcome, RequestRecord
-from toolkit.bench.result import BenchConfig, Result, Subject, Summary, summarize
-from toolkit.client import ChatStats, Endpoint
-from toolkit.errors import CredentialsError, EndpointError
+from toolkit.bench.request import Asker, Place
+from toolkit.bench.result import Result, Subject
+from toolkit.bench.subject import Facts, look
+from toolkit.bench.summary import Summary, marked, summarize
+from toolkit.bench.sweep import next_load
+from toolkit.bench.warmup import warm_up
+from toolkit.bench.wire import Terms
+from toolkit.bench.workload import Message, Prompts
+from toolkit.client import Endpoint
 
-WARMUP_LEVEL = -1
-
-
-class LiveLevel:
-    """A level while it runs."""
-
-    def __init__(self, concurrency: int, asked: int) -> None:
-        self.concurrency = concurrency
-        self.asked = asked
-        self.records: list[RequestRecord] = []
-        self.in_flight = 0
-        self.began = time.perf_counter()
-
-    def frozen(self) -> Level:
-        """What is there now."""
-        return Level(concurrency=self.concurrency, asked=self.asked, records=tuple(self.records))
+STOPPED = "stopped"
 
 
 class Run:
-    """One benchmark of one endpoint; `on_update` is called after every request.
+    """One benchmark; used from one event loop.
 
-    `run` may be cancelled; `result` is there before, during and after.
+    `on_progress` is called there at most ten times a second, and when a level begins or ends.
+    `run` may be cancelled, and `stop` ends it in order; `result` and `progress` are there
+    before, during and after. `facts` are what is known of the endpoint from elsewhere.
     """
 
     def __init__(
         self,
         config: BenchConfig,
         endpoint: Endpoint,
-        on_update: Callable[["Run"], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        *,
+        facts: Facts | None = None,
     ) -> None:
+        """Raises `UsageError` for a configuration that cannot be meant."""
+        facts = facts or Facts()
+        if config.usd_per_hour is None and facts.usd_per_hour is not None:
+            config = msgspec.structs.replace(config, usd_per_hour=facts.usd_per_hour)
         self.config = config.checked()
         self.endpoint = endpoint
-        self.levels: list[LiveLevel] = []
         self.complete = False
-        self._on_update = on_update or (lambda _run: None)
+        self.ended_by = ""
+        self.remarks: list[str] = []
+        self.live: LiveLevel | None = None
+        self._facts = facts
+        self._on_progress = on_progress or (lambda _progress: None)
+        self._prompts = Prompts(config.workload)
+        self._warmup: list[RequestRecord] = []
+        self._done: list[tuple[Level, Summary]] = []
+        self._number = 0
+        self._beginning: asyncio.Timeout | None = None
         self._subject = Subject(name=endpoint.name, url=endpoint.url, model=endpoint.model)
         self._created_at = datetime.now(UTC).isoformat(timespec="seconds")
 
     async def run(self) -> Result:
-        """Warm up, then every level in turn.
+        """Warm up, then every level in turn; the partial result after `stop`.
 
         Failures of single requests are counted. Raises `EndpointError` or
         `CredentialsError` when the endpoint cannot be measured at all.
         """
-        self._subject = await _subject(self.endpoint)
-        for index in range(self.config.warmup):
-            record = await self._request(LiveLevel(1, 1), WARMUP_LEVEL, index)
-            if record.outcome is Outcome.ERROR:
-                raise EndpointError(
-                    f"The warm-up failed: {record.error}", hint="Try akash-llm chat --once first."
-                )
-        for concurrency in self.config.concurrency:
-            await self._level(concurrency)
-        self.complete = True
-        self._on_update(self)
+        wire, self._subject = await look(self.endpoint, self.config.api, self._facts)
+        workload = self.config.workload
+        asker = Asker(
+            self.endpoint,
+            wire,
+            Terms(seed=workload.seed, ignore_eos=workload.ignore_eos),
+            must_fill=workload.ignore_eos,
+            keep_text=self.config.keep_text,
+        )
+        async with self._telling():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None) as self._beginning:
+                    self._warmup, remarks = await warm_up(asker, self._prompts, self.config)
+                    self.remarks += remarks
+            self._beginning = None
+            while not self.ended_by and (load := next_load(self.config, self.summaries())):
+                await self._level(asker, load)
+            self.complete = not self.ended_by
         return self.result()
+
+    def stop(self) -> None:
+        """End the run; what was measured stays. Does not block, and may be repeated."""
+        self.ended_by = self.ended_by or STOPPED
+        if self.live is not None:
+            self.live.end(STOPPED)
+        elif self._beginning is not None:
+            self._beginning.reschedule(asyncio.get_running_loop().time())
+
+    @property
+    def has_measured(self) -> bool:
+        """Whether any request of a level has ended."""
+        return bool(self._done) or (self.live is not None and bool(self.live.records))
+
+    def levels(self) -> tuple[Level, ...]:
+        """The levels so far, the running one last."""
+        done = tuple(level for level, _ in self._done)
+        return (*done, *self.live.frozen()) if self.live is not None else done
+
+    def summaries(self) -> tuple[Summary, ...]:
+        """Their figures."""
+        done = [summary for _, summary in self._done]
+        if self.live is not None:
+            done += [summarize(level, self.config) for level in self.live.frozen()]
+        return marked(done)
 
     def result(self) -> Result:
         """What was measured so far."""
-        levels = tuple(level.frozen() for level in self.levels)
+        workload = self.config.workload
         return Result(
             created_at=self._created_at,
+            client=_client(),
             complete=self.complete,
+            ended_by=self.ended_by,
             subject=self._subject,
-            config=self.config,
-            workload_digest=self.config.workload.digest(),
-            levels=levels,
-            summaries=tuple(self.summary(level) for level in levels),
+            config=msgspec.structs.replace(self.config, workload=workload.named()),
+            workload_digest=workload.digest(),
+            remarks=tuple(self.remarks),
+            warmup=tuple(self._warmup),
+            levels=self.levels(),
+            summaries=self.summaries(),
         )
 
-    def summary(self, level: Level) -> Summary:
-        """The figures of one level at the price of this run."""
-        return summarize(level, self.config.usd_per_hour)
+    def progress(self) -> Progress:
+        """Where it is now."""
+        levels = None if self.config.sweep else len(self.config.loads())
+        if self.live is not None:
+            return progress_of(self.live, level=self._number, levels=levels)
+        if self.complete or self.ended_by:
+            return Progress(stage="done", level=self._number, levels=levels)
+        return Progress(stage="warming up" if self._subject.api else "starting", levels=levels)
 
-    async def _level(self, concurrency: int) -> None:
-        asked = max(self.config.requests, concurrency)
-        level = LiveLevel(concurrency, asked)
-        self.levels.append(level)
-        self._on_update(self)
-        indices = iter(range(asked))
+    async def _level(self, asker: Asker, load: Load) -> None:
+        live = self.live = LiveLevel(load, self.config)
+        self._number += 1
+        self._tell()
 
-        async def worker() -> None:
-            for index in indices:
-                level.in_flight += 1
-                try:
-                    record = await self._request(level, concurrency, index)
-                finally:
-                    level.in_flight -= 1
-                level.records.append(record)
-                self._on_update(self)
+        async def converse(number: int, due_s: float | None) -> None:
+            history: tuple[Message, ...] = ()
+            for turn in range(self.config.workload.turns):
+                if turn and live.ended_by:
+                    return
+                history = await self._turn(asker, live, history, number, turn, due_s)
+                if not history:
+                    return
+                due_s = None
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(worker())
-
-    async def _request(self, level: LiveLevel, salt: int, index: int) -> RequestRecord:
-        workload = self.config.workload
-        prompt = workload.prompt(salt, index)
-        arrivals: list[float] = []
-        stats: ChatStats | None = None
-        error = ""
-        sent = time.perf_counter()
         try:
-            async with aclosing(self.endpoint.chat(prompt, options=workload.options())) as chunks:
-                async for chunk in chunks:
-                    if chunk.text or chunk.thinking:
-                        arrivals.append(time.perf_counter())
-                    stats = chunk.stats or stats
-        except (EndpointError, CredentialsError) as failure:
-            error = failure.message
-        ended = time.perf_counter()
-        if stats is not None:
-            ended = sent + stats.total_s
-        asked = workload.output_tokens
-        return RequestRecord(
-            index=index,
-            outcome=_outcome(error, stats, asked),
-            sent_s=sent - level.began,
-            end_s=ended - level.began,
-            first_byte_s=sent + stats.first_byte_s - level.began if stats else None,
-            text_s=tuple(moment - level.began for moment in arrivals),
-            prompt_tokens=stats.prompt_tokens if stats else None,
-            output_tokens=stats.output_tokens if stats else None,
-            finish_reason=stats.finish_reason if stats else "",
-            error=error,
+            await live.drive(converse)
+        finally:
+            self.live = None
+            self._done += [(level, summarize(level, self.config)) for level in live.frozen()]
+        if live.ended_by == "errors":
+            self.ended_by = "errors"
+        self._tell()
+
+    async def _turn(
+        self,
+        asker: Asker,
+        live: LiveLevel,
+        history: tuple[Message, ...],
+        number: int,
+        turn: int,
+        due_s: float | None,
+    ) -> tuple[Message, ...]:
+        """One request; the conversation after it, empty if it went wrong."""
+        work = self.config.workload
+        asked = self._prompts.ask(str(live.load), number, turn)
+        messages = (*history, *asked.messages)
+        ends: list[Outcome] = []
+
+        def sink(record: RequestRecord) -> None:
+            live.note(record)
+            ends.append(record.outcome)
+            self._count_errors(live)
+
+        def count() -> None:
+            live.chunks += 1
+
+        live.note_sent()
+        index = number * work.turns + turn
+        reply = await asker.ask(
+            messages,
+            asked.output_tokens,
+            Place(index=index, turn=turn, began=live.began, due_s=due_s),
+            phase=live.phase,
+            sink=sink,
+            on_text=count,
+            keep_reply=work.turns > 1,
         )
+        if ends[0] is Outcome.ERROR:
+            return ()
+        return (*messages, Message("assistant", reply))
+
+    def _count_errors(self, live: LiveLevel) -> None:
+        most = self.config.max_errors
+        if most is None:
+            return
+        before = sum(summary.errors for _, summary in self._done)
+        if before + sum(r.outcome is Outcome.ERROR for r in live.records) > most:
+            live.end("errors")
+
+    def _tell(self) -> None:
+        self._on_progress(self.progress())
+
+    @asynccontextmanager
+    async def _telling(self) -> AsyncIterator[None]:
+        async def tick() -> None:
+            while True:
+                self._tell()
+                await asyncio.sleep(TOLD_EVERY_S)
+
+        task = asyncio.create_task(tick())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            self._tell()
 
 
 async def run(
     config: BenchConfig,
     endpoint: Endpoint,
-    on_update: Callable[[Run], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    facts: Facts | None = None,
 ) -> Result:
     """Measure `endpoint` and return the result; to keep partial ones, hold a `Run`."""
-    return await Run(config, endpoint, on_update).run()
+    return await Run(config, endpoint, on_progress, facts=facts).run()
 
 
-def _outcome(error: str, stats: ChatStats | None, asked: int) -> Outcome:
-    if error or stats is None:
-        return Outcome.ERROR
-    told = stats.output_tokens
-    return Outcome.SHORT if told is None or told < asked else Outcome.OK
-
-
-async def _subject(endpoint: Endpoint) -> Subject:
-    """What the endpoint says of itself. Raises when it does not answer."""
-    version = await endpoint.version()
-    wanted = {endpoint.model.lower(), f"{endpoint.model.lower()}:latest"}
-    found = [m for m in await endpoint.tags() if str(m.get("name", "")).lower() in wanted]
-    model = found[0] if found else {}
-    details = model.get("details")
-    facts = details if isinstance(details, dict) else {}
-    return Subject(
-        name=endpoint.name,
-        url=endpoint.url,
-        model=endpoint.model,
-        target=endpoint.target,
-        server_version=version,
-        model_digest=str(model.get("digest", "")),
-        quantization=str(facts.get("quantization_level", "")),
-        parameter_size=str(facts.get("parameter_size", "")),
-        context=await endpoint.context(),
+def _client() -> str:
+    return (
+        f"akash-llm {version('akash-llm')}, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.machine()}"
     )

@@ -21,6 +21,12 @@ class Target(NamedTuple):
 
     async def opened(self) -> Endpoint:
         """The endpoint, with a model chosen. Raises toolkit errors."""
+        endpoint = await self.reached()
+        endpoint.model = endpoint.model or await _first_model(endpoint)
+        return endpoint
+
+    async def reached(self) -> Endpoint:
+        """The endpoint, whose model may be left open; nothing is sent to it yet."""
         if self.url is not None and self.name is not None:
             raise UsageError("Give a name or --url, not both.")
         if self.url is not None:
@@ -31,7 +37,7 @@ class Target(NamedTuple):
             if self.key_file is not None:
                 raise UsageError("--key-file goes with --url; a name has its own key.")
             endpoint = await connect(self.name)
-        endpoint.model = self.model or endpoint.model or await _first_model(endpoint)
+        endpoint.model = self.model or endpoint.model
         return endpoint
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.bench import report
-from toolkit.bench.result import BenchConfig, Result
+from toolkit.bench.config import BenchConfig
+from toolkit.bench.result import Result
 from toolkit.bench.runner import Run
 from toolkit.bench.workload import Workload
 from toolkit.client import Endpoint
@@ -47,7 +48,7 @@ class BenchPanel:
     @property
     def result(self) -> Result | None:
         """What was measured so far; None before the first run."""
-        return self._run.result() if self._run is not None and self._run.levels else None
+        return self._run.result() if self._run is not None and self._run.has_measured else None
 
     def config(self) -> BenchConfig:
         """The form. Raises `UsageError` for what cannot be meant."""
@@ -85,7 +86,7 @@ class BenchPanel:
         self._concurrency = widgets.Text(
             description="Open requests", value=", ".join(map(str, config.concurrency))
         )
-        self._requests = _number("Requests each", config.requests, 100_000)
+        self._requests = _number("Requests each", config.requests or 8, 100_000)
         self._prompt_words = _number("Prompt words", config.workload.prompt_words, 100_000)
         self._output_tokens = _number("Output tokens", config.workload.output_tokens, 100_000)
         fields = (self._concurrency, self._requests, self._prompt_words, self._output_tokens)
@@ -162,13 +163,13 @@ class BenchPanel:
             self._status.value = html.escape(state)
 
     def _paint(self, run: Run) -> None:
-        self._status.value = html.escape(_progress(run))
-        if not run.levels:
+        self._status.value = html.escape(str(run.progress()))
+        if not run.has_measured:
             return
         result = run.result()
         self._table.value = _table(result)
         at, count = self._plotted
-        measured = sum(len(level.records) for level in run.levels)
+        measured = sum(len(level.records) for level in result.levels)
         if measured != count and time.monotonic() - at >= PLOT_EVERY_S:
             self._plotted = (time.monotonic(), measured)
             self._draw(result)
@@ -209,19 +210,6 @@ def _counts(text: str) -> tuple[int, ...]:
             f"{text!r} is not a list of counts.", hint="Give how many at once, such as 1, 2, 4."
         )
     return tuple(int(part) for part in parts)
-
-
-def _progress(run: Run) -> str:
-    """Where the run is, in one line."""
-    if not run.levels:
-        return "warming up…"
-    level = run.levels[-1]
-    errors = sum(1 for r in level.records if r.error)
-    return (
-        f"level {len(run.levels)} of {len(run.config.concurrency)} ({level.concurrency} open) · "
-        f"{len(level.records)} of {level.asked} requests · {level.in_flight} in flight · "
-        f"{errors} errors"
-    )
 
 
 def _table(result: Result) -> str:

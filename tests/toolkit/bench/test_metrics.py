@@ -1,63 +1,85 @@
 """The formulas, on records whose answers are known."""
 
-import random
-
 import pytest
 
-from toolkit.bench.metrics import (
-    METRICS,
-    e2e_ms,
-    interval,
-    itl_gap_ms,
+from tests.support.benching import level, record
+from toolkit.bench import metrics, throughput
+from toolkit.bench.arrival import Load
+from toolkit.bench.config import BenchConfig
+from toolkit.bench.metrics import ALL, METRICS
+from toolkit.bench.records import Outcome, Phase
+from toolkit.bench.slo import parse
+from toolkit.bench.summary import marked, summarize
+from toolkit.bench.throughput import (
+    error_rate,
+    offered_per_s,
     output_tokens_per_s,
     peak_in_flight,
-    percentile,
+    peak_tokens_per_s,
     requests_per_s,
-    spread,
     tokens_per_chunk,
-    tpot_ms,
-    ttft_ms,
-    usd_per_million_tokens,
-    user_tokens_per_s,
+    total_tokens_per_s,
+    usd_per_million,
     window_s,
 )
-from toolkit.bench.records import Level, Outcome, RequestRecord
-from toolkit.bench.result import summarize
 
 
-def record(index: int = 0, **given: object) -> RequestRecord:
-    values: dict[str, object] = {
-        "outcome": Outcome.OK,
-        "sent_s": 1.0,
-        "first_byte_s": 1.1,
-        "text_s": (1.2, 1.3, 1.5),
-        "end_s": 1.6,
-        "output_tokens": 3,
-    }
-    return RequestRecord(index=index, **(values | given))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("tag", "values"),
+    [
+        ("ttft_ms", [200]),
+        ("ttfo_ms", [200]),
+        ("first_byte_ms", [100]),
+        ("first_chunk_ms", [150]),
+        ("second_token_ms", [100]),
+        ("tpot_ms", [150]),
+        ("guidellm_tpot_ms", [500 / 3]),
+        ("vllm_tpot_ms", [200]),
+        ("aiperf_itl_ms", [225]),
+        ("itl_gap_ms", [100, 200]),
+        ("e2e_ms", [600]),
+        ("vllm_e2el_ms", [550]),
+        ("user_tokens_per_s", [1000 / 150]),
+        ("aiperf_user_tokens_per_s", [1000 / 225]),
+        ("guidellm_user_tokens_per_s", [3 / 0.6]),
+        ("send_delay_ms", [20]),
+        ("prompt_tokens", [10]),
+        ("output_tokens", [3]),
+    ],
+)
+def test_one_request_by_every_formula(tag: str, values: list[float]) -> None:
+    assert metrics.BY_TAG[tag].one(record(due_s=0.98)) == pytest.approx(values)
 
 
-def level(*records: RequestRecord) -> Level:
-    return Level(concurrency=2, asked=len(records), records=records)
+def test_every_formula_is_tested_and_says_its_unit() -> None:
+    assert len({metric.tag for metric in ALL}) == len(ALL) == 18
+    assert all(metric.unit and metric.formula and metric.label for metric in ALL)
 
 
-def test_latencies_of_one_request() -> None:
-    one = record()
-    assert ttft_ms(one) == pytest.approx([200])
-    assert tpot_ms(one) == pytest.approx([150])
-    assert itl_gap_ms(one) == pytest.approx([100, 200])
-    assert e2e_ms(one) == pytest.approx([600])
-    assert user_tokens_per_s(one) == pytest.approx([1000 / 150])
+def test_what_a_request_does_not_have_gives_no_sample() -> None:
+    bare = record(
+        first_byte_s=None, first_chunk_s=None, last_chunk_s=None, answer_s=None, text_s=(),
+        output_tokens=None, prompt_tokens=None,
+    )  # fmt: skip
+    given = [metric.tag for metric in ALL if metric.one(bare)]
+    assert given == ["e2e_ms"]
+
+
+def test_thinking_is_text_but_not_the_answer() -> None:
+    thinks = record(answer_s=1.5)
+    assert metrics.ttft_ms(thinks) == pytest.approx([200])
+    assert metrics.ttfo_ms(thinks) == pytest.approx([500])
 
 
 def test_bundled_tokens_change_the_gaps_and_not_the_time_per_token() -> None:
     bundled = record(output_tokens=5)
-    assert tpot_ms(bundled) == pytest.approx([75])
+    assert metrics.tpot_ms(bundled) == pytest.approx([75])
     assert tokens_per_chunk(level(bundled)) == pytest.approx(5 / 3)
 
 
 def test_one_token_has_no_time_between_tokens() -> None:
-    assert tpot_ms(record(output_tokens=1, text_s=(1.2,))) == []
+    one = record(output_tokens=1, text_s=(1.2,))
+    assert metrics.tpot_ms(one) == metrics.vllm_tpot_ms(one) == metrics.second_token_ms(one) == []
 
 
 def test_rates_are_over_the_window_and_failures_are_in_it() -> None:
@@ -66,49 +88,87 @@ def test_rates_are_over_the_window_and_failures_are_in_it() -> None:
     both = level(record(), failed, short)
     assert window_s(both) == 4.0
     assert output_tokens_per_s(both) == pytest.approx(1.0)
+    assert total_tokens_per_s(both) == pytest.approx(6.0)
     assert requests_per_s(both) == pytest.approx(0.25)
+    assert error_rate(both) == pytest.approx(1 / 3)
 
 
 def test_only_full_answers_are_in_the_latencies() -> None:
-    failed = record(1, outcome=Outcome.ERROR, text_s=(9.0,), end_s=9.0)
-    short = record(2, outcome=Outcome.SHORT, text_s=(8.0,), end_s=8.0)
-    summary = summarize(level(record(), failed, short))
-    assert (summary.ok, summary.short, summary.errors) == (1, 1, 1)
+    others = [
+        record(n, outcome=outcome, text_s=(9.0,), end_s=9.0)
+        for n, outcome in enumerate(Outcome)
+        if outcome is not Outcome.OK
+    ]
+    summary = summarize(level(record(), *others))
+    counts = (summary.ok, summary.short, summary.errors, summary.unfinished)
+    assert counts == (1, 1, 1, 1)
     assert summary.spreads["ttft_ms"].n == 1 and summary.spreads["e2e_ms"].maximum < 700
 
 
-def test_the_peak_is_counted_exactly() -> None:
+def test_warm_up_and_cool_down_are_in_no_figure_but_in_the_load() -> None:
+    slow = {"text_s": (5.0, 6.0, 7.0), "end_s": 8.0}
+    early = record(0, phase=Phase.WARMUP, sent_s=0.0, **slow)
+    late = record(2, phase=Phase.COOLDOWN, sent_s=7.5, text_s=(9.0,), end_s=9.5, output_tokens=3)
+    inside = record(1, sent_s=4.0, text_s=(5.0, 5.5, 6.0), end_s=6.0)
+    whole = level(early, inside, late, window=(4.0, 8.0))
+    summary = summarize(whole)
+    assert (summary.ok, summary.excluded) == (1, 2)
+    assert summary.spreads["ttft_ms"].maximum == pytest.approx(1000)
+    # What arrived between 4 and 8 s: all of two requests, whoever sent them.
+    assert summary.output_tokens_per_s == pytest.approx(6 / 4)
+    assert summary.peak_in_flight == 2
+
+
+def test_peaks_are_counted_exactly() -> None:
     spans = [(0.0, 2.0), (1.0, 3.0), (2.0, 4.0), (2.5, 2.6)]
     records = [record(i, sent_s=a, end_s=b) for i, (a, b) in enumerate(spans)]
     assert peak_in_flight(level(*records)) == 3
+    twice = level(record(), record(1, text_s=(1.9, 2.1, 2.2)))
+    assert peak_tokens_per_s(twice) == pytest.approx(4)
+
+
+def test_what_was_offered_is_counted_by_what_was_sent() -> None:
+    sent = [record(i, sent_s=i * 0.5) for i in range(5)]
+    assert offered_per_s(level(*sent)) == pytest.approx(2.0)
 
 
 def test_the_price_of_a_million_tokens() -> None:
-    hour = record(output_tokens=3_600, sent_s=0.0, end_s=3600.0)
-    assert usd_per_million_tokens(level(hour), 0.36) == pytest.approx(100.0)
+    hour = record(output_tokens=3_600, prompt_tokens=32_400, sent_s=0.0, end_s=3600.0)
+    summary = summarize(level(hour), BenchConfig(usd_per_hour=0.36))
+    assert summary.usd_per_million_tokens == pytest.approx(100.0)
+    assert summary.usd_per_million_total_tokens == pytest.approx(10.0)
+    assert usd_per_million(None, 1.0) is None and usd_per_million(1.0, None) is None
+
+
+def test_goodput_needs_every_bound_and_errors_are_not_good() -> None:
+    config = BenchConfig(slos=(parse("ttft<=300"), parse("e2e<=700")), usd_per_hour=2.0)
+    good = record(0)
+    slow = record(1, text_s=(1.45, 1.5, 1.55))
+    long = record(2, end_s=2.0)
+    failed = record(3, outcome=Outcome.ERROR)
+    summary = summarize(level(good, slow, long, failed), config)
+    assert summary.good_share == pytest.approx(0.25)
+    assert summary.goodput_per_s == pytest.approx(1.0)  # in a window of one second
+    assert summary.good_per_usd == pytest.approx(1800)
 
 
 def test_nothing_measured_has_no_figures() -> None:
     nothing = summarize(level())
     assert nothing.output_tokens_per_s is None and nothing.spreads == {}
-    assert spread([]) is None
+    assert nothing.requests_per_s is None and nothing.error_rate is None
 
 
-def test_percentiles_are_linear_between_neighbours() -> None:
-    assert percentile([1.0, 2.0, 3.0, 4.0], 50) == 2.5
-    assert percentile([1.0, 2.0, 3.0, 4.0], 99) == pytest.approx(3.97)
-    assert percentile([7.0], 99.9) == 7.0
+def test_closed_loops_are_marked_from_where_more_brings_little() -> None:
+    def at(concurrency: int, rate: float) -> object:
+        tokens = int(rate * 10)
+        one = record(sent_s=0.0, text_s=(5.0,), end_s=10.0, output_tokens=tokens)
+        return summarize(level(one, load=Load(concurrency=concurrency)))
+
+    found = marked([at(4, 41), at(1, 20), at(2, 38), at(8, 60)])  # type: ignore[list-item]
+    assert [(s.load.concurrency, s.is_saturated) for s in found] == [
+        (4, True), (1, False), (2, False), (8, True),
+    ]  # fmt: skip
 
 
-def test_the_interval_holds_the_percentile_and_narrows_with_samples() -> None:
-    source = random.Random(3)
-    many = sorted(source.gauss(100, 10) for _ in range(1000))
-    few = many[::50]
-    low, high = interval(many, 50.0, seed=1)
-    wide_low, wide_high = interval(few, 50.0, seed=1)
-    assert low < 100 < high and high - low < wide_high - wide_low
-
-
-def test_every_metric_says_its_unit_and_formula() -> None:
-    assert len({metric.tag for metric in METRICS}) == len(METRICS)
-    assert all(metric.unit and metric.formula and metric.label for metric in METRICS)
+def test_metrics_shown_are_few() -> None:
+    assert len(METRICS) == 9 and len(throughput.FORMULAS) == 8
