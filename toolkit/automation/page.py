@@ -29,6 +29,11 @@ def index_page(pages: list[tuple[str, str]]) -> bytes:
     return _template("index.html").render(pages=pages).encode()
 
 
+def table_page(title: str, text: str, rows: list[list[str]]) -> bytes:
+    """A page with a text and a table, whose first row are its heads."""
+    return _template("table.html").render(title=title, text=text, rows=rows).encode()
+
+
 def _body(notebook: Path) -> tuple[str, str]:
     """The cells as HTML, and the style of code in them."""
     # Half a second that only those wait for who want a page.

@@ -44,7 +44,7 @@ def find_notebook(name: str) -> Path:
     ours = {p.stem: p for p in list_notebooks()}
     if name.removesuffix(".ipynb") in ours:
         return ours[name.removesuffix(".ipynb")]
-    raise UsageError(f"there is no notebook {name!r}", hint=_suggest(name, list(ours)))
+    raise UsageError(f"there is no notebook {name!r}", hint=suggestion(name, list(ours)))
 
 
 def list_notebooks() -> list[Path]:
@@ -96,7 +96,7 @@ def check_parameters(
     for name, value in given.items():
         if name not in declared:
             raise UsageError(
-                f"{notebook.name} has no parameter {name!r}", hint=_suggest(name, list(declared))
+                f"{notebook.name} has no parameter {name!r}", hint=suggestion(name, list(declared))
             )
         _refuse_secret(name, value)
     return {
@@ -202,7 +202,7 @@ def _text(source: str | list[str]) -> str:
     return source if isinstance(source, str) else "".join(source)
 
 
-def _suggest(name: str, known: list[str]) -> str:
+def suggestion(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]!r}?"

@@ -68,6 +68,7 @@ async def run_notebook(
     texts: Mapping[str, str] | None = None,
     out: Path | None = None,
     resume: bool = False,
+    run_id: str | None = None,
     cell_timeout_s: int | None = None,
     kernel_timeout_s: int = KERNEL_TIMEOUT_S,
     progress: Progress | None = None,
@@ -83,6 +84,8 @@ async def run_notebook(
     With `resume`, a run in the folder `out` that came to its end well is not executed again:
     its result is returned. One that did not is begun again as the same run, so what it opened
     and could not close (it was killed) is adopted, not opened a second time.
+
+    `run_id` is for runs that belong together: what they open carries it in the ledger.
     """
     _check_installed()
     notebook = find_notebook(name).resolve()
@@ -94,6 +97,7 @@ async def run_notebook(
         if before is not None and before.status == "ok":
             return before
         run = _Run(notebook, given, folder, started, cell_timeout_s)
+        run.run_id = run_id or run.run_id
         if before is not None:
             set_aside(before)
             run.follow(before)

@@ -12,7 +12,7 @@ from toolkit.cli import loop
 from toolkit.cli.intent import json_option
 from toolkit.deploy import doctor as doctoring
 from toolkit.deploy import lifecycle
-from toolkit.deploy.base import Part, Record, Spend, SupportsBids, SupportsSpend
+from toolkit.deploy.base import Part, Record, Spend, SupportsBids
 from toolkit.deploy.keeper import EndpointStatus, Keeper
 from toolkit.deploy.table import columns, usd
 from toolkit.deploy.watching import over
@@ -197,7 +197,7 @@ def ledger(name: str | None, as_json: bool) -> None:
     """Show every endpoint that was ever opened from here, oldest first, and what it cost."""
     keeper = Keeper()
     records = [r for r in keeper.ledger.records() if name in (None, r.name)]
-    spends = [_spend_of(keeper, record) for record in records]
+    spends = [keeper.spend(record) for record in records]
     if as_json:
         for record, spend in zip(records, spends, strict=True):
             fields = msgspec.to_builtins(record) | {"spend": msgspec.to_builtins(spend)}
@@ -206,11 +206,6 @@ def ledger(name: str | None, as_json: bool) -> None:
         click.echo(cleaned("\n".join(_history(records, spends))))
     else:
         click.echo(f"nothing was opened from here yet ({paths.ledger()})")
-
-
-def _spend_of(keeper: Keeper, record: Record) -> Spend | None:
-    target = keeper.target(record.target)
-    return target.spend(record) if isinstance(target, SupportsSpend) else None
 
 
 def _history(records: Sequence[Record], spends: Sequence[Spend | None]) -> Iterator[str]:

@@ -10,6 +10,9 @@ import yaml
 
 from toolkit.automation.artefacts import write_whole
 from toolkit.automation.book import make_book
+from toolkit.automation.matrix import read_matrix
+from toolkit.automation.matrix_report import preview, terminal
+from toolkit.automation.matrix_run import MatrixRun
 from toolkit.automation.page import as_page
 from toolkit.automation.params import (
     find_notebook,
@@ -24,6 +27,7 @@ from toolkit.cli import loop
 from toolkit.deploy.base import Update
 from toolkit.deploy.table import columns
 from toolkit.errors import UsageError
+from toolkit.safetext import cleaned
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 
@@ -146,6 +150,56 @@ def run(
         write_whole(Path(result.output).with_suffix(".html"), as_page(Path(result.output)))
     _report(result, as_json)
     return result.exit_code or 0
+
+
+@notebook.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of all the runs, instead of a new one below AKASH_LLM_HOME/runs.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the matrix in --out: what ended well there is kept.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be run, and what it may cost.")
+@json_option
+def matrix(file: Path, out: Path | None, resume: bool, dry_run: bool, as_json: bool) -> int:
+    """Measure every combination of some parameters, for one budget, and compare them.
+
+    \b
+    FILE says which, for example:
+      matrix:
+        model: [smollm2:135m, llama3.2:1b]
+        parallel: [2, 4]
+      exclude:
+        - {model: llama3.2:1b, parallel: 4}
+      parameters: {target: console, image: …, max_usd_per_hour: 0.40, runtime_hours: 1}
+      budget_usd: 2
+
+    For each, 04_deploy opens an endpoint, 06_benchmark measures it, and it is ended; other
+    notebooks can be named (notebooks: […]). One that might cost more than is left of the budget
+    is left out. The exit code is that of the first that failed, or 9 if one was left out.
+    """
+    if resume and out is None:
+        raise UsageError("--resume needs the folder of a matrix", hint="Give it with --out DIR.")
+    planned = read_matrix(file)
+    if dry_run:
+        for point in planned.points if as_json else ():
+            _print(point)
+        if not as_json:
+            click.echo(cleaned(preview(planned)))
+        return 0
+    running = MatrixRun(planned, out=out, source=file, resume=resume, progress=_progress)
+    result = loop.run(running.run())
+    if as_json:
+        _print(result)
+    else:
+        click.echo(terminal(result))
+        click.echo(f"the comparison: {running.folder / 'matrix.html'}")
+    return result.exit_code
 
 
 @notebook.command()

@@ -34,6 +34,7 @@ from toolkit.deploy.base import (
     SupportsChanges,
     SupportsInventory,
     SupportsLogs,
+    SupportsSpend,
     Target,
     Update,
     check_name,
@@ -322,6 +323,11 @@ class Keeper:
             parts=seen.parts,
             spend=seen.spend,
         )
+
+    def spend(self, record: Record) -> Spend | None:
+        """What it costs and has cost, by the books; None where it costs nothing."""
+        target = self.target(record.target)
+        return target.spend(record) if isinstance(target, SupportsSpend) else None
 
     def record(self, name: str | None) -> Record:
         """The open record of that name; without a name, the only one there is."""
