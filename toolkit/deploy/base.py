@@ -346,6 +346,14 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class SupportsChecks(Protocol):
+    """A target that can tell before anything is begun that a plan cannot be applied."""
+
+    def check(self, plan: Plan) -> None:
+        """Raises what is in the way: caps, a key, money. Looks at nothing but this process."""
+
+
+@runtime_checkable
 class SupportsChanges(Protocol):
     """A target that can change what runs without ending it first.
 

@@ -51,7 +51,13 @@ STATUSES = (402, 409, 422, 429, 500, 502, 503)
 CAP = Decimal(1)
 # A deployment whose order was lost is given up as never made after so long.
 PACE = msgspec.structs.replace(
-    renting.HASTE, never_after_s=0.2, settle_s=0.02, first_bid_s=0.4, services_s=1.0, close_tries=3
+    renting.HASTE,
+    never_after_s=0.2,
+    settle_s=0.02,
+    first_bid_s=0.4,
+    services_s=1.0,
+    blind_s=0.1,
+    close_tries=3,
 )
 MOST_ROUNDS = 30
 

@@ -151,3 +151,15 @@ def test_what_is_no_fingerprint_is_refused(written: str) -> None:
 def test_a_pin_goes_with_https_only() -> None:
     with pytest.raises(ConfigError, match="not https"):
         Endpoint.open(url="http://127.0.0.1:1", pin="aa" * 32)
+
+
+def test_the_authorities_are_read_once_unless_others_are_named(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = pinning.public()
+    assert pinning.public() is usual
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority.certificate))
+    ours = pinning.public()
+    assert ours is not usual and len(ours.get_ca_certs()) == 1
+    strict = pinning.public(minimum=ssl.TLSVersion.TLSv1_3)
+    assert strict is not ours and ours.minimum_version is ssl.TLSVersion.TLSv1_2

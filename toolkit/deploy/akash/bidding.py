@@ -7,13 +7,15 @@ from decimal import Decimal
 from typing import Any
 
 from toolkit.deploy.akash.choosing import Judged, Replica, Terms, judged
-from toolkit.deploy.akash.failures import no_bids
+from toolkit.deploy.akash.failures import GivenUp, no_bids
 from toolkit.deploy.akash.orders import Order, Orders
 from toolkit.deploy.akash.pace import Pace
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.console.bids import Bid
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.market import Provider
+from toolkit.deploy.console.refusals import may_pass
+from toolkit.errors import EndpointError
 from toolkit.sdl.groups import group_specs
 from toolkit.sdl.parse import parse
 
@@ -76,7 +78,7 @@ class Bidders:
 async def good_bids(site: Site, order: Order, terms: Terms) -> list[Judged]:
     """Bids that will do, best first, once there are enough or no more are waited for.
 
-    Raises `GivenUp` when the time for the first good one is over.
+    Raises `GivenUp` when the time for the first good one is over, or the Console fails so long.
     """
     dseq, pace = str(order.dseq), site.pace
     clock = asyncio.get_running_loop().time
@@ -84,8 +86,16 @@ async def good_bids(site: Site, order: Order, terms: Terms) -> list[Judged]:
     bidders = Bidders(site.console)
     site.report("bids", "providers are asked for their prices", USUAL_BIDS_S)
     while True:
-        bids = await site.console.bids(dseq)
-        good, bad = judged(bids, await bidders.of(bids), terms)
+        try:
+            bids = await site.console.bids(dseq)
+            good, bad = judged(bids, await bidders.of(bids), terms)
+        except EndpointError as error:
+            if not may_pass(error):
+                raise
+            if clock() - began >= pace.first_bid_s:
+                raise GivenUp(error) from None
+            await asyncio.sleep(pace.bid_poll_s)
+            continue
         if len(bids) != told:
             told = len(bids)
             site.report("bids", _summary(good, bad))

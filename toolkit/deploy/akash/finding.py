@@ -7,7 +7,8 @@ from toolkit.deploy.akash.orders import Order, Orders, OrderState
 from toolkit.deploy.akash.pace import Pace
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.deployments import CLOSED, Deployment
-from toolkit.errors import ReplyLost
+from toolkit.deploy.console.refusals import may_pass
+from toolkit.errors import EndpointError, ReplyLost
 
 
 async def listed(console: ConsoleClient, order: Order, orders: Orders) -> Deployment | None:
@@ -40,13 +41,21 @@ async def settled(console: ConsoleClient, order: Order, orders: Orders, pace: Pa
     if order.state is not OrderState.SENT:
         return order
     until = asyncio.get_running_loop().time() + pace.settle_s
+    blind: EndpointError | None
     while True:
-        found = await listed(console, order, orders)
+        try:
+            found, blind = await listed(console, order, orders), None
+        except EndpointError as error:
+            if not may_pass(error):
+                raise
+            found, blind = None, error
         if found is not None:
             return orders.placed(order, found.dseq, None)
         if asyncio.get_running_loop().time() >= until:
             break
         await asyncio.sleep(pace.settle_poll_s)
+    if blind is not None:  # who does not see it does not know that it was never made
+        raise blind
     if _age_s(order) > pace.never_after_s:
         return orders.never(order)
     left_s = max(pace.never_after_s - _age_s(order), 1)

@@ -27,8 +27,6 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(
     rf"(?:127\.0\.0\.1|(?:{_LABEL}\.){{1,10}}[A-Za-z][A-Za-z0-9-]{{0,61}})(?::([0-9]{{1,5}}))?"
 )
-# So often may the Console fail to answer before the lease counts as lost from view.
-_BLIND_LOOKS = 10
 
 
 def _is_host(text: str) -> bool:
@@ -113,17 +111,17 @@ class _Watch:
             self._url.cancel()
 
     async def _follow_lease(self) -> None:
-        blind = 0
+        clock = asyncio.get_running_loop().time
+        seen_at = clock()
         while True:
             try:
                 found = await self._site.console.deployment(str(self._order.dseq))
             except ToolkitError as error:
-                blind += 1
-                if blind >= _BLIND_LOOKS:
+                if clock() - seen_at >= self._site.pace.blind_s:
                     self._fail(GivenUp(error))
                     return
             else:
-                blind = 0
+                seen_at = clock()
                 if not self._go_on(found):
                     return
             await asyncio.sleep(self._site.pace.status_poll_s)

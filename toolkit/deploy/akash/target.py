@@ -26,6 +26,7 @@ from toolkit.deploy.akash.orders import Order, Orders, OrderState, home_id, owne
 from toolkit.deploy.akash.pace import Pace
 from toolkit.deploy.akash.planning import planned
 from toolkit.deploy.akash.pricing import whole_hours
+from toolkit.deploy.akash.sealed import check_secrets
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.akash.spending import spend_of, spent_uact
 from toolkit.deploy.akash.updating import is_in_place, update
@@ -47,6 +48,7 @@ from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.deployments import Deployment
 from toolkit.deploy.ledger import Ledger
 from toolkit.errors import (
+    BudgetError,
     RequestRefused,
     ToolkitError,
     UsageError,
@@ -54,6 +56,8 @@ from toolkit.errors import (
 from toolkit.sdl.parse import parse
 
 LOOK_S = 20.0
+# So long a Console that fails is asked again by what costs or ends something.
+PATIENCE_S = 60.0
 
 MakeConsole = Callable[..., ConsoleClient]
 
@@ -80,10 +84,19 @@ class ConsoleTarget:
         async with self._console(needs_key=False) as console:
             return await planned(intent, console)
 
+    def check(self, plan: Plan) -> None:
+        """`BudgetError` without caps or money, `CredentialsError` without what has to go along."""
+        Caps.of(plan.intent)
+        self._console(needs_key=True)
+        check_secrets(plan.intent)
+        if plan.missing:
+            raise BudgetError(
+                " ".join(plan.missing), hint="Then plan again; nothing has been ordered."
+            )
+
     async def apply(self, opening: Opening) -> None:
         record = opening.record
-        Caps.of(record.intent)
-        async with self._console(needs_key=True) as console:
+        async with self._console(needs_key=True, patience_s=PATIENCE_S) as console:
             site = Site(console, self._orders, self._pace, opening)
             await self._tidy(site, record)
             since = int(record.handle.get("since", 0))
@@ -113,7 +126,7 @@ class ConsoleTarget:
             return
         never_answered = "order" not in record.handle and record.error not in (None, "interrupted")
         problems: list[ToolkitError] = []
-        async with self._console(needs_key=True) as console:
+        async with self._console(needs_key=True, patience_s=PATIENCE_S) as console:
             for order in orders:
                 if never_answered and order.provider is not None:
                     order = self._orders.failed(order, str(record.error))
@@ -145,14 +158,14 @@ class ConsoleTarget:
             raise UsageError(
                 f"{opening.record.name} has no lease to change", hint="Deploy it again."
             )
-        async with self._console(needs_key=True) as console:
+        async with self._console(needs_key=True, patience_s=PATIENCE_S) as console:
             site = Site(console, self._orders, self._pace, opening)
             await update(site, order, plan)
 
     async def replace(self, opening: Opening, plan: Plan) -> None:
         """Another lease first; the one in use is closed when that one answers."""
         record = opening.record
-        async with self._console(needs_key=True) as console:
+        async with self._console(needs_key=True, patience_s=PATIENCE_S) as console:
             site = Site(console, self._orders, self._pace, opening)
             await self._tidy(site, opening.record)
             try:
@@ -244,7 +257,7 @@ class ConsoleTarget:
 
     async def discard(self, finding: Finding) -> None:
         order = self._orders.find(finding.key)
-        async with self._console(needs_key=True) as console:
+        async with self._console(needs_key=True, patience_s=PATIENCE_S) as console:
             if order is not None and order.is_open:
                 await end(console, order, self._orders, self._pace)
             else:

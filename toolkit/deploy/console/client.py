@@ -36,7 +36,7 @@ from toolkit.deploy.console.deployments import (
     regrouped,
 )
 from toolkit.deploy.console.updates import NewDeployment, Patch
-from toolkit.deploy.console.wire import Wire
+from toolkit.deploy.console.wire import PATIENCE_S, Wire
 from toolkit.errors import ConfigError, EndpointError, RequestRefused, UsageError
 
 CONSOLE_URL = "https://console-api.akash.network"
@@ -50,9 +50,16 @@ class ConsoleClient:
     `market` is what anyone may ask.
     """
 
-    def __init__(self, key: str | None = None, *, url: str = CONSOLE_URL) -> None:
-        """Without a key only what is public can be asked."""
-        self._wire = Wire(url, key)
+    def __init__(
+        self,
+        key: str | None = None,
+        *,
+        url: str = CONSOLE_URL,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Without a key only what is public can be asked. What may be asked again is, for
+        `patience_s`."""
+        self._wire = Wire(url, key, patience_s=patience_s)
         self.market = Catalogue(self._wire)
         self._is_newer: bool | None = None
 

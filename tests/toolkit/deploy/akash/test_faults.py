@@ -54,7 +54,6 @@ async def test_what_passes_is_waited_for(
         (400, refused("validation_error"), RequestRefused),
         (402, refused("insufficient_balance"), FundsMissing),
         (422, refused("unprocessable"), RequestRefused),
-        (429, CHALLENGE, RequestRefused),
     ],
 )
 async def test_what_is_refused_is_not_sent_again(
