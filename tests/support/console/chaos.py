@@ -36,6 +36,7 @@ from toolkit.deploy.doctor import diagnose, settle
 from toolkit.deploy.keeper import Keeper
 from toolkit.deploy.ledger import Ledger
 from toolkit.errors import ToolkitError
+from toolkit.sdl.parse import parse
 
 CREATE, LEASE = ("POST", "/v1/deployments"), ("POST", "/v1/leases")
 READ, LIST = ("GET", "/v1/deployments/"), ("GET", "/v1/deployments")
@@ -255,6 +256,17 @@ class Chaos:
                     await settle(keeper, diagnosis)
 
         self._step("doctor", work, kill)
+
+    def what_runs(self, name: str = "one") -> set[str]:
+        """The image of an endpoint: at the account, and by each of the books."""
+        record = self.keeper.record(name)
+        images = {record.intent.image, parse(record.sdl).sdl.services["llm"].image}
+        for order in self.orders.open_of(record.uid):
+            assert order.dseq is not None
+            there = self.world.deployments[order.dseq]
+            found = (there.sdl, parse(order.sdl).sdl, parse(order.changing or order.sdl).sdl)
+            images |= {sdl.services["llm"].image for sdl in found}
+        return images
 
     def intent(self, name: str, image: int, cpu: int) -> Intent:
         """Another `cpu` is another number of requests at once, so that it is another intent."""

@@ -30,7 +30,7 @@ NOWHERE = "https://127.0.0.1:9"
 
 HASTE = Pace(
     bid_poll_s=0.001,
-    first_bid_s=3.0,
+    first_bid_s=0.5,
     more_bids_s=0.01,
     status_poll_s=0.001,
     services_s=60.0,

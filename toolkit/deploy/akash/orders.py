@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from toolkit import paths
+from toolkit.deploy.akash.preview import previewed
 from toolkit.deploy.ledger import Ledger, log_event
 from toolkit.errors import ConfigError
 
@@ -40,7 +41,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     `hash` is that of the manifest which the Console will make of `sdl`; `manifest` what it
     answered. `price` is uact per block, `spent` uact as the account last told them. `failure` is
-    why it was given up.
+    why it was given up. `changing` is another definition that the lease was, or was about to be,
+    told: until it is None again it is not known which of the two runs.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     closed_at: datetime | None = None
     spent: Decimal | None = None
     failure: str | None = None
+    changing: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -74,9 +77,7 @@ class Orders:
 
     # -- changes --------------------------------------------------------------------
 
-    def add(
-        self, uid: str, *, label: str, sdl: str, hash: str, is_successor: bool = False
-    ) -> Order:
+    def add(self, uid: str, *, label: str, sdl: str, is_successor: bool = False) -> Order:
         """A new row, `sent`; on disk when this returns. `ConfigError` while another of the
         same deployment is open."""
         with self.ledger.writing() as db:
@@ -88,7 +89,7 @@ class Orders:
                 db.execute(
                     "INSERT INTO orders (name, uid, number, is_successor, state, sdl, hash,"
                     " sent_at) VALUES (?, ?, ?, ?, 'sent', ?, ?, ?)",
-                    (name, uid, number, int(is_successor), sdl, hash, now),
+                    (name, uid, number, int(is_successor), sdl, previewed(sdl).hash, now),
                 )
             except sqlite3.IntegrityError:
                 raise ConfigError(
@@ -132,9 +133,16 @@ class Orders:
         """It is about to be asked for, perhaps once more."""
         return self._set(order, "", sent_at=_now())
 
-    def redefined(self, order: Order, sdl: str, hash: str) -> Order:
-        """It runs something else on the same lease."""
-        return self._set(order, "redefined", sdl=sdl, hash=hash)
+    def changing(self, order: Order, sdl: str) -> Order:
+        """The lease is about to be told to run something else."""
+        return self._set(order, "change sent", changing=sdl)
+
+    def redefined(self, order: Order, sdl: str) -> Order:
+        """It runs that, and no change is under way any more."""
+        made = previewed(sdl)
+        manifest = None if order.manifest is None else made.manifest
+        event = "redefined" if sdl != order.sdl else "unchanged"
+        return self._set(order, event, sdl=sdl, hash=made.hash, manifest=manifest, changing=None)
 
     def spent(self, order: Order, uact: Decimal) -> Order:
         """What it has cost so far; never less than before."""

@@ -6,7 +6,6 @@ from itertools import count
 
 from toolkit.deploy.akash.finding import settled
 from toolkit.deploy.akash.orders import Order
-from toolkit.deploy.akash.preview import previewed
 from toolkit.deploy.akash.sealed import sealed_for
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.base import Intent
@@ -35,7 +34,6 @@ async def place(
         site.opening.record.uid,
         label=intent.name,
         sdl=sdl,
-        hash=previewed(sdl).hash,
         is_successor=is_successor,
     )
     try:

@@ -29,7 +29,7 @@ from toolkit.deploy.akash.pricing import whole_hours
 from toolkit.deploy.akash.sealed import check_secrets
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.akash.spending import spend_of, spent_uact
-from toolkit.deploy.akash.updating import is_in_place, update
+from toolkit.deploy.akash.updating import is_in_place, put_back, update
 from toolkit.deploy.base import (
     Action,
     Finding,
@@ -58,6 +58,8 @@ from toolkit.sdl.parse import parse
 LOOK_S = 20.0
 # So long a Console that fails is asked again by what costs or ends something.
 PATIENCE_S = 60.0
+
+_HALF_CHANGED = "a change of it is under way or was cut short, and what it runs is not known"
 
 MakeConsole = Callable[..., ConsoleClient]
 
@@ -99,6 +101,8 @@ class ConsoleTarget:
         async with self._console(needs_key=True, patience_s=PATIENCE_S) as console:
             site = Site(console, self._orders, self._pace, opening)
             await self._tidy(site, record)
+            if (used := self._in_use(record)) is not None:
+                await put_back(console, self._orders, used, record)
             since = int(record.handle.get("since", 0))
             try:
                 order, address = await Renting(site, record.intent, record.sdl, since=since).run()
@@ -235,10 +239,15 @@ class ConsoleTarget:
         return list(left.values())
 
     def _left_over(self) -> Iterator[Finding]:
-        """Orders that the books have open, of records that do not use them."""
+        """Orders that the books have open, of records that do not use them, or of which it is not
+        known what they run."""
         for order in self._orders.all():
             record = self._orders.ledger.get(order.uid) if order.is_open else None
-            if record is None or self._is_in_use(record, order):
+            if record is None:
+                continue
+            if self._is_in_use(record, order):
+                if order.changing is not None:
+                    yield self._half_changed(record, order)
                 continue
             yield Finding(
                 uid=order.uid,
@@ -247,6 +256,15 @@ class ConsoleTarget:
                 name=record.name if record.is_open else "",
                 is_stray=True,
             )
+
+    def _half_changed(self, record: Record, order: Order) -> Finding:
+        return Finding(
+            uid=order.uid,
+            what=_HALF_CHANGED,
+            key=order.name,
+            name=record.name,
+            remedy="see that it runs what the books say",
+        )
 
     def _is_in_use(self, record: Record, order: Order) -> bool:
         """Whether somebody uses it, or works on it."""
@@ -258,6 +276,11 @@ class ConsoleTarget:
     async def discard(self, finding: Finding) -> None:
         order = self._orders.find(finding.key)
         async with self._console(needs_key=True, patience_s=PATIENCE_S) as console:
+            if finding.remedy:
+                record = self._orders.ledger.get(finding.uid)
+                if order is not None and order.is_open and record is not None:
+                    await put_back(console, self._orders, order, record)
+                return
             if order is not None and order.is_open:
                 await end(console, order, self._orders, self._pace)
             else:
@@ -319,6 +342,8 @@ class ConsoleTarget:
             return self._status(record, Health.NOT_READY, "it has no lease yet")
         if why:
             return self._status(record, Health.GONE, why)
+        if order.changing is not None:
+            return self._status(record, Health.NOT_READY, f"{_HALF_CHANGED}: akash-llm doctor")
         return self._status(record, *await self._probed(record, found))
 
     async def _probed(self, record: Record, found: Deployment) -> tuple[Health, str]:

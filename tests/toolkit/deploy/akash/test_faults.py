@@ -197,8 +197,7 @@ class TestOlder:
     async def test_a_manifest_that_cannot_be_made_again_takes_another_order(
         self, keeper: Keeper, world: World, server: ConsoleServer
     ) -> None:
-        """As of a Console that writes manifests in another way than this program expects: what
-        it shows for a hash is that of its own text."""
+        """A Console that writes manifests in another way than this program expects."""
         server.script.add(answered(*CREATE, 400, refused("bad_request")))
         server.script.add(lost(*CREATE, after=True))
         first: list[str] = []
