@@ -202,6 +202,7 @@ class Chaos:
         self.began = self.world.total
         self.pace = PACE
         self.gpu = ""
+        self.total: Decimal | None = None  # what an endpoint may cost in all
         self.deadline_s = 20.0
         self.most_at_once = 2  # while one replaces the other
         self.requests = 0  # of the last step
@@ -271,7 +272,9 @@ class Chaos:
     def intent(self, name: str, image: int, cpu: int) -> Intent:
         """Another `cpu` is another number of requests at once, so that it is another intent."""
         tag = f"example.org/akash-llm-server:{image}"
-        return renting.intent(name=name, image=tag, parallel=cpu, max_usd_per_hour=CAP)
+        return renting.intent(
+            name=name, image=tag, parallel=cpu, max_usd_per_hour=CAP, max_usd_total=self.total
+        )
 
     def _step(self, what: str, work: Work, kill: "Kill | Stop | None") -> None:
         if isinstance(kill, Kill):

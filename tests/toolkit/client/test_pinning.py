@@ -84,7 +84,10 @@ async def test_without_a_pin_an_authority_has_to_vouch_for_it(
         assert len(server.received) == 1
 
 
-async def test_a_server_without_tls_gets_nothing(certificates: Certificates) -> None:
+async def test_a_server_without_tls_gets_nothing(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolkit.transport.CONNECT_TIMEOUT_S", 0.5)  # it waits for a line's end
     async with (
         ScriptedEndpoint() as server,
         opened(server, pin_of(certificates.own)) as endpoint,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -45,16 +45,23 @@ def _replica(resource: dict[str, Any]) -> Replica:
 
 
 def terms_of(
-    order: Order, caps: Caps, orders: Orders, *, left_usd: Decimal, hours: int, region: str
+    order: Order,
+    caps: Caps,
+    orders: Orders,
+    *,
+    left_usd: Decimal,
+    hours: int,
+    region: str,
+    now: datetime,
 ) -> Terms:
-    """What a bid for this order must keep."""
+    """What a bid for this order must keep. `now` is the Console's time."""
     return Terms(
         replicas=replicas_of(order.sdl),
         max_usd_per_hour=caps.usd_per_hour,
         hours=hours,
         most_usd=left_usd,
         region=region,
-        left_out=orders.failed_providers(LEFT_OUT_FOR),
+        left_out=orders.failed_providers(now - LEFT_OUT_FOR),
         known_good=orders.good_providers(),
     )
 

@@ -29,7 +29,7 @@ async def end(console: ConsoleClient, order: Order, orders: Orders, pace: Pace) 
     if order.dseq is None or not order.is_open:
         return order
     spent = await end_deployment(console, order.dseq, pace)
-    return orders.closed(order, estimate_uact(order) if spent is None else spent)
+    return orders.closed(order, estimate_uact(order, console.now) if spent is None else spent)
 
 
 async def end_deployment(console: ConsoleClient, dseq: str, pace: Pace) -> Decimal | None:

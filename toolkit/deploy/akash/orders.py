@@ -9,7 +9,7 @@ to; what it has cost stays in it.
 import re
 import secrets
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -103,15 +103,15 @@ class Orders:
         """It exists, by that number."""
         return self._set(order, "placed", state=OrderState.PLACED, dseq=dseq, manifest=manifest)
 
-    def leasing(self, order: Order, provider: str, price: Decimal) -> Order:
-        """A lease is about to be asked for: from here on it may bill."""
+    def leasing(self, order: Order, provider: str, price: Decimal, at: datetime) -> Order:
+        """A lease is about to be asked for: it may bill from `at` on, in the Console's time."""
         return self._set(
             order,
             "lease sent",
             state=OrderState.LEASED,
             provider=provider,
             price=str(price),
-            leased_at=_now(),
+            leased_at=at.isoformat(),
         )
 
     def not_leased(self, order: Order) -> Order:
@@ -200,11 +200,11 @@ class Orders:
         """The numbers of all orders that have one."""
         return frozenset(o.dseq for o in self._select("WHERE dseq IS NOT NULL") if o.dseq)
 
-    def failed_providers(self, within: timedelta) -> frozenset[str]:
-        """Providers that failed us not longer ago than that."""
-        since = (datetime.now(UTC) - within).isoformat()
+    def failed_providers(self, since: datetime) -> frozenset[str]:
+        """Providers that failed us, of leases from then on."""
         clause = "WHERE failure IS NOT NULL AND provider IS NOT NULL AND leased_at > ?"
-        return frozenset(o.provider for o in self._select(clause, since) if o.provider)
+        found = self._select(clause, since.isoformat())
+        return frozenset(o.provider for o in found if o.provider)
 
     def good_providers(self) -> frozenset[str]:
         """Providers that have served us without failing."""

@@ -8,6 +8,7 @@ Decides nothing: polling, choosing and recovering are the business of what deplo
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from toolkit.deploy.console import calls
 from toolkit.deploy.console.account import (
@@ -77,6 +78,11 @@ class ConsoleClient:
     def has_key(self) -> bool:
         """Whether the account can be asked, or only what is public."""
         return self._wire.has_key
+
+    @property
+    def now(self) -> datetime:
+        """The time of day there, in UTC; see `Wire.now`."""
+        return self._wire.now
 
     # The account
 

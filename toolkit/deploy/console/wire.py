@@ -12,7 +12,11 @@ as the cause or context of another.
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import httpx2
@@ -93,10 +97,20 @@ class Wire:
         self._key = key
         self._patience_s = patience_s
         self._client: httpx2.AsyncClient | None = None
+        self._told: tuple[datetime, float] | None = None
 
     @property
     def has_key(self) -> bool:
         return self._key is not None
+
+    @property
+    def now(self) -> datetime:
+        """The time of day at the Console, by the date of its last answer; by our own clock where
+        there was none. Money is reckoned by it, since our own clock may be wrong, and jump."""
+        if self._told is None:
+            return datetime.now(UTC)
+        date, at = self._told
+        return date + timedelta(seconds=time.monotonic() - at)
 
     def __repr__(self) -> str:
         return f"Wire({str(self._url)!r})"
@@ -168,8 +182,16 @@ class Wire:
                     await response.aclose()
         except TimeoutError:
             raise httpx2.ReadTimeout(f"not done within {call.total_s:.0f} s") from None
+        if call.is_keyed:  # what anyone may ask may come out of a cache, with its date
+            self._take_time(response.headers.get("date", ""))
         wait = response.headers.get("retry-after", "")
         return Answer(response.status_code, self._redacted(body), wait)
+
+    def _take_time(self, date: str) -> None:
+        with suppress(ValueError):
+            told = parsedate_to_datetime(date)
+            if told.tzinfo is not None:
+                self._told = told, time.monotonic()
 
     def _request(
         self, call: Call, params: Mapping[str, str] | None, body: object
