@@ -4,26 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import stamina
 
 from tests.support.console import renting
+from tests.support.console.fixtures import no_waits
 from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
-from tests.support.console.states import Generation
 from tests.support.console.world import World
 from toolkit.deploy.keeper import Keeper
 
-
-@pytest.fixture(autouse=True)
-def _no_waits() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=3):
-        yield
-
-
-@pytest.fixture(params=list(Generation))
-def any_world(request: pytest.FixtureRequest) -> World:
-    """Of either generation."""
-    return World(hosts=renting.hosts(1000, 1100, 1200), generation=request.param)
+__all__ = ["no_waits"]
 
 
 @pytest.fixture
