@@ -23,11 +23,10 @@ SURE = msgspec.structs.replace(PACE, never_after_s=720.0)
 
 
 @pytest.fixture
-def chaos(tmp_path: Path) -> Iterator[Chaos]:
-    with stamina.set_testing(True, attempts=2), Chaos(tmp_path) as chaos:
-        chaos.most_at_once = 1
-        yield chaos
-        chaos.settle()
+def chaos(chaos: Chaos) -> Iterator[Chaos]:
+    chaos.most_at_once = 1
+    yield chaos
+    chaos.settle()
 
 
 def active(chaos: Chaos) -> list[str]:

@@ -5,7 +5,7 @@ orders twice, nothing is rented above the cap, the books have all that is open, 
 end, with the doctor's help, ledger and account are equal to the cent.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -119,17 +119,15 @@ CHANGE = {
 
 
 @pytest.fixture
-def chaos(tmp_path: Path) -> Iterator[Chaos]:
-    with stamina.set_testing(True, attempts=2), Chaos(tmp_path) as chaos:
-        chaos.pace = SURE
-        yield chaos
+def chaos(chaos: Chaos) -> Chaos:
+    chaos.pace = SURE
+    return chaos
 
 
 @pytest.fixture
-def older(tmp_path: Path) -> Iterator[Chaos]:
-    with stamina.set_testing(True, attempts=2), Chaos(tmp_path, Generation.OLDER) as chaos:
-        chaos.pace = SURE
-        yield chaos
+def older(older: Chaos) -> Chaos:
+    older.pace = SURE
+    return older
 
 
 def rows(*tables: tuple[Call, Mapping[str, str]]) -> list[object]:
@@ -307,12 +305,9 @@ def test_who_is_too_busy_for_longer_than_there_is_time_ends_it(chaos: Chaos, cal
     chaos.settle()
 
 
-@pytest.mark.parametrize(
-    "call", [FUNDING, LIST, SETTINGS, BIDS, PROVIDERS, READ], ids="{0[1]}".format
-)
-@pytest.mark.parametrize("status", [500, 502, 503])
-@pytest.mark.parametrize("phase", ["order", "bids", "lease", "services"])
-def test_a_look_that_keeps_failing(chaos: Chaos, phase: str, status: int, call: Call) -> None:
+@pytest.mark.parametrize("call", [FUNDING, SETTINGS, BIDS, PROVIDERS, READ], ids="{0[1]}".format)
+@pytest.mark.parametrize("phase", ["order", "lease"])
+def test_a_look_that_keeps_failing(chaos: Chaos, phase: str, call: Call) -> None:
     """From some phase on, until it is given up: another one comes, or a closed end."""
     chaos.most_at_once = 1
     begun: list[str] = []
