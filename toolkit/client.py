@@ -91,10 +91,10 @@ class Endpoint:
         locate: Locate | None = None,
     ) -> None:
         self.name = name
-        self.model = model
         self.key_file = key_file
         self.target = target
-        self._route = Route(transport, locate)
+        self._route = Route(transport, locate, model=model)
+        self._chosen = ""
         self._contexts: dict[str, int | None] = {}
 
     @classmethod
@@ -130,6 +130,16 @@ class Endpoint:
         """The base URL, without a slash at the end."""
         return str(self._route.url).rstrip("/")
 
+    @property
+    def model(self) -> str:
+        """The default of every request: the one that was chosen by setting it, else the one that
+        the endpoint serves, also when it was replaced or updated to serve another."""
+        return self._chosen or self._route.model
+
+    @model.setter
+    def model(self, name: str) -> None:
+        self._chosen = "" if name == self._route.model else name
+
     def __repr__(self) -> str:
         shown = {"name": self.name, "url": self.url, "model": self.model, "target": self.target}
         return f"Endpoint({', '.join(f'{k}={v!r}' for k, v in shown.items() if v)})"
@@ -157,8 +167,8 @@ class Endpoint:
             conversation.append(Message("user", messages))
         else:
             conversation.extend(messages)
-        body = _body(self._named(model), options, format, think) | {"messages": conversation}
-        async for chunk in self._stream("/api/chat", body):
+        body = _body(options, format, think) | {"messages": conversation}
+        async for chunk in self._stream("/api/chat", model, body):
             yield chunk
 
     async def generate(
@@ -174,11 +184,11 @@ class Endpoint:
         think: bool | str | None = None,
     ) -> AsyncGenerator[Chunk, None]:
         """The completion of one prompt, as it is generated; like `chat` otherwise."""
-        body = _body(self._named(model), options, format, think) | {"prompt": prompt}
+        body = _body(options, format, think) | {"prompt": prompt}
         body |= {k: v for k, v in (("system", system), ("suffix", suffix)) if v is not None}
         if raw:
             body["raw"] = True
-        async for chunk in self._stream("/api/generate", body):
+        async for chunk in self._stream("/api/generate", model, body):
             yield chunk
 
     @asynccontextmanager
@@ -250,8 +260,9 @@ class Endpoint:
 
     async def show(self, model: str | None = None) -> dict[str, Any]:
         """All about one model, as on the wire."""
-        body = {"model": self._named(model)}
-        return await self._fetch("POST", "/api/show", dict[str, Any], body)
+        return await self._fetch(
+            "POST", "/api/show", dict[str, Any], lambda: {"model": self._named(model)}
+        )
 
     async def context(self, model: str | None = None) -> int | None:
         """The window of a loaded model in tokens; None when it is not told."""
@@ -278,11 +289,18 @@ class Endpoint:
     async def _fetch(self, method: str, path: str, kind: type[T], body: object = None) -> T:
         return _decoded(await self._route.json(method, path, body), kind)
 
-    async def _stream(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
+    async def _stream(
+        self, path: str, model: str | None, body: dict[str, Any]
+    ) -> AsyncGenerator[Chunk, None]:
         clock = _Clock()
         last: _Line | None = None
-        async with self._route.answer("POST", path, body) as lines:
+
+        def whole() -> dict[str, Any]:
+            return {"model": self._named(model), **body}
+
+        async with self._route.answer("POST", path, whole) as lines:
             clock.first_byte()
+            name = self._named(model)
             truncated = _count(lines.header("x-truncated-tokens"))
             async for raw in lines:
                 line = _decoded(raw, _Line)
@@ -308,7 +326,6 @@ class Endpoint:
                 "The answer ended before it was complete.",
                 hint="The endpoint or a proxy on the way gave up; try again, or see akash-llm logs",
             )
-        name = body["model"]
         if name not in self._contexts:
             self._contexts[name] = await self.context(name)
         context = self._contexts[name]
@@ -395,13 +412,12 @@ class _Line(msgspec.Struct):
 
 
 def _body(
-    model: str,
     options: Mapping[str, Any] | None,
     format: str | Mapping[str, Any] | None,
     think: bool | str | None,
 ) -> dict[str, Any]:
     given = {"options": options or None, "format": format, "think": think}
-    return {"model": model, "stream": True} | {k: v for k, v in given.items() if v is not None}
+    return {"stream": True} | {k: v for k, v in given.items() if v is not None}
 
 
 def _decoded(body: bytes, kind: type[T]) -> T:

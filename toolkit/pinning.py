@@ -7,7 +7,9 @@ proves that the other side has its key.
 """
 
 import asyncio
+import functools
 import hashlib
+import os
 import re
 import ssl
 from typing import Final
@@ -18,6 +20,8 @@ from toolkit.errors import ConfigError
 
 CONNECT_TIMEOUT_S: Final = 10.0
 
+# Where OpenSSL and httpx2 are told which authorities there are.
+_AUTHORITIES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -60,9 +64,20 @@ def pinned(
     return context
 
 
-def public() -> ssl.SSLContext:
-    """A context for certificates that the authorities vouch for which this machine trusts."""
-    return httpx2.create_ssl_context()
+def public(*, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
+    """The context for certificates that the authorities vouch for which this machine trusts.
+
+    One for all of this process, since reading the authorities takes a tenth of a second; another
+    where the environment names others meanwhile. Not to be changed.
+    """
+    return _public(minimum, *map(os.environ.get, _AUTHORITIES))
+
+
+@functools.cache
+def _public(minimum: ssl.TLSVersion, *_: str | None) -> ssl.SSLContext:
+    context = httpx2.create_ssl_context()
+    context.minimum_version = minimum
+    return context
 
 
 def anyone(*, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:

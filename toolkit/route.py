@@ -1,6 +1,7 @@
 """The way to an endpoint that may move: where it is now is asked when it is not found there.
 
-An endpoint that was replaced is somewhere else, and answers there with the same key. A
+An endpoint that was replaced is somewhere else, and answers there with the same key, perhaps with
+another model; one that was updated has that at the same place. A
 request that failed before the first byte of an answer, in a way that a move explains, is
 sent to the new address, once. One whose answer has begun is never sent again. While all is
 well nobody is asked.
@@ -24,12 +25,14 @@ _MOVED_STATUSES: Final = frozenset({404, 502, 503})
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where an endpoint is. `pin` is the SHA-256 of its certificate in hex, None where an
-    authority vouches for it; without a `key_file` the key is the one that it had."""
+    """Where an endpoint is, and the `model` that it serves, empty where that is not known. `pin`
+    is the SHA-256 of its certificate in hex, None where an authority vouches for it; without a
+    `key_file` the key is the one that it had."""
 
     url: str
     key_file: Path | None = None
     pin: str | None = None
+    model: str = ""
 
 
 Locate = Callable[[], Awaitable[Address | None] | Address | None]
@@ -37,9 +40,13 @@ Locate = Callable[[], Awaitable[Address | None] | Address | None]
 
 
 class Route:
-    """Requests to one endpoint, wherever it is."""
+    """Requests to one endpoint, wherever it is. `model` is the one that it serves. A body that
+    names it is a function, so that it names the right one wherever it is sent."""
 
-    def __init__(self, transport: Transport, locate: Locate | None = None) -> None:
+    def __init__(
+        self, transport: Transport, locate: Locate | None = None, *, model: str = ""
+    ) -> None:
+        self.model = model
         self._transport = transport
         self._locate = locate
         # Answers that have begun there may still be under way.
@@ -62,14 +69,14 @@ class Route:
     ) -> AsyncIterator[Answer]:
         """The answer to one request; see `Transport.answer`."""
         async with AsyncExitStack() as stack:
-            tried = self._transport
+            tried, model = self._transport, self.model
             try:
-                sent = tried.answer(method, path, body, trace=trace)
+                sent = tried.answer(method, path, _made(body), trace=trace)
                 answer = await stack.enter_async_context(sent)
             except (EndpointError, CredentialsError) as error:
-                if not (_may_have_moved(error) and await self._moved_from(tried)):
+                if not (_may_have_moved(error) and await self._moved_from(tried, model)):
                     raise
-                sent = self._transport.answer(method, path, body, trace=trace)
+                sent = self._transport.answer(method, path, _made(body), trace=trace)
                 answer = await stack.enter_async_context(sent)
             yield answer
 
@@ -88,13 +95,17 @@ class Route:
             await transport.aclose()
         self._left.clear()
 
-    async def _moved_from(self, tried: Transport) -> bool:
-        """Whether the endpoint is somewhere else than where it was `tried`; then go there."""
+    async def _moved_from(self, tried: Transport, model: str) -> bool:
+        """Whether the endpoint is somewhere else than where it was `tried`, or serves something
+        else than that `model`; then go there."""
         address = await self._located()
         if self._transport is not tried:  # another request has found it meanwhile
             return True
-        if address is None or tried.is_at(address.url, address.pin):
+        if address is None:
             return False
+        self.model = address.model or self.model
+        if tried.is_at(address.url, address.pin):
+            return self.model != model
         key = None if address.key_file is None else read_key_file(address.key_file)
         self._transport = tried.moved(address.url, address.pin, key)
         self._left.append(tried)
@@ -108,6 +119,10 @@ class Route:
             return await found if inspect.isawaitable(found) else found
         except ToolkitError:  # what failed before says more
             return None
+
+
+def _made(body: object) -> object:
+    return body() if callable(body) else body
 
 
 def _may_have_moved(error: EndpointError | CredentialsError) -> bool:

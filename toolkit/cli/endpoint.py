@@ -17,11 +17,13 @@ from toolkit.cli.intent import (
     target_option,
     wish_options,
 )
+from toolkit.deploy.agreed import Difference, refusal
 from toolkit.deploy.base import Action, Plan, Record, Update
 from toolkit.deploy.keeper import Keeper
+from toolkit.errors import UsageError
 from toolkit.safetext import cleaned
 
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+yes_option = click.option("--yes", is_flag=True, help="Agree to the plan without being asked.")
 
 
 @click.command()
@@ -85,10 +87,11 @@ def deploy(
 
     async def run() -> Record:
         if plan_file is not None:
-            made = Plan.from_json(plan_file.read())
+            saved = Plan.from_json(plan_file.read())
+            made, found = await Keeper().plan_again(saved)
         else:
-            made = await wish.planned(target)
-        _confirm(made, yes or as_json)
+            made, found = await wish.planned(target), ()
+        _confirm(made, yes, found)
         return await _applied(made, replace, deadline_s)
 
     _print_opened(loop.run(run()), as_json)
@@ -110,18 +113,31 @@ def update(wish: Wish, yes: bool, deadline_s: float | None, as_json: bool) -> No
     async def run() -> Record:
         record = keeper.record(wish.name)
         made = await keeper.plan(msgspec.structs.replace(record.intent, **wish.given))
-        _confirm(made, yes or as_json)
+        _confirm(made, yes)
         return await _applied(made, True, deadline_s)
 
     _print_opened(loop.run(run()), as_json)
 
 
-def _confirm(made: Plan, is_agreed: bool) -> None:
-    """Show the plan and ask, where there is somebody to ask and something to ask about."""
+def _confirm(made: Plan, is_agreed: bool, found: tuple[Difference, ...] = ()) -> None:
+    """Show the plan and ask, where there is somebody to ask and something to ask about.
+
+    With nobody there `--yes` agrees, and to no more than what was planned: `found` is what has
+    come to that since. What costs nothing needs no agreement. What cannot be applied is not
+    asked about: why not, applying it says.
+    """
     click.echo(cleaned(str(made)), err=True)
-    is_asked = made.action is not Action.ADOPT and sys.stdin.isatty()
-    if is_asked and not is_agreed:
+    if made.action is Action.ADOPT or (made.missing and not found):
+        return
+    is_asked = sys.stdin.isatty() and not is_agreed
+    if found and not is_asked:
+        raise refusal(found)
+    for each in found:
+        click.echo(cleaned(f"Not as it was planned: {each.what}"), err=True)
+    if is_asked:
         click.confirm("Go ahead?", abort=True, err=True)
+    elif not is_agreed and made.worst_case_usd != 0:
+        raise UsageError("it costs something, and nobody has agreed to that", hint="Say --yes.")
 
 
 @click.command()

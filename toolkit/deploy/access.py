@@ -37,7 +37,7 @@ def address_of(record: Record) -> Address:
     if record.url is None:
         raise UsageError(f"{record.name} has no address yet", hint="Wait until it is ready.")
     pin = str(record.handle.get(PIN, "")) or None
-    return Address(record.url, paths.key_file(record.name), pin)
+    return Address(record.url, paths.key_file(record.name), pin, record.served_model)
 
 
 def _locator(name: str, ledger: Ledger) -> Locate:

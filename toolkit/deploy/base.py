@@ -291,7 +291,8 @@ class Finding(msgspec.Struct, frozen=True):
     """A deployment of ours that is really there; `uid` is its row's, if it has one.
 
     `key` is what its target needs to end it, and `name` whose it is, where that is known.
-    With `is_stray` the target itself knows that no row has it in use.
+    With `is_stray` the target itself knows that no row has it in use. `remedy` is what settles
+    it where that is not to end it: then it is in use, and something about it is wrong.
     """
 
     uid: str
@@ -299,6 +300,7 @@ class Finding(msgspec.Struct, frozen=True):
     key: str = ""
     name: str = ""
     is_stray: bool = False
+    remedy: str = ""
 
 
 class Opening(Protocol):
@@ -343,6 +345,14 @@ class Target(Protocol):
     async def status(self, record: Record) -> Status: ...
 
     async def close(self, record: Record) -> None: ...
+
+
+@runtime_checkable
+class SupportsChecks(Protocol):
+    """A target that can tell before anything is begun that a plan cannot be applied."""
+
+    def check(self, plan: Plan) -> None:
+        """Raises what is in the way: caps, a key, money. Looks at nothing but this process."""
 
 
 @runtime_checkable
@@ -411,4 +421,4 @@ class SupportsInventory(Protocol):
         """Everything there that was opened from this home."""
 
     async def discard(self, finding: Finding) -> None:
-        """End it; silent when it is gone already."""
+        """End it, or do what its remedy says; silent when that is done already."""

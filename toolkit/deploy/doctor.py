@@ -101,8 +101,8 @@ async def _strays(keeper: Keeper, target: Target) -> Sequence[Diagnosis]:
             target=target.name,
             name=finding.name or None,
             uid=finding.uid,
-            what=f"{finding.what}, and no open row",
-            remedy="end it",
+            what=finding.what if finding.remedy else f"{finding.what}, and no open row",
+            remedy=finding.remedy or "end it",
             finding=finding,
         )
         for finding in findings
@@ -111,7 +111,7 @@ async def _strays(keeper: Keeper, target: Target) -> Sequence[Diagnosis]:
 
 
 def _is_known(keeper: Keeper, finding: Finding) -> bool:
-    if finding.is_stray:
+    if finding.is_stray or finding.remedy:
         return bool(finding.name) and keeper.is_busy(finding.name)
     record = keeper.ledger.get(finding.uid)
     return record is not None and record.is_open

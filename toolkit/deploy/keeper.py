@@ -18,6 +18,7 @@ import filelock
 import msgspec
 
 from toolkit import paths
+from toolkit.deploy.agreed import Difference, differences
 from toolkit.deploy.base import (
     Action,
     Change,
@@ -32,6 +33,7 @@ from toolkit.deploy.base import (
     State,
     Status,
     SupportsChanges,
+    SupportsChecks,
     SupportsInventory,
     SupportsLogs,
     SupportsSpend,
@@ -118,6 +120,12 @@ class Keeper:
         action = self._action(record, plan) if changes else Action.ADOPT
         return msgspec.structs.replace(plan, action=action, changes=changes)
 
+    async def plan_again(self, agreed: Plan) -> tuple[Plan, tuple[Difference, ...]]:
+        """A plan that was made before, with what applying it would do and cost now, and in which
+        ways that is more than it said. What is deployed stays what it says."""
+        now = await self.plan(agreed.intent)
+        return msgspec.structs.replace(now, sdl=agreed.sdl), differences(agreed, now)
+
     def _action(self, record: Record, plan: Plan) -> Action:
         """How another intent would be carried out on what is there."""
         changer = self._changer(record, plan)
@@ -168,6 +176,7 @@ class Keeper:
         if record is not None and changer and changes_between(record.intent, plan.intent):
             return await self._change(changer, record, plan, report)
         if record is None:
+            self._check(plan)
             run_id = os.environ.get(RUN_VARIABLE) or None
             record = self.ledger.open(plan.intent, sdl=plan.sdl, run_id=run_id)
         elif await self._answers(record):
@@ -204,10 +213,17 @@ class Keeper:
                 hint="Say that it shall be replaced (--replace, replace=True), or choose"
                 " another name.",
             )
+        self._check(plan)
         if record.state is State.READY and self._changer(record, plan):
             return record
         await self._end(record)
         return None
+
+    def _check(self, plan: Plan) -> None:
+        """Raises what keeps it from being applied, while nothing is written or ended yet."""
+        target = self.target(plan.intent.target)
+        if isinstance(target, SupportsChecks):
+            target.check(plan)
 
     async def _change(
         self, changer: SupportsChanges, record: Record, plan: Plan, report: "_Reporter"

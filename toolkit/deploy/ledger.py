@@ -72,8 +72,10 @@ _ORDERS = (
     "CREATE UNIQUE INDEX one_open_order ON orders (uid, is_successor)"
     " WHERE state NOT IN ('closed', 'never')",
 )
+# The definition that a lease is being told, until it is known what it runs.
+_CHANGES = ("ALTER TABLE orders ADD COLUMN changing TEXT",)
 # What each version of the schema adds to the one before.
-_VERSIONS = (_FIRST, _ORDERS)
+_VERSIONS = (_FIRST, _ORDERS, _CHANGES)
 SCHEMA_VERSION = len(_VERSIONS)
 
 _COLUMNS = "uid, state, intent, sdl, opened_at, updated_at, closed_at, run_id, url, handle, error"

@@ -10,6 +10,7 @@ from typing import Any
 
 from toolkit.client import Endpoint
 from toolkit.deploy.access import endpoint_of
+from toolkit.deploy.agreed import refusal
 from toolkit.deploy.base import (
     DEFAULT_CONTEXT,
     DEFAULT_ENGINE,
@@ -122,6 +123,9 @@ def deploy(
 ) -> Deployment:
     """Deploy a plan, or a model by its name (then `intent` is what `plan` takes).
 
+    A plan is held against what applying it would do now: where that is more than it said,
+    nothing is done (`UsageError`, or `BudgetError` where it could cost more).
+
     `await deploy(…)` gives an endpoint that keeps running; `async with deploy(…) as
     endpoint` closes it at the end, whoever opened it.
     """
@@ -130,7 +134,12 @@ def deploy(
         raise UsageError(f"a plan takes no {', '.join(intent)}", hint="Put it into plan(…).")
 
     async def open_record() -> Record:
-        made = planned if isinstance(planned, Plan) else await plan(planned, keeper=used, **intent)
+        if isinstance(planned, Plan):
+            made, found = await used.plan_again(planned)
+            if found:
+                raise refusal(found)
+        else:
+            made = await plan(planned, keeper=used, **intent)
         return await used.apply(made, replace=replace, progress=progress, deadline_s=deadline_s)
 
     return Deployment(open_record, used)

@@ -8,7 +8,7 @@ models there are.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from toolkit.client import Endpoint
 from toolkit.deploy.access import endpoint_of
@@ -17,7 +17,7 @@ from toolkit.errors import CredentialsError, EndpointError, RequestRefused
 
 POLL_S = 0.05
 POLL_MAX_S = 1.0
-OVERLOADED = 503
+OVERLOADED = frozenset({503})
 
 Check = Callable[[], None]
 Tell = Callable[[str], None]
@@ -42,26 +42,32 @@ async def looked_at(record: Record, *, within_s: float, loading: str) -> tuple[H
 
 
 async def wait_until_ready(
-    endpoint: Endpoint, check: Check, *, is_new: bool, tell: Tell | None = None
+    endpoint: Endpoint,
+    check: Check,
+    *,
+    is_new: bool,
+    passing: Set[int] = OVERLOADED,
+    tell: Tell | None = None,
 ) -> None:
     """Return when the endpoint is ready and has answered with one token.
 
     `check` raises when waiting is vain. A key that is refused is an error, unless the
-    process `is_new`: then another program has its port, and `check` will soon say so.
+    process `is_new`: then another program has its port, and `check` will soon say so. So is
+    a refusal, but for the statuses that are `passing`.
     `tell` is for a gateway: it hears why the engine behind it is not ready, as often as that
     changes. Waits for ever by itself: who calls it sets the time.
     """
     if tell is not None:
         await _wait_for_gateway(endpoint, check, tell)
-    token = asyncio.create_task(_one_token(endpoint, is_new=is_new))
+    token = asyncio.create_task(_one_token(endpoint, is_new=is_new, passing=passing))
     pause_s = POLL_S
     try:
-        while not (await endpoint.is_ready() and token.done()):
+        while not ((is_ready := await endpoint.is_ready()) and token.done()):
             check()
             if token.done():
                 token.result()
             await asyncio.wait([token], timeout=pause_s)
-            if token.done():
+            if token.done() and not is_ready:
                 await asyncio.sleep(POLL_S)
             pause_s = min(pause_s * 1.3, POLL_MAX_S)
         token.result()
@@ -83,7 +89,7 @@ async def _wait_for_gateway(endpoint: Endpoint, check: Check, tell: Tell) -> Non
         pause_s = min(pause_s * 1.3, POLL_MAX_S)
 
 
-async def _one_token(endpoint: Endpoint, *, is_new: bool) -> None:
+async def _one_token(endpoint: Endpoint, *, is_new: bool, passing: Set[int]) -> None:
     """Ask until there is an answer, or one that asking again would not change."""
     pause_s = POLL_S
     while True:
@@ -92,7 +98,7 @@ async def _one_token(endpoint: Endpoint, *, is_new: bool) -> None:
                 pass
             return
         except RequestRefused as refused:
-            if refused.status != OVERLOADED:
+            if refused.status not in passing:
                 raise
         except CredentialsError:
             if not is_new:

@@ -14,7 +14,7 @@ from toolkit.deploy.base import Action, Limit, Offer, Plan
 
 Row = tuple[str, str, str]
 
-_ACTIONS = {
+ACTIONS = {
     Action.CREATE: "start a new endpoint",
     Action.ADOPT: "nothing: it is there already and stays",
     Action.UPDATE: "change the endpoint of that name in place",
@@ -53,7 +53,7 @@ def plan_sections(plan: Plan) -> list[Section]:
 
 def _wanted(plan: Plan) -> Iterator[Row]:
     intent = plan.intent
-    yield "endpoint", intent.name, _ACTIONS[plan.action]
+    yield "endpoint", intent.name, ACTIONS[plan.action]
     yield from (("change", f"{c.field}: {c.now} → {c.then}", "") for c in plan.changes)
     yield "where", _PLACES.get(intent.target, intent.target), ""
     yield "engine", intent.engine, ""

@@ -5,6 +5,7 @@ input can become anything but the one leaf it stands for. What comes out is read
 validated before anyone sees it.
 """
 
+import functools
 import json
 from collections import Counter
 from typing import Any, Final
@@ -83,6 +84,7 @@ def _check_variables(sdl: SDL) -> None:
                 raise UsageError(f"{name} is set from another input", hint="leave it out of env")
 
 
+@functools.cache  # compiling a template takes longer than all the rest
 def _environment() -> jinja2.Environment:
     # What escapes is `quoted`; Markup is how it tells what a piece has put out already.
     return jinja2.Environment(

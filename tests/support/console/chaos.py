@@ -36,6 +36,7 @@ from toolkit.deploy.doctor import diagnose, settle
 from toolkit.deploy.keeper import Keeper
 from toolkit.deploy.ledger import Ledger
 from toolkit.errors import ToolkitError
+from toolkit.sdl.parse import parse
 
 CREATE, LEASE = ("POST", "/v1/deployments"), ("POST", "/v1/leases")
 READ, LIST = ("GET", "/v1/deployments/"), ("GET", "/v1/deployments")
@@ -51,7 +52,13 @@ STATUSES = (402, 409, 422, 429, 500, 502, 503)
 CAP = Decimal(1)
 # A deployment whose order was lost is given up as never made after so long.
 PACE = msgspec.structs.replace(
-    renting.HASTE, never_after_s=0.2, settle_s=0.02, first_bid_s=0.4, services_s=1.0, close_tries=3
+    renting.HASTE,
+    never_after_s=0.2,
+    settle_s=0.02,
+    first_bid_s=0.4,
+    services_s=1.0,
+    blind_s=0.1,
+    close_tries=3,
 )
 MOST_ROUNDS = 30
 
@@ -195,6 +202,7 @@ class Chaos:
         self.began = self.world.total
         self.pace = PACE
         self.gpu = ""
+        self.total: Decimal | None = None  # what an endpoint may cost in all
         self.deadline_s = 20.0
         self.most_at_once = 2  # while one replaces the other
         self.requests = 0  # of the last step
@@ -250,10 +258,23 @@ class Chaos:
 
         self._step("doctor", work, kill)
 
+    def what_runs(self, name: str = "one") -> set[str]:
+        """The image of an endpoint: at the account, and by each of the books."""
+        record = self.keeper.record(name)
+        images = {record.intent.image, parse(record.sdl).sdl.services["llm"].image}
+        for order in self.orders.open_of(record.uid):
+            assert order.dseq is not None
+            there = self.world.deployments[order.dseq]
+            found = (there.sdl, parse(order.sdl).sdl, parse(order.changing or order.sdl).sdl)
+            images |= {sdl.services["llm"].image for sdl in found}
+        return images
+
     def intent(self, name: str, image: int, cpu: int) -> Intent:
         """Another `cpu` is another number of requests at once, so that it is another intent."""
         tag = f"example.org/akash-llm-server:{image}"
-        return renting.intent(name=name, image=tag, parallel=cpu, max_usd_per_hour=CAP)
+        return renting.intent(
+            name=name, image=tag, parallel=cpu, max_usd_per_hour=CAP, max_usd_total=self.total
+        )
 
     def _step(self, what: str, work: Work, kill: "Kill | Stop | None") -> None:
         if isinstance(kill, Kill):

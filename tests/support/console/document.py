@@ -23,7 +23,11 @@ class OpenApi:
         resource = referencing.Resource.from_contents(self._root, default_specification=DRAFT202012)
         self._registry: Any = referencing.Registry().with_resource(_URI, resource)
         # What has no variable part comes first.
-        self._paths = sorted(self._root["paths"], key=lambda path: path.count("{"))
+        templates = sorted(self._root["paths"], key=lambda path: path.count("{"))
+        self._paths = [
+            (each, re.compile(re.sub(r"\{[^}]*\}", "[^/]+", each))) for each in templates
+        ]
+        self._validators: dict[str, Any] = {}
 
     def complaint_of_request(
         self, method: str, path: str, query: Mapping[str, str], body: Any
@@ -65,8 +69,8 @@ class OpenApi:
         return f"{method} {path} does not answer {status}"
 
     def _operation(self, method: str, path: str) -> tuple[str, Any] | None:
-        for template in self._paths:
-            if re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", template), path):
+        for template, pattern in self._paths:
+            if pattern.fullmatch(path):
                 operation = self._root["paths"][template].get(method.lower())
                 if operation is not None:
                     escaped = template.replace("~", "~0").replace("/", "~1")
@@ -75,10 +79,12 @@ class OpenApi:
         return None
 
     def _complaint(self, pointer: str, value: Any) -> str | None:
-        validator = jsonschema.Draft202012Validator(
-            {"$ref": f"{_URI}#{pointer}"}, registry=self._registry
-        )
-        error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+        if pointer not in self._validators:
+            self._validators[pointer] = jsonschema.Draft202012Validator(
+                {"$ref": f"{_URI}#{pointer}"}, registry=self._registry
+            )
+        found = self._validators[pointer].iter_errors(value)
+        error = jsonschema.exceptions.best_match(found)
         return None if error is None else f"{error.json_path}: {error.message}"
 
 

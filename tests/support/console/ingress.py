@@ -31,7 +31,8 @@ LINE = {
 class Ingress:
     """Use as a context manager; the leases of `world` have its address then.
 
-    While `is_down` it refuses; `idle_s` is what it tells of how long nobody has asked.
+    While `is_down` it refuses; `idle_s` is what it tells of how long nobody has asked. The next
+    requests for an answer are refused with the `refusals`.
     """
 
     def __init__(self, world: World, folder: Path) -> None:
@@ -39,6 +40,7 @@ class Ingress:
         self.is_down = False
         self.is_loading = False
         self.idle_s = 0.0
+        self.refusals: list[int] = []
         self.certificate = self_signed(folder, "ingress")
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
@@ -59,6 +61,12 @@ class Ingress:
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
+
+    def refusal(self) -> int | None:
+        """The status that the next request for an answer is refused with."""
+        if self.is_down:
+            return 503
+        return self.refusals.pop(0) if self.refusals else None
 
     def admits(self, key: str) -> bool:
         """Whether a deployment that has a lease knows the key."""
@@ -91,10 +99,10 @@ def _handler(ingress: Ingress) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            if ingress.is_down:
-                self._answer(503, {"error": "no endpoint is there"})
-            elif not self._is_let_in():
+            if not ingress.is_down and not self._is_let_in():
                 self._answer(401, {"error": "unauthorized"})
+            elif status := ingress.refusal():
+                self._answer(status, {"error": "no endpoint is there"})
             else:
                 self._answer(200, {"model": _model_in(body), **LINE})
 

@@ -19,6 +19,7 @@ from toolkit.deploy.akash.target import ConsoleTarget
 from toolkit.deploy.base import Intent, Plan, Price
 from toolkit.deploy.console.amounts import price_ceiling
 from toolkit.deploy.console.client import ConsoleClient
+from toolkit.deploy.console.wire import PATIENCE_S
 from toolkit.deploy.keeper import Keeper
 from toolkit.deploy.ledger import Ledger
 from toolkit.sdl.inputs import GPUChoice, GPURequest, RenderInputs
@@ -29,10 +30,11 @@ NOWHERE = "https://127.0.0.1:9"
 
 HASTE = Pace(
     bid_poll_s=0.001,
-    first_bid_s=3.0,
+    first_bid_s=0.5,
     more_bids_s=0.01,
     status_poll_s=0.001,
     services_s=60.0,
+    blind_s=5.0,
     settle_poll_s=0.001,
     settle_s=0.05,
     never_after_s=720.0,
@@ -107,8 +109,8 @@ def keeper(server: ConsoleServer, *, pace: Pace = HASTE, path: Path | None = Non
     """A keeper of one home whose only target is the simulated account."""
     ledger, key = Ledger(path or paths.ledger()), server.key
 
-    def console(*, needs_key: bool) -> ConsoleClient:
-        return ConsoleClient(key, url=server.url)
+    def console(*, needs_key: bool, patience_s: float = PATIENCE_S) -> ConsoleClient:
+        return ConsoleClient(key, url=server.url, patience_s=patience_s)
 
     target = ConsoleTarget(orders=Orders(ledger), pace=pace, console=console)
     return Keeper(targets={"console": target}, ledger=ledger)

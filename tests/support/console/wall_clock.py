@@ -8,6 +8,7 @@ _WHERE = (
     "toolkit.deploy.akash.finding",
     "toolkit.deploy.akash.orders",
     "toolkit.deploy.akash.spending",
+    "toolkit.deploy.console.wire",
     "toolkit.deploy.ledger",
     "toolkit.deploy.watching",
 )

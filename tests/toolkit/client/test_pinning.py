@@ -84,7 +84,10 @@ async def test_without_a_pin_an_authority_has_to_vouch_for_it(
         assert len(server.received) == 1
 
 
-async def test_a_server_without_tls_gets_nothing(certificates: Certificates) -> None:
+async def test_a_server_without_tls_gets_nothing(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolkit.transport.CONNECT_TIMEOUT_S", 0.5)  # it waits for a line's end
     async with (
         ScriptedEndpoint() as server,
         opened(server, pin_of(certificates.own)) as endpoint,
@@ -151,3 +154,15 @@ def test_what_is_no_fingerprint_is_refused(written: str) -> None:
 def test_a_pin_goes_with_https_only() -> None:
     with pytest.raises(ConfigError, match="not https"):
         Endpoint.open(url="http://127.0.0.1:1", pin="aa" * 32)
+
+
+def test_the_authorities_are_read_once_unless_others_are_named(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = pinning.public()
+    assert pinning.public() is usual
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority.certificate))
+    ours = pinning.public()
+    assert ours is not usual and len(ours.get_ca_certs()) == 1
+    strict = pinning.public(minimum=ssl.TLSVersion.TLSv1_3)
+    assert strict is not ours and ours.minimum_version is ssl.TLSVersion.TLSv1_2

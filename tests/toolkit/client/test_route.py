@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.endpoint import MODEL, Answer, Gate, Hangup, Hold, ScriptedEndpoint, words
+from tests.support.endpoint import (
+    MODEL,
+    Answer,
+    Gate,
+    Hangup,
+    Hold,
+    Received,
+    ScriptedEndpoint,
+    words,
+)
 from tests.toolkit.client.conftest import Certificates, pin_of, serving
 from toolkit import paths
 from toolkit.client import Endpoint
@@ -210,6 +219,53 @@ async def test_closing_the_client_closes_what_is_under_way_at_both_addresses() -
         await endpoint.aclose()
         for server in (old, new):
             await server.until(lambda s: s.cancelled == 1)
+
+
+# -- another model ------------------------------------------------------------------
+
+OTHER = "another:1b"
+
+
+def knowing(model: str, text: str) -> Callable[[Received], Answer]:
+    """A server that has one model."""
+
+    def answer(request: Received) -> Answer:
+        is_known = request.body["model"] == model
+        return words(text) if is_known else Answer(status=404, error="model not found")
+
+    return answer
+
+
+async def test_one_that_was_updated_to_another_model_is_asked_for_that() -> None:
+    async with ScriptedEndpoint(knowing(OTHER, "new")) as server:
+        places = Places(Address(server.url, model=OTHER))
+        async with following(server.url, places) as endpoint:
+            assert await asyncio.gather(*(said(endpoint) for _ in range(4))) == ["new"] * 4
+            assert endpoint.model == OTHER
+            assert await said(endpoint) == "new"
+        assert [each.body["model"] for each in server.generations()][-1] == OTHER
+
+
+async def test_one_that_was_replaced_by_another_model_is_asked_for_that() -> None:
+    async with (
+        ScriptedEndpoint(lambda _: Answer(status=502, error="gone")) as old,
+        ScriptedEndpoint(knowing(OTHER, "new")) as new,
+        following(old.url, Places(Address(new.url, model=OTHER))) as endpoint,
+    ):
+        assert await said(endpoint) == "new"
+        assert (endpoint.url, endpoint.model) == (new.url, OTHER)
+
+
+async def test_a_model_that_was_chosen_stays_chosen() -> None:
+    async with ScriptedEndpoint(knowing(OTHER, "new")) as server:
+        places = Places(Address(server.url, model=OTHER))
+        async with following(server.url, places) as endpoint:
+            endpoint.model = "mine:1b"
+            with pytest.raises(RequestRefused, match="not found"):
+                await said(endpoint)
+            assert endpoint.model == "mine:1b"
+            endpoint.model = OTHER
+            assert await said(endpoint) == "new"
 
 
 # -- by the ledger ------------------------------------------------------------------

@@ -3,13 +3,14 @@
 import os
 
 from toolkit.deploy.console.client import CONSOLE_URL, ConsoleClient
+from toolkit.deploy.console.wire import PATIENCE_S
 from toolkit.errors import CredentialsError
 
 URL_VARIABLE = "AKASH_LLM_CONSOLE"
 KEY_VARIABLE = "AKASH_API_KEY"
 
 
-def console_client(*, needs_key: bool) -> ConsoleClient:
+def console_client(*, needs_key: bool, patience_s: float = PATIENCE_S) -> ConsoleClient:
     """A client of the Console, with the account's key where there is one.
 
     `CredentialsError` if one is needed and missing or cannot be one, `ConfigError` for an
@@ -22,7 +23,8 @@ def console_client(*, needs_key: bool) -> ConsoleClient:
             hint="Make one at console.akash.network, Settings, API Keys, and set it as "
             f"{KEY_VARIABLE} in the environment.",
         )
-    return ConsoleClient(key, url=os.environ.get(URL_VARIABLE, "").strip() or CONSOLE_URL)
+    url = os.environ.get(URL_VARIABLE, "").strip() or CONSOLE_URL
+    return ConsoleClient(key, url=url, patience_s=patience_s)
 
 
 def unset_variables(names: tuple[str, ...]) -> tuple[str, ...]:

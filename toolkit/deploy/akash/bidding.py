@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from toolkit.deploy.akash.choosing import Judged, Replica, Terms, judged
-from toolkit.deploy.akash.failures import no_bids
+from toolkit.deploy.akash.failures import GivenUp, no_bids
 from toolkit.deploy.akash.orders import Order, Orders
 from toolkit.deploy.akash.pace import Pace
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.console.bids import Bid
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.market import Provider
+from toolkit.deploy.console.refusals import may_pass
+from toolkit.errors import EndpointError
 from toolkit.sdl.groups import group_specs
 from toolkit.sdl.parse import parse
 
@@ -43,16 +45,23 @@ def _replica(resource: dict[str, Any]) -> Replica:
 
 
 def terms_of(
-    order: Order, caps: Caps, orders: Orders, *, left_usd: Decimal, hours: int, region: str
+    order: Order,
+    caps: Caps,
+    orders: Orders,
+    *,
+    left_usd: Decimal,
+    hours: int,
+    region: str,
+    now: datetime,
 ) -> Terms:
-    """What a bid for this order must keep."""
+    """What a bid for this order must keep. `now` is the Console's time."""
     return Terms(
         replicas=replicas_of(order.sdl),
         max_usd_per_hour=caps.usd_per_hour,
         hours=hours,
         most_usd=left_usd,
         region=region,
-        left_out=orders.failed_providers(LEFT_OUT_FOR),
+        left_out=orders.failed_providers(now - LEFT_OUT_FOR),
         known_good=orders.good_providers(),
     )
 
@@ -76,7 +85,7 @@ class Bidders:
 async def good_bids(site: Site, order: Order, terms: Terms) -> list[Judged]:
     """Bids that will do, best first, once there are enough or no more are waited for.
 
-    Raises `GivenUp` when the time for the first good one is over.
+    Raises `GivenUp` when the time for the first good one is over, or the Console fails so long.
     """
     dseq, pace = str(order.dseq), site.pace
     clock = asyncio.get_running_loop().time
@@ -84,8 +93,16 @@ async def good_bids(site: Site, order: Order, terms: Terms) -> list[Judged]:
     bidders = Bidders(site.console)
     site.report("bids", "providers are asked for their prices", USUAL_BIDS_S)
     while True:
-        bids = await site.console.bids(dseq)
-        good, bad = judged(bids, await bidders.of(bids), terms)
+        try:
+            bids = await site.console.bids(dseq)
+            good, bad = judged(bids, await bidders.of(bids), terms)
+        except EndpointError as error:
+            if not may_pass(error):
+                raise
+            if clock() - began >= pace.first_bid_s:
+                raise GivenUp(error) from None
+            await asyncio.sleep(pace.bid_poll_s)
+            continue
         if len(bids) != told:
             told = len(bids)
             site.report("bids", _summary(good, bad))

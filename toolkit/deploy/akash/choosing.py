@@ -92,13 +92,9 @@ def _provider(bid: Bid, providers: Mapping[str, Provider], terms: Terms) -> str:
         return "the Console does not know the provider"
     if not provider.is_online:
         return "the provider is offline"
-    if terms.region and not _is_in(provider, terms.region):
+    if terms.region and terms.region not in provider.regions:
         return f"the provider is not in {terms.region}"
     return ""
-
-
-def _is_in(provider: Provider, region: str) -> bool:
-    return region in (*provider.stated_regions, provider.location_region, provider.ip_region)
 
 
 def _hardware(bid: Bid, terms: Terms) -> str:

@@ -13,6 +13,7 @@ from toolkit.deploy.akash.pace import Pace
 from toolkit.deploy.akash.spending import estimate_uact, spent_uact
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.deployments import Deployment
+from toolkit.deploy.console.refusals import may_pass
 from toolkit.errors import EndpointError, RequestRefused
 
 _AGAIN = frozenset({400, 409, 429})  # the escrow cannot be settled yet, or too much at once
@@ -28,7 +29,7 @@ async def end(console: ConsoleClient, order: Order, orders: Orders, pace: Pace) 
     if order.dseq is None or not order.is_open:
         return order
     spent = await end_deployment(console, order.dseq, pace)
-    return orders.closed(order, estimate_uact(order) if spent is None else spent)
+    return orders.closed(order, estimate_uact(order, console.now) if spent is None else spent)
 
 
 async def end_deployment(console: ConsoleClient, dseq: str, pace: Pace) -> Decimal | None:
@@ -40,11 +41,16 @@ async def end_deployment(console: ConsoleClient, dseq: str, pace: Pace) -> Decim
     for number in range(pace.close_tries):
         if number:
             await asyncio.sleep(min(pace.settle_poll_s * number, 10 * pace.settle_poll_s))
-        found, why = await _asked_to_close(console, dseq)
-        if found is not None and found.is_closed:
-            return spent_uact(found)
-        if found is None and await _is_unknown(console, dseq):
-            return None
+        try:
+            found, why = await _asked_to_close(console, dseq)
+            if found is not None and found.is_closed:
+                return spent_uact(found)
+            if found is None and await _is_unknown(console, dseq):
+                return None
+        except EndpointError as error:
+            if not may_pass(error):
+                raise
+            why = error.message
     raise EndpointError(
         f"The account does not say that deployment {dseq} is closed; it may still bill"
         f"{f' ({why})' if why else ''}.",

@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 
 from toolkit.deploy.akash.orders import Order, Orders, OrderState
 from toolkit.deploy.akash.pace import Pace
+from toolkit.deploy.akash.preview import previewed
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.deployments import CLOSED, Deployment
-from toolkit.errors import ReplyLost
+from toolkit.deploy.console.refusals import may_pass
+from toolkit.errors import EndpointError, ReplyLost
 
 
 async def listed(console: ConsoleClient, order: Order, orders: Orders) -> Deployment | None:
@@ -40,13 +42,21 @@ async def settled(console: ConsoleClient, order: Order, orders: Orders, pace: Pa
     if order.state is not OrderState.SENT:
         return order
     until = asyncio.get_running_loop().time() + pace.settle_s
+    blind: EndpointError | None
     while True:
-        found = await listed(console, order, orders)
+        try:
+            found, blind = await listed(console, order, orders), None
+        except EndpointError as error:
+            if not may_pass(error):
+                raise
+            found, blind = None, error
         if found is not None:
-            return orders.placed(order, found.dseq, None)
+            return orders.placed(order, found.dseq, _manifest(order, found))
         if asyncio.get_running_loop().time() >= until:
             break
         await asyncio.sleep(pace.settle_poll_s)
+    if blind is not None:  # who does not see it does not know that it was never made
+        raise blind
     if _age_s(order) > pace.never_after_s:
         return orders.never(order)
     left_s = max(pace.never_after_s - _age_s(order), 1)
@@ -56,6 +66,19 @@ async def settled(console: ConsoleClient, order: Order, orders: Orders, pace: Pa
         hint=f"It is not ordered again before that is sure, in {left_s / 60:.0f} min at most."
         " Then settle it: akash-llm doctor",
     )
+
+
+def _manifest(order: Order, found: Deployment) -> str | None:
+    """The manifest that was in the answer which was lost, made again from the SDL.
+
+    An older Console leases only with that text, to the letter. Ours is the same where its hash is
+    the one that the account shows; where it is not (secrets have been put into it, or a Console
+    writes manifests in another way) there is no other way to come by it: a newer Console has kept
+    it and needs none, and at an older one no bid can be taken, so that the order is closed and
+    another one made.
+    """
+    made = previewed(order.sdl)
+    return made.manifest if made.hash == found.deployment.hash else None
 
 
 def _age_s(order: Order) -> float:

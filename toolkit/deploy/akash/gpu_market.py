@@ -65,18 +65,14 @@ def providers_in(region: str, providers: Iterable[Provider]) -> tuple[Provider, 
     """Those that can be reached through the Console and say that they are there, in the words
     that an order is matched by. `CapacityError` with the regions that there are."""
     up = [each for each in providers if each.is_online and each.is_audited]
-    found = tuple(each for each in up if _region(each) == region)
+    found = tuple(each for each in up if each.region == region)
     if not found:
-        known = sorted({cleaned(_region(each)) for each in up} - {""})
+        known = sorted({cleaned(each.region) for each in up} - {""})
         raise CapacityError(
             f"no provider says that it is in {region!r}",
             hint=f"there are: {', '.join(known[:_SHOWN_REGIONS])}" if known else "leave it out",
         )
     return found
-
-
-def _region(provider: Provider) -> str:
-    return next((each.value for each in provider.attributes if each.key == "region"), "")
 
 
 def _parsed(text: str) -> GPUChoice:

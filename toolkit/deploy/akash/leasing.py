@@ -33,7 +33,8 @@ async def lease(site: Site, order: Order, bids: Sequence[Judged]) -> Order:
         site.report(
             "lease", f"{bid.id.provider} at ${each.usd_per_hour:.4f} an hour", USUAL_LEASE_S
         )
-        order = site.orders.leasing(order, bid.id.provider, bid.price.amount)
+        price, now = bid.price.amount, site.console.now
+        order = site.orders.leasing(order, bid.id.provider, price, now)
         try:
             found = await _taken(site, order, bid)
         except RequestRefused as error:

@@ -41,7 +41,7 @@ def _screened(screened: ScreenedProvider, known: Provider | None, gpu: GPUReques
     return Offer(
         provider=screened.owner,
         name=_short(name or _host(screened.host_uri)),
-        region=_short(screened.location or (region_of(known) if known else "")),
+        region=_short(screened.location or _region(known)),
         gpu=_gpus(known, gpu) if known else "",
         uptime=_uptime(known) if known else None,
         remark=_incidents(screened),
@@ -57,7 +57,7 @@ def _likely(provider: Provider, gpu: GPURequest | None) -> Offer:
     return Offer(
         provider=provider.owner,
         name=_short(provider.organization or _host(provider.host_uri)),
-        region=_short(region_of(provider)),
+        region=_short(_region(provider)),
         gpu=_gpus(provider, gpu),
         uptime=_uptime(provider),
         remark=_ROOM_UNKNOWN,
@@ -76,11 +76,8 @@ def _host(uri: str) -> str:
         return ""
 
 
-def region_of(provider: Provider) -> str:
-    """Where it says it is, else where its address is."""
-    told = {each.key: each.value for each in provider.attributes}
-    places = (told.get("region"), told.get("location-region"), provider.location_region)
-    return next(filter(None, (*places, provider.ip_region)), "")
+def _region(provider: Provider | None) -> str:
+    return provider.regions[0] if provider is not None and provider.regions else ""
 
 
 def _uptime(provider: Provider) -> float | None:

@@ -101,7 +101,13 @@ class Renting:
         await confirm(site, order, self._caps, left)
         hours = self._caps.hours_for(left, self._caps.usd_per_hour)
         terms = terms_of(
-            order, self._caps, site.orders, left_usd=left, hours=hours, region=self._intent.region
+            order,
+            self._caps,
+            site.orders,
+            left_usd=left,
+            hours=hours,
+            region=self._intent.region,
+            now=site.console.now,
         )
         return await lease(site, order, await good_bids(site, order, terms))
 
@@ -121,7 +127,7 @@ class Renting:
             for o in self._site.orders.of(self._record.uid)
             if o.number >= self._since and (but is None or o.name != but.name)
         ]
-        spend = spend_of(orders)
+        spend = spend_of(orders, self._site.console.now)
         return self._caps.worst_case_usd - (spend.spent_usd if spend else Decimal(0))
 
     async def _close_failed(self, why: str) -> None:

@@ -9,7 +9,7 @@ to; what it has cost stays in it.
 import re
 import secrets
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from toolkit import paths
+from toolkit.deploy.akash.preview import previewed
 from toolkit.deploy.ledger import Ledger, log_event
 from toolkit.errors import ConfigError
 
@@ -40,7 +41,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     `hash` is that of the manifest which the Console will make of `sdl`; `manifest` what it
     answered. `price` is uact per block, `spent` uact as the account last told them. `failure` is
-    why it was given up.
+    why it was given up. `changing` is another definition that the lease was, or was about to be,
+    told: until it is None again it is not known which of the two runs.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     closed_at: datetime | None = None
     spent: Decimal | None = None
     failure: str | None = None
+    changing: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -74,9 +77,7 @@ class Orders:
 
     # -- changes --------------------------------------------------------------------
 
-    def add(
-        self, uid: str, *, label: str, sdl: str, hash: str, is_successor: bool = False
-    ) -> Order:
+    def add(self, uid: str, *, label: str, sdl: str, is_successor: bool = False) -> Order:
         """A new row, `sent`; on disk when this returns. `ConfigError` while another of the
         same deployment is open."""
         with self.ledger.writing() as db:
@@ -88,7 +89,7 @@ class Orders:
                 db.execute(
                     "INSERT INTO orders (name, uid, number, is_successor, state, sdl, hash,"
                     " sent_at) VALUES (?, ?, ?, ?, 'sent', ?, ?, ?)",
-                    (name, uid, number, int(is_successor), sdl, hash, now),
+                    (name, uid, number, int(is_successor), sdl, previewed(sdl).hash, now),
                 )
             except sqlite3.IntegrityError:
                 raise ConfigError(
@@ -102,15 +103,15 @@ class Orders:
         """It exists, by that number."""
         return self._set(order, "placed", state=OrderState.PLACED, dseq=dseq, manifest=manifest)
 
-    def leasing(self, order: Order, provider: str, price: Decimal) -> Order:
-        """A lease is about to be asked for: from here on it may bill."""
+    def leasing(self, order: Order, provider: str, price: Decimal, at: datetime) -> Order:
+        """A lease is about to be asked for: it may bill from `at` on, in the Console's time."""
         return self._set(
             order,
             "lease sent",
             state=OrderState.LEASED,
             provider=provider,
             price=str(price),
-            leased_at=_now(),
+            leased_at=at.isoformat(),
         )
 
     def not_leased(self, order: Order) -> Order:
@@ -132,9 +133,16 @@ class Orders:
         """It is about to be asked for, perhaps once more."""
         return self._set(order, "", sent_at=_now())
 
-    def redefined(self, order: Order, sdl: str, hash: str) -> Order:
-        """It runs something else on the same lease."""
-        return self._set(order, "redefined", sdl=sdl, hash=hash)
+    def changing(self, order: Order, sdl: str) -> Order:
+        """The lease is about to be told to run something else."""
+        return self._set(order, "change sent", changing=sdl)
+
+    def redefined(self, order: Order, sdl: str) -> Order:
+        """It runs that, and no change is under way any more."""
+        made = previewed(sdl)
+        manifest = None if order.manifest is None else made.manifest
+        event = "redefined" if sdl != order.sdl else "unchanged"
+        return self._set(order, event, sdl=sdl, hash=made.hash, manifest=manifest, changing=None)
 
     def spent(self, order: Order, uact: Decimal) -> Order:
         """What it has cost so far; never less than before."""
@@ -192,11 +200,11 @@ class Orders:
         """The numbers of all orders that have one."""
         return frozenset(o.dseq for o in self._select("WHERE dseq IS NOT NULL") if o.dseq)
 
-    def failed_providers(self, within: timedelta) -> frozenset[str]:
-        """Providers that failed us not longer ago than that."""
-        since = (datetime.now(UTC) - within).isoformat()
+    def failed_providers(self, since: datetime) -> frozenset[str]:
+        """Providers that failed us, of leases from then on."""
         clause = "WHERE failure IS NOT NULL AND provider IS NOT NULL AND leased_at > ?"
-        return frozenset(o.provider for o in self._select(clause, since) if o.provider)
+        found = self._select(clause, since.isoformat())
+        return frozenset(o.provider for o in found if o.provider)
 
     def good_providers(self) -> frozenset[str]:
         """Providers that have served us without failing."""

@@ -19,6 +19,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     enough_bids: int = 3
     status_poll_s: float = 5.0
     services_s: float = 1200.0  # an image of some gigabytes
+    blind_s: float = 300.0  # the Console may fail so long before a lease is lost from view
     lease_tries: int = 3
     settle_poll_s: float = 3.0
     settle_s: float = 90.0  # for a deployment whose answer was lost to turn up

@@ -2,10 +2,10 @@
 
 import asyncio
 from decimal import Decimal
+from itertools import count
 
 from toolkit.deploy.akash.finding import settled
 from toolkit.deploy.akash.orders import Order
-from toolkit.deploy.akash.preview import previewed
 from toolkit.deploy.akash.sealed import sealed_for
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.base import Intent
@@ -17,8 +17,8 @@ from toolkit.errors import BudgetError, FundsMissing, ReplyLost, RequestRefused,
 
 USUAL_PLACE_S = 10.0
 LEAST_DEPOSIT_USD = Decimal("0.5")
-_WAITS = 5
-_LONGEST_WAIT_S = 60.0
+_FOR_NOW = frozenset({409, 429})  # a wallet or a key that is being made; too many requests
+_WAITS = 6
 
 
 async def place(
@@ -34,7 +34,6 @@ async def place(
         site.opening.record.uid,
         label=intent.name,
         sdl=sdl,
-        hash=previewed(sdl).hash,
         is_successor=is_successor,
     )
     try:
@@ -54,57 +53,61 @@ async def _created(
     site: Site, order: Order, intent: Intent, caps: Caps, left_usd: Decimal
 ) -> Created:
     """Ask, and ask again while the Console says that it has done nothing and may a little later."""
-    if not await site.console.is_newer():
-        await sealed_for(site.console, intent, order.sdl)  # refuses what cannot be sealed
-        return await _created_older(site, NewDeployment(sdl=order.sdl), left_usd)
+    is_newer = await site.console.is_newer()
     # At the cap itself; a cheaper bid gets more later.
     hours = caps.hours_for(left_usd, caps.usd_per_hour)
-    for _ in range(_WAITS):
+    for number in count():
         try:
-            new = await _new(site, order, intent, hours)
-            site.orders.asking(order)
-            return await site.console.create(new)
+            if is_newer:
+                return await _created_newer(site, order, intent, hours)
+            return await _created_older(site, order, intent, left_usd)
         except (FundsMissing, RequestRefused) as error:
-            wait_s = _wait_s(error)
+            wait_s = _wait_s(error, number, site)
             if wait_s is None:
                 raise
             site.report("order", f"{error.message} (again in {wait_s:.0f} s)")
             await asyncio.sleep(wait_s)
-    new = await _new(site, order, intent, hours)
+    raise AssertionError("it is asked until it answers or refuses")
+
+
+async def _created_newer(site: Site, order: Order, intent: Intent, hours: int) -> Created:
+    new = NewDeployment(
+        sdl=order.sdl,
+        name=order.name,
+        runtime_limit_hours=hours,
+        # Anew each time: the key that seals is changed now and then (409), and a seal ends.
+        sealed_secrets=await sealed_for(site.console, intent, order.sdl),
+    )
     site.orders.asking(order)
     return await site.console.create(new)
 
 
-async def _new(site: Site, order: Order, intent: Intent, hours: int) -> NewDeployment:
-    """The order, sealed anew: the key that seals is changed now and then (409)."""
-    return NewDeployment(
-        sdl=order.sdl,
-        name=order.name,
-        runtime_limit_hours=hours,
-        sealed_secrets=await sealed_for(site.console, intent, order.sdl),
-    )
-
-
-def _wait_s(error: FundsMissing | RequestRefused) -> float | None:
-    """How long to wait where the Console says that nothing was done; None: it is final."""
-    if isinstance(error, RequestRefused) and error.status != 409:
-        return None
-    if isinstance(error, FundsMissing) and error.retry_after_s is None:
-        return None
-    return min(
-        USUAL_PLACE_S if error.retry_after_s is None else error.retry_after_s, _LONGEST_WAIT_S
-    )
-
-
-async def _created_older(site: Site, new: NewDeployment, left_usd: Decimal) -> Created:
+async def _created_older(site: Site, order: Order, intent: Intent, left_usd: Decimal) -> Created:
     """Without a deposit first: only some accounts need one, and it is their limit then."""
+    await sealed_for(site.console, intent, order.sdl)  # refuses what cannot be sealed
+    site.orders.asking(order)
     try:
-        return await site.console.create(new)
+        return await site.console.create(NewDeployment(sdl=order.sdl))
     except RequestRefused as error:
         if error.status != 400:
             raise
     deposit = max(left_usd, LEAST_DEPOSIT_USD)
-    return await site.console.create(NewDeployment(sdl=new.sdl, deposit_usd=float(deposit)))
+    site.orders.asking(order)
+    return await site.console.create(NewDeployment(sdl=order.sdl, deposit_usd=float(deposit)))
+
+
+def _wait_s(error: FundsMissing | RequestRefused, number: int, site: Site) -> float | None:
+    """How long to wait where the Console has done nothing for now; None: it is final, or would
+    be too late."""
+    is_for_now = (
+        error.status in _FOR_NOW
+        if isinstance(error, RequestRefused)
+        else error.retry_after_s is not None  # money is on its way
+    )
+    if not is_for_now or number >= _WAITS:
+        return None
+    wait_s = max(error.retry_after_s or 0.0, site.pace.settle_poll_s * 2**number)
+    return wait_s if wait_s < site.opening.deadline_s else None
 
 
 async def confirm(site: Site, order: Order, caps: Caps, left_usd: Decimal) -> None:

@@ -5,13 +5,15 @@ And it lets only providers bid that its auditor has approved. Pure.
 """
 
 import base64
+import hashlib
 from collections.abc import Iterator
 
 import msgspec
 
 from toolkit.deploy.console.amounts import UACT, usd_per_hour
-from toolkit.sdl import SDL, dump, manifest_hash, parse
+from toolkit.sdl import SDL, dump, manifest, parse
 from toolkit.sdl.inputs import AUDITOR
+from toolkit.sdl.manifest import canonical
 from toolkit.sdl.model import Placement
 from toolkit.sdl.quantities import exact_amount
 
@@ -19,19 +21,23 @@ from toolkit.sdl.quantities import exact_amount
 class Preview(msgspec.Struct, frozen=True):
     """An SDL as the Console orders it: the model, its text, and how it differs from what was
     given, in words. `hash` is that of the manifest in base64, as a deployment shows it; with
-    secrets in the SDL it is of the names that stand for them."""
+    secrets in the SDL it is of the names that stand for them. `manifest` is the text that is
+    hashed."""
 
     sdl: SDL
     text: str
     differences: tuple[str, ...]
     hash: str
+    manifest: str
 
 
 def previewed(text: str) -> Preview:
     """What becomes of the SDL `text`. `SDLError` if it is none."""
     given = parse(text).sdl
     made = _rewritten(given)
-    return Preview(made, dump(made), tuple(_differences(given)), _hash(made))
+    manifest_text = canonical(manifest(made))
+    version = base64.b64encode(hashlib.sha256(manifest_text).digest()).decode()
+    return Preview(made, dump(made), tuple(_differences(given)), version, manifest_text.decode())
 
 
 def _rewritten(sdl: SDL) -> SDL:
@@ -73,7 +79,3 @@ def _differences(sdl: SDL) -> Iterator[str]:
 def _in_dollars(amount: float | str) -> str:
     exact = exact_amount(amount)
     return "" if exact is None else f", which is ${usd_per_hour(exact):f} an hour"
-
-
-def _hash(sdl: SDL) -> str:
-    return base64.b64encode(bytes.fromhex(manifest_hash(sdl))).decode()

@@ -21,13 +21,8 @@ async def sealed_for(console: ConsoleClient, intent: Intent, sdl: str | None) ->
     `sdl` is the text that is ordered, None for a change of what is there. `CredentialsError`
     for one that is not set here, `ConfigError` on a Console that cannot take them sealed.
     """
+    check_secrets(intent)
     names = secret_variables(intent)
-    missing = unset_variables(tuple(sorted(names.values())))
-    if missing:
-        raise CredentialsError(
-            f"not set in this environment: {', '.join(missing)}",
-            hint="Set it where akash-llm runs; its value is sealed and kept nowhere.",
-        )
     if not await console.is_newer():
         if not names:
             return UNSET
@@ -38,6 +33,16 @@ async def sealed_for(console: ConsoleClient, intent: Intent, sdl: str | None) ->
     # Also without secrets: unsealed, nobody could read again what was ordered.
     values = Secrets({name: os.environ[variable] for name, variable in names.items()})
     return seal(values, await console.secrets_context(), sdl=sdl)
+
+
+def check_secrets(intent: Intent) -> None:
+    """`CredentialsError` for a secret whose variable is not set here."""
+    missing = unset_variables(tuple(sorted(secret_variables(intent).values())))
+    if missing:
+        raise CredentialsError(
+            f"not set in this environment: {', '.join(missing)}",
+            hint="Set it where akash-llm runs; its value is sealed and kept nowhere.",
+        )
 
 
 def secret_variables(intent: Intent) -> Mapping[str, str]:

@@ -22,13 +22,13 @@ from toolkit.safetext import cleaned
 
 USUAL_SERVICES_S = 90.0
 USUAL_MODEL_S = 180.0
+# An ingress answers so while there is no container behind it.
+_OF_THE_INGRESS = frozenset({502, 503, 504})
 # A provider names it: nothing but a host, and perhaps a port, becomes part of a URL.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(
     rf"(?:127\.0\.0\.1|(?:{_LABEL}\.){{1,10}}[A-Za-z][A-Za-z0-9-]{{0,61}})(?::([0-9]{{1,5}}))?"
 )
-# So often may the Console fail to answer before the lease counts as lost from view.
-_BLIND_LOOKS = 10
 
 
 def _is_host(text: str) -> bool:
@@ -37,10 +37,12 @@ def _is_host(text: str) -> bool:
     return found is not None and 0 < int(found[1] or "443") < 1 << 16
 
 
-async def serve(site: Site, order: Order, intent: Intent) -> Address:
+async def serve(site: Site, order: Order, intent: Intent, *, is_changed: bool = False) -> Address:
     """Wait until the containers run and the model in them has answered.
 
-    Raises `GivenUp` when the lease ends, when it is hopeless, or takes too long.
+    While it `is_changed` the container before may answer, which does not know the model, or the
+    ingress, which has nobody to pass a request on to: both pass. Raises `GivenUp` when the lease
+    ends, when it is hopeless, or takes too long.
     """
     watch = _Watch(site, order)
     async with watch.running():
@@ -54,6 +56,7 @@ async def serve(site: Site, order: Order, intent: Intent) -> Address:
                     endpoint,
                     watch.check,
                     is_new=True,
+                    passing=_OF_THE_INGRESS | ({404} if is_changed else set()),
                     tell=lambda why: site.report("model", why),
                 )
             except RequestRefused as error:
@@ -113,17 +116,17 @@ class _Watch:
             self._url.cancel()
 
     async def _follow_lease(self) -> None:
-        blind = 0
+        clock = asyncio.get_running_loop().time
+        seen_at = clock()
         while True:
             try:
                 found = await self._site.console.deployment(str(self._order.dseq))
             except ToolkitError as error:
-                blind += 1
-                if blind >= _BLIND_LOOKS:
+                if clock() - seen_at >= self._site.pace.blind_s:
                     self._fail(GivenUp(error))
                     return
             else:
-                blind = 0
+                seen_at = clock()
                 if not self._go_on(found):
                     return
             await asyncio.sleep(self._site.pace.status_poll_s)

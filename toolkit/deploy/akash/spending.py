@@ -25,6 +25,7 @@ def estimate_uact(order: Order, now: datetime | None = None) -> Decimal:
     """What it has cost by its price and the clock, and not less than what is known.
 
     The account settles a running lease now and then only, so that its own figure is too small.
+    `now` is the Console's time, as that of the lease is; without it, this machine's.
     """
     known = order.spent or Decimal(0)
     if order.price is None or order.leased_at is None or not order.is_open:

@@ -7,7 +7,7 @@ the account says.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
@@ -15,20 +15,23 @@ from pathlib import Path
 from toolkit import paths
 from toolkit.deploy import logfile
 from toolkit.deploy.access import endpoint_of
+from toolkit.deploy.akash import strays
 from toolkit.deploy.akash.access import KEY_VARIABLE, console_client
 from toolkit.deploy.akash.bidding import Bidders, terms_of
 from toolkit.deploy.akash.choosing import Judged, judged
-from toolkit.deploy.akash.ending import end, end_deployment
+from toolkit.deploy.akash.ending import end
 from toolkit.deploy.akash.gateway import gateway_of
 from toolkit.deploy.akash.leasing import ended
 from toolkit.deploy.akash.opening import Renting
-from toolkit.deploy.akash.orders import Order, Orders, OrderState, home_id, owner_of
+from toolkit.deploy.akash.orders import Order, Orders, OrderState
 from toolkit.deploy.akash.pace import Pace
 from toolkit.deploy.akash.planning import planned
 from toolkit.deploy.akash.pricing import whole_hours
+from toolkit.deploy.akash.sealed import check_secrets
 from toolkit.deploy.akash.site import Caps, Site
 from toolkit.deploy.akash.spending import spend_of, spent_uact
-from toolkit.deploy.akash.updating import is_in_place, update
+from toolkit.deploy.akash.strays import HALF_CHANGED, in_use
+from toolkit.deploy.akash.updating import is_in_place, put_back, update
 from toolkit.deploy.base import (
     Action,
     Finding,
@@ -47,6 +50,7 @@ from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.deployments import Deployment
 from toolkit.deploy.ledger import Ledger
 from toolkit.errors import (
+    BudgetError,
     RequestRefused,
     ToolkitError,
     UsageError,
@@ -54,6 +58,8 @@ from toolkit.errors import (
 from toolkit.sdl.parse import parse
 
 LOOK_S = 20.0
+# So long a Console that fails is asked again by what costs or ends something.
+PATIENCE_S = 60.0
 
 MakeConsole = Callable[..., ConsoleClient]
 
@@ -80,12 +86,23 @@ class ConsoleTarget:
         async with self._console(needs_key=False) as console:
             return await planned(intent, console)
 
+    def check(self, plan: Plan) -> None:
+        """`BudgetError` without caps or money, `CredentialsError` without what has to go along."""
+        Caps.of(plan.intent)
+        self._console(needs_key=True)
+        check_secrets(plan.intent)
+        if plan.missing:
+            raise BudgetError(
+                " ".join(plan.missing), hint="Then plan again; nothing has been ordered."
+            )
+
     async def apply(self, opening: Opening) -> None:
         record = opening.record
-        Caps.of(record.intent)
-        async with self._console(needs_key=True) as console:
+        async with self._console(needs_key=True, patience_s=PATIENCE_S) as console:
             site = Site(console, self._orders, self._pace, opening)
             await self._tidy(site, record)
+            if (used := in_use(self._orders, record)) is not None:
+                await put_back(console, self._orders, used, record)
             since = int(record.handle.get("since", 0))
             try:
                 order, address = await Renting(site, record.intent, record.sdl, since=since).run()
@@ -96,16 +113,19 @@ class ConsoleTarget:
             opening.note(url=address.url, pin=address.pin or "", order=order.name)
 
     async def status(self, record: Record) -> Status:
-        order = self._in_use(record)
+        order = in_use(self._orders, record)
         if order is None:
             return Status(Health.GONE, "no deployment of it is open")
+        now = None
         try:
             async with asyncio.timeout(LOOK_S), self._console(needs_key=True) as console:
-                return await self._looked_at(console, record, order)
+                seen = await self._looked_at(console, record, order)
+                now = console.now
         except TimeoutError:
-            return self._status(record, Health.NOT_READY, "the Console does not answer in time")
+            seen = Health.NOT_READY, "the Console does not answer in time"
         except ToolkitError as error:
-            return self._status(record, Health.NOT_READY, error.message)
+            seen = Health.NOT_READY, error.message
+        return Status(*seen, spend=spend_of(self._orders.of(record.uid), now))
 
     async def close(self, record: Record) -> None:
         orders = self._orders.open_of(record.uid)
@@ -113,7 +133,7 @@ class ConsoleTarget:
             return
         never_answered = "order" not in record.handle and record.error not in (None, "interrupted")
         problems: list[ToolkitError] = []
-        async with self._console(needs_key=True) as console:
+        async with self._console(needs_key=True, patience_s=PATIENCE_S) as console:
             for order in orders:
                 if never_answered and order.provider is not None:
                     order = self._orders.failed(order, str(record.error))
@@ -129,7 +149,7 @@ class ConsoleTarget:
     def action(self, record: Record, plan: Plan) -> Action:
         """Prices are settled by the lease, and its end is never put forward: what asks for less
         than it costs or for fewer hours takes another one."""
-        order, new = self._in_use(record), plan.intent
+        order, new = in_use(self._orders, record), plan.intent
         now, then = whole_hours(record.intent.runtime_hours), whole_hours(new.runtime_hours)
         if order is None or new.max_usd_per_hour is None or now is None or then is None:
             return Action.REPLACE
@@ -140,19 +160,19 @@ class ConsoleTarget:
 
     async def update(self, opening: Opening, plan: Plan) -> None:
         """Change what runs in place."""
-        order = self._in_use(opening.record)
+        order = in_use(self._orders, opening.record)
         if order is None or order.state is not OrderState.LEASED:
             raise UsageError(
                 f"{opening.record.name} has no lease to change", hint="Deploy it again."
             )
-        async with self._console(needs_key=True) as console:
+        async with self._console(needs_key=True, patience_s=PATIENCE_S) as console:
             site = Site(console, self._orders, self._pace, opening)
             await update(site, order, plan)
 
     async def replace(self, opening: Opening, plan: Plan) -> None:
         """Another lease first; the one in use is closed when that one answers."""
         record = opening.record
-        async with self._console(needs_key=True) as console:
+        async with self._console(needs_key=True, patience_s=PATIENCE_S) as console:
             site = Site(console, self._orders, self._pace, opening)
             await self._tidy(site, opening.record)
             try:
@@ -170,7 +190,7 @@ class ConsoleTarget:
     async def logs(
         self, record: Record, *, follow: bool, tail: int, service: str | None
     ) -> AsyncIterator[str]:
-        order = self._in_use(record)
+        order = in_use(self._orders, record)
         if order is None:
             for kept in _kept(record, tail):
                 yield kept
@@ -185,7 +205,7 @@ class ConsoleTarget:
     # -- SupportsBids, SupportsSpend ------------------------------------------------
 
     async def bids(self, record: Record) -> list[OfferedBid]:
-        order = self._in_use(record)
+        order = in_use(self._orders, record)
         if order is None or order.dseq is None:
             raise UsageError(f"{record.name} is not ordered", hint="akash-llm deploy")
         caps = Caps.of(record.intent)
@@ -199,6 +219,7 @@ class ConsoleTarget:
             left_usd=caps.worst_case_usd,
             hours=caps.hours,
             region=record.intent.region,
+            now=console.now,
         )
         good, bad = judged(found, known, terms)
         return [_offered(each) for each in (*good, *bad)]
@@ -209,76 +230,25 @@ class ConsoleTarget:
     # -- SupportsInventory ----------------------------------------------------------
 
     async def inventory(self) -> list[Finding]:
-        """What is open of this home and not in use: by the books, and by the account."""
-        left = {finding.key: finding for finding in self._left_over()}
+        """What is open of this home and not in use, by the books and by the account, and what is
+        in use and not known to run what the books say."""
+        left = {finding.key: finding for finding in strays.in_the_books(self._orders)}
         if not os.environ.get(KEY_VARIABLE) and self._console is console_client and not left:
             return []  # nothing was ever rented from here, and nobody means to
         async with self._console(needs_key=True) as console:
-            if await console.is_newer():  # on an older one nothing has a name
-                for each in await console.deployments():
-                    stray = self._stray(each)
-                    if stray is not None:
-                        left.setdefault(stray.key, stray)
+            for stray in await strays.at_the_account(console, self._orders):
+                left.setdefault(stray.key, stray)
         return list(left.values())
 
-    def _left_over(self) -> Iterator[Finding]:
-        """Orders that the books have open, of records that do not use them."""
-        for order in self._orders.all():
-            record = self._orders.ledger.get(order.uid) if order.is_open else None
-            if record is None or self._is_in_use(record, order):
-                continue
-            yield Finding(
-                uid=order.uid,
-                what=f"deployment {order.dseq or order.name} is open in the books, and not in use",
-                key=order.name,
-                name=record.name if record.is_open else "",
-                is_stray=True,
-            )
-
-    def _is_in_use(self, record: Record, order: Order) -> bool:
-        """Whether somebody uses it, or works on it."""
-        if record.state is not State.READY:
-            return record.is_open
-        used = self._in_use(record)
-        return used is not None and used.name == order.name
-
     async def discard(self, finding: Finding) -> None:
-        order = self._orders.find(finding.key)
-        async with self._console(needs_key=True) as console:
-            if order is not None and order.is_open:
-                await end(console, order, self._orders, self._pace)
-            else:
-                for found in await console.deployments(search=finding.key):
-                    if found.name == finding.key:
-                        await self._end_unknown(console, finding, found)
-        record = self._orders.ledger.get(finding.uid)
-        is_over = record is not None and record.state is State.CLOSING
-        if is_over and not self._orders.open_of(finding.uid):
-            self._orders.ledger.move(finding.uid, State.CLOSED)
-
-    async def _end_unknown(
-        self, console: ConsoleClient, finding: Finding, found: Deployment
-    ) -> None:
-        """End what is in no open row; then it gets one, so that its cost is in the books."""
-        spent = await end_deployment(console, found.dseq, self._pace)
-        sdl = found.console_settings.sdl if found.console_settings else ""
-        if self._orders.ledger.get(finding.uid) is None:
-            label = f"found-{finding.uid[:12]}"
-            self._orders.ledger.adopt(finding.uid, Intent(name=label, target=self.name), sdl=sdl)
-        uact = Decimal(0) if spent is None else spent
-        self._orders.found_closed(finding.key, finding.uid, found.dseq, sdl, uact)
+        async with self._console(needs_key=True, patience_s=PATIENCE_S) as console:
+            await strays.settle(console, self._orders, self._pace, finding)
 
     # -- how it is done -------------------------------------------------------------
 
-    def _in_use(self, record: Record) -> Order | None:
-        """The open order that its address belongs to; before there is one, the first."""
-        open_ones = self._orders.open_of(record.uid)
-        noted = [o for o in open_ones if o.name == record.handle.get("order")]
-        return next(iter(noted or [o for o in open_ones if not o.is_successor]), None)
-
     async def _tidy(self, site: Site, record: Record) -> None:
         """End the orders that are not in use, as somebody who died half way left them."""
-        used = self._in_use(record)
+        used = in_use(self._orders, record)
         await self._end_but(site, record, used.name if used is not None else "")
         if used is not None and used.is_successor:
             self._orders.promote(used)
@@ -290,23 +260,27 @@ class ConsoleTarget:
                 site.report("close", f"{order.dseq or order.name} is closed")
                 await end(site.console, order, self._orders, self._pace)
 
-    async def _looked_at(self, console: ConsoleClient, record: Record, order: Order) -> Status:
+    async def _looked_at(
+        self, console: ConsoleClient, record: Record, order: Order
+    ) -> tuple[Health, str]:
         if order.state is OrderState.SENT or order.dseq is None:
             what = "it was ordered and the answer was lost: akash-llm doctor looks for it"
-            return self._status(record, Health.NOT_READY, what)
+            return Health.NOT_READY, what
         try:
             found = await console.deployment(order.dseq)
         except RequestRefused as error:
             if error.status != 404:
                 raise
-            return self._status(record, Health.GONE, "the account does not know it")
+            return Health.GONE, "the account does not know it"
         self._orders.spent(order, spent_uact(found))
         why = ended(found, order)
         if order.state is OrderState.PLACED and not found.is_closed:
-            return self._status(record, Health.NOT_READY, "it has no lease yet")
+            return Health.NOT_READY, "it has no lease yet"
         if why:
-            return self._status(record, Health.GONE, why)
-        return self._status(record, *await self._probed(record, found))
+            return Health.GONE, why
+        if order.changing is not None:
+            return Health.NOT_READY, f"{HALF_CHANGED}: akash-llm doctor"
+        return await self._probed(record, found)
 
     async def _probed(self, record: Record, found: Deployment) -> tuple[Health, str]:
         """How the endpoint of a lease behaves."""
@@ -323,30 +297,6 @@ class ConsoleTarget:
         if statuses and not any(status.is_available for status in statuses):
             return Health.IDLE, "it bills, and its provider says that its containers do not run"
         return Health.NOT_READY, "it does not answer, or is loading"
-
-    def _status(self, record: Record, health: Health, detail: str) -> Status:
-        return Status(health, detail, spend=spend_of(self._orders.of(record.uid)))
-
-    def _stray(self, found: Deployment) -> Finding | None:
-        """What a deployment of this home is that nobody has in use."""
-        owner = owner_of(found.name or "")
-        if owner is None or owner[0] != home_id():
-            return None
-        order, record = self._orders.find(str(found.name)), self._orders.ledger.get(owner[1])
-        if (
-            order is not None
-            and record is not None
-            and order.is_open
-            and self._is_in_use(record, order)
-        ):
-            return None
-        return Finding(
-            uid=owner[1],
-            what=f"deployment {found.dseq} is open at the Console",
-            key=str(found.name),
-            name=record.name if record is not None and record.is_open else "",
-            is_stray=True,
-        )
 
 
 def _kept(record: Record, tail: int) -> Sequence[str]:

@@ -5,21 +5,23 @@ recorded is compared before (nobody else has changed it) and after (it is what w
 """
 
 import asyncio
+from contextlib import suppress
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from toolkit.deploy.akash.failures import GivenUp
 from toolkit.deploy.akash.leasing import kept
-from toolkit.deploy.akash.orders import Order
+from toolkit.deploy.akash.orders import Order, Orders
 from toolkit.deploy.akash.preview import previewed
 from toolkit.deploy.akash.sealed import sealed_for
 from toolkit.deploy.akash.serving import serve
 from toolkit.deploy.akash.site import Caps, Site
-from toolkit.deploy.base import Intent, Plan
+from toolkit.deploy.base import Intent, Plan, Record
+from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.deployments import Deployment
 from toolkit.deploy.console.updates import Patch, ServicePatch
-from toolkit.errors import ReplyLost
+from toolkit.errors import ReplyLost, ToolkitError
 from toolkit.sdl.diff import Effect, diff
 from toolkit.sdl.dump import dump
 from toolkit.sdl.model import SDL, Service
@@ -32,33 +34,79 @@ async def update(site: Site, order: Order, plan: Plan) -> None:
     """Carry out a plan that changes no resources; if it does not answer then, what was there
     before is put back.
 
+    Before the lease is told, the books say so. They go on saying so while it is not known
+    what it runs, as after a `ReplyLost`: `put_back` settles that.
+
     Raises `RequestRefused` 409 where somebody else has changed it, 422 where it would need
     another lease.
     """
-    old, caps = order.sdl, Caps.of(plan.intent)
-    sdl = dump(with_prices_of(parse(old).sdl, parse(plan.sdl).sdl))
-    order = await _redefined(site, order, plan.intent, sdl)
+    record, caps = site.opening.record, Caps.of(plan.intent)
+    order = await put_back(site.console, site.orders, order, record)
+    old, sdl = order.sdl, _at_the_prices_of(order.sdl, plan.sdl)
+    order = site.orders.changing(order, sdl)
     try:
-        address = await serve(site, order, plan.intent)
+        await _tell(site, order, plan.intent)
+    except ReplyLost:
+        raise
+    except ToolkitError:  # it was refused, or not even asked
+        site.orders.redefined(order, old)
+        raise
+    try:
+        address = await serve(site, order, plan.intent, is_changed=True)
         await _extended(site, order, caps)
     except BaseException as error:
-        if order.sdl != old:
-            site.report("update", "it does not answer so: what was there before is put back")
-            await _redefined(site, order, site.opening.record.intent, old)
+        site.report("update", "it does not answer so: what was there before is put back")
+        with suppress(ToolkitError):  # then the doctor does it
+            await put_back(site.console, site.orders, order, record)
         if isinstance(error, GivenUp):
             raise error.error from None
         raise
     site.opening.revise(plan, url=address.url, pin=address.pin or "", order=order.name)
+    site.orders.redefined(order, sdl)
 
 
-async def _redefined(site: Site, order: Order, intent: Intent, sdl: str) -> Order:
-    """The order with another definition, at the account and in the books."""
+async def _tell(site: Site, order: Order, intent: Intent) -> None:
+    """Have the lease run what it is changing to."""
     before = await site.console.deployment(str(order.dseq))
+    sdl = str(order.changing)
     services = changed_services(parse(order.sdl).sdl, parse(sdl).sdl)
-    if services:
-        site.report("update", f"{', '.join(services)} begins anew", USUAL_UPDATE_S)
-        await _changed(site, intent, sdl, before, services)
-    return site.orders.redefined(order, sdl, previewed(sdl).hash)
+    if not services:
+        return
+    site.report("update", f"{', '.join(services)} begins anew", USUAL_UPDATE_S)
+    try:
+        await _changed(site.console, intent, sdl, before, services)
+    except ReplyLost as lost:
+        site.report("update", "the answer was lost: the account is looked at")
+        await asyncio.sleep(site.pace.settle_poll_s)
+        try:
+            after = await site.console.deployment(before.dseq)
+        except ToolkitError:
+            raise lost from None
+        if after.deployment.hash == before.deployment.hash:
+            raise
+
+
+async def put_back(console: ConsoleClient, orders: Orders, order: Order, record: Record) -> Order:
+    """See to it that the lease runs what the record says, after a change that was cut short:
+    the new definition where the record was revised already, else the one before.
+
+    Silent where no change is under way. Raises as changing does; the books go on saying then
+    that it is not known what runs.
+    """
+    if order.changing is None:
+        return order
+    wanted = _at_the_prices_of(order.sdl, record.sdl)
+    found = await console.deployment(str(order.dseq))
+    # With secrets in it the hash is of what they stand for: then it is told in any case.
+    if found.deployment.hash != previewed(wanted).hash:
+        services = changed_services(parse(order.changing).sdl, parse(wanted).sdl)
+        if services:
+            await _changed(console, record.intent, wanted, found, services)
+    return orders.redefined(order, wanted)
+
+
+def _at_the_prices_of(old: str, new: str) -> str:
+    return dump(with_prices_of(parse(old).sdl, parse(new).sdl))
 
 
 def with_prices_of(old: SDL, new: SDL) -> SDL:
@@ -108,31 +156,23 @@ def _patch(old: Service, new: Service) -> ServicePatch:
 
 
 async def _changed(
-    site: Site,
+    console: ConsoleClient,
     intent: Intent,
     sdl: str,
     before: Deployment,
     services: dict[str, ServicePatch],
 ) -> None:
-    dseq = before.dseq
-    try:
-        if await site.console.is_newer():
-            recorded = before.console_settings
-            version: str | UnsetType = recorded.manifest_version if recorded else UNSET
-            patch = Patch(
-                services=services,
-                sealed_secrets=await sealed_for(site.console, intent, None),
-                if_manifest_version=version or UNSET,
-            )
-            await site.console.patch(dseq, patch)
-        else:
-            await site.console.replace_sdl(dseq, sdl)
-    except ReplyLost:
-        site.report("update", "the answer was lost: the account is looked at")
-        await asyncio.sleep(site.pace.settle_poll_s)
-        after = await site.console.deployment(dseq)
-        if after.deployment.hash == before.deployment.hash:
-            raise
+    if not await console.is_newer():
+        await console.replace_sdl(before.dseq, sdl)
+        return
+    recorded = before.console_settings
+    version: str | UnsetType = recorded.manifest_version if recorded else UNSET
+    patch = Patch(
+        services=services,
+        sealed_secrets=await sealed_for(console, intent, None),
+        if_manifest_version=version or UNSET,
+    )
+    await console.patch(before.dseq, patch)
 
 
 async def _extended(site: Site, order: Order, caps: Caps) -> None:

@@ -18,6 +18,8 @@ CREATE = Call(
     path="/v1/deployments",
     look="Look for its name, or for one that was not there before, in the list of active "
     "deployments; then lease it or close it.",
+    # Its books say when it was sent last.
+    is_sent_once=True,
     read_s=WRITE_READ_S,
 )
 LEASE = Call(

@@ -8,6 +8,7 @@ Decides nothing: polling, choosing and recovering are the business of what deplo
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from toolkit.deploy.console import calls
 from toolkit.deploy.console.account import (
@@ -36,7 +37,7 @@ from toolkit.deploy.console.deployments import (
     regrouped,
 )
 from toolkit.deploy.console.updates import NewDeployment, Patch
-from toolkit.deploy.console.wire import Wire
+from toolkit.deploy.console.wire import PATIENCE_S, Wire
 from toolkit.errors import ConfigError, EndpointError, RequestRefused, UsageError
 
 CONSOLE_URL = "https://console-api.akash.network"
@@ -50,9 +51,16 @@ class ConsoleClient:
     `market` is what anyone may ask.
     """
 
-    def __init__(self, key: str | None = None, *, url: str = CONSOLE_URL) -> None:
-        """Without a key only what is public can be asked."""
-        self._wire = Wire(url, key)
+    def __init__(
+        self,
+        key: str | None = None,
+        *,
+        url: str = CONSOLE_URL,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Without a key only what is public can be asked. What may be asked again is, for
+        `patience_s`."""
+        self._wire = Wire(url, key, patience_s=patience_s)
         self.market = Catalogue(self._wire)
         self._is_newer: bool | None = None
 
@@ -70,6 +78,11 @@ class ConsoleClient:
     def has_key(self) -> bool:
         """Whether the account can be asked, or only what is public."""
         return self._wire.has_key
+
+    @property
+    def now(self) -> datetime:
+        """The time of day there, in UTC; see `Wire.now`."""
+        return self._wire.now
 
     # The account
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 
-_PLACES = ("location-region", "region")
-
 
 class GpuModel(msgspec.Struct, frozen=True):
     vendor: str = ""
@@ -43,9 +41,21 @@ class Provider(msgspec.Struct, frozen=True, rename="camel"):
     feat_endpoint_ip: bool = False
 
     @property
-    def stated_regions(self) -> tuple[str, ...]:
-        """Where it says that it is, in its own attributes."""
-        return tuple(a.value for a in self.attributes if a.key in _PLACES)
+    def region(self) -> str:
+        """Where it says that it is, in the words that an order is matched by; empty where it does
+        not say."""
+        return self._stated("region")
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Every name for where it is, its own first, then what the Console knows of it and of its
+        address."""
+        stated = (self.region, self._stated("location-region"))
+        told = (*stated, self.location_region, self.ip_region)
+        return tuple(dict.fromkeys(filter(None, told)))
+
+    def _stated(self, key: str) -> str:
+        return next((each.value for each in self.attributes if each.key == key), "")
 
 
 class Count(msgspec.Struct, frozen=True):

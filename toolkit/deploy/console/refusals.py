@@ -6,12 +6,15 @@ it knows; so it counts as an answer that never came.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import msgspec
 
 from toolkit.deploy.console.decoding import Unreadable, decode
 from toolkit.errors import (
     CredentialsError,
+    EndpointError,
     FundsMissing,
     ReplyLost,
     RequestRefused,
@@ -26,6 +29,7 @@ MANIFEST_NOT_DELIVERED = "manifest_not_delivered"
 TOP_UP_PENDING = "balance_top_up_pending"
 
 _OUTCOME_KNOWN = frozenset({PROVIDER_UNREACHABLE, MANIFEST_NOT_DELIVERED})
+_LONGEST_WAIT_S = 86_400.0
 _LONGEST_TEXT = 1000
 _MOST_ISSUES = 5
 
@@ -43,9 +47,17 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def retry_after_s(self) -> float | None:
-        """How long it asks to wait, where it says so in seconds."""
-        text = self.retry_after
-        return float(text) if text.isascii() and text.isdecimal() and len(text) < 6 else None
+        """How long it asks to wait, by seconds or by a date; None where it does not say, or says
+        what nobody can mean (more than a day)."""
+        text = self.retry_after.strip()
+        if text.isascii() and text.isdecimal():
+            wait_s = float(text)
+        else:
+            try:
+                wait_s = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+            except (ValueError, TypeError):  # no date, or one without a zone
+                return None
+        return max(wait_s, 0.0) if wait_s <= _LONGEST_WAIT_S else None
 
 
 class _Refused(msgspec.Struct, frozen=True):
@@ -82,6 +94,13 @@ def refusal(answer: Answer, *, look: str | None) -> ToolkitError:
         hint=_hint(answer, code),
         retry_after_s=answer.retry_after_s,
     )
+
+
+def may_pass(error: ToolkitError) -> bool:
+    """Whether the same look may do better a little later."""
+    if isinstance(error, RequestRefused):
+        return error.status >= 500 or error.status == 429
+    return isinstance(error, EndpointError)
 
 
 def reply_lost(what: str, look: str) -> ReplyLost:

@@ -3,8 +3,8 @@
 The key travels in one header, over https or to this very machine, and only with calls
 that need it (a bad key makes public calls fail too). No redirect is followed. Every phase
 and the whole of a request have a time limit, and an answer has a largest size. What
-changes nothing may be repeated; anything else is sent once, and if its answer is lost the
-error says how to find out what happened.
+changes nothing may be repeated; anything else is sent once (again only to who was too busy for
+it), and if its answer is lost the error says how to find out what happened.
 
 An error of the HTTP library holds the request, and so the key. None leaves this module, not
 as the cause or context of another.
@@ -12,13 +12,18 @@ as the cause or context of another.
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import httpx2
 import msgspec
 import stamina
 
+from toolkit import pinning
 from toolkit.deploy.console.decoding import Unreadable, decode
 from toolkit.deploy.console.refusals import Answer, refusal, reply_lost
 from toolkit.errors import ConfigError, CredentialsError, EndpointError, ToolkitError
@@ -29,11 +34,11 @@ WRITE_TIMEOUT_S = 30.0
 READ_TIMEOUT_S = 45.0
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
-ATTEMPTS = 4
-MAX_WAIT_S = 30.0  # a longer wait is the caller's to decide on
-RETRY_WITHIN_S = 120.0
+# So long a person who only looks is kept waiting; what is paid for has longer.
+PATIENCE_S = 15.0
 
-_PASSING = frozenset({429, 502, 503, 504})
+_BUSY = frozenset({429})
+_PASSING = _BUSY | {500, 502, 503, 504}
 _NEVER_SENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -51,13 +56,16 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of request.
 
     `look` says how to find out what became of it when its answer is lost; None: it changes
-    nothing and may be repeated. `read_s` is the longest silence before the answer.
+    nothing and may be repeated. Who is too busy for it (429) has done nothing: then it is sent
+    again, unless it `is_sent_once` and whoever sends it decides. `read_s` is the longest silence
+    before the answer.
     """
 
     method: str
     path: str
     look: str | None = None
     is_keyed: bool = True
+    is_sent_once: bool = False
     read_s: float = READ_TIMEOUT_S
 
     @property
@@ -77,9 +85,9 @@ class _Passing(Exception):
 class Wire:
     """Requests to one Console."""
 
-    def __init__(self, url: str, key: str | None) -> None:
-        """Raises `ConfigError` for a URL that cannot be a Console's and `CredentialsError`
-        for a key that cannot be one."""
+    def __init__(self, url: str, key: str | None, *, patience_s: float = PATIENCE_S) -> None:
+        """What may be repeated is, for `patience_s`. Raises `ConfigError` for a URL that cannot
+        be a Console's and `CredentialsError` for a key that cannot be one."""
         self._url = _checked_url(url)
         if key is not None and not _KEY.fullmatch(key):
             raise CredentialsError(
@@ -87,11 +95,22 @@ class Wire:
                 hint="Give it as the Console showed it, without quotes or line ends.",
             )
         self._key = key
+        self._patience_s = patience_s
         self._client: httpx2.AsyncClient | None = None
+        self._told: tuple[datetime, float] | None = None
 
     @property
     def has_key(self) -> bool:
         return self._key is not None
+
+    @property
+    def now(self) -> datetime:
+        """The time of day at the Console, by the date of its last answer; by our own clock where
+        there was none. Money is reckoned by it, since our own clock may be wrong, and jump."""
+        if self._told is None:
+            return datetime.now(UTC)
+        date, at = self._told
+        return date + timedelta(seconds=time.monotonic() - at)
 
     def __repr__(self) -> str:
         return f"Wire({str(self._url)!r})"
@@ -130,18 +149,27 @@ class Wire:
             self._client = None
 
     async def _heard(self, call: Call, request: httpx2.Request) -> Answer:
-        if call.look is not None:
+        if call.is_sent_once:
             return await self._exchange(call, request)
+        passing, also = (_PASSING, httpx2.TransportError) if call.look is None else (_BUSY, ())
+
+        def pause(error: Exception) -> bool | float:
+            """Whether to repeat it, or in how many seconds."""
+            if not isinstance(error, _Passing):
+                return isinstance(error, also)
+            wait_s = error.answer.retry_after_s
+            return True if wait_s is None else wait_s <= self._patience_s and wait_s
+
         try:
             async for attempt in stamina.retry_context(
-                on=_pause, attempts=ATTEMPTS, timeout=RETRY_WITHIN_S
+                on=pause, attempts=None, timeout=self._patience_s
             ):
                 with attempt:
                     answer = await self._exchange(call, request)
-                    if answer.status in _PASSING:
+                    if answer.status in passing:
                         raise _Passing(answer)
-        except _Passing as passing:
-            return passing.answer
+        except _Passing as error:
+            return error.answer
         return answer
 
     async def _exchange(self, call: Call, request: httpx2.Request) -> Answer:
@@ -154,8 +182,16 @@ class Wire:
                     await response.aclose()
         except TimeoutError:
             raise httpx2.ReadTimeout(f"not done within {call.total_s:.0f} s") from None
+        if call.is_keyed:  # what anyone may ask may come out of a cache, with its date
+            self._take_time(response.headers.get("date", ""))
         wait = response.headers.get("retry-after", "")
         return Answer(response.status_code, self._redacted(body), wait)
+
+    def _take_time(self, date: str) -> None:
+        with suppress(ValueError):
+            told = parsedate_to_datetime(date)
+            if told.tzinfo is not None:
+                self._told = told, time.monotonic()
 
     def _request(
         self, call: Call, params: Mapping[str, str] | None, body: object
@@ -188,6 +224,7 @@ class Wire:
                 follow_redirects=False,
                 # A proxy from the environment must not see what stays on this machine.
                 trust_env=not is_loopback(self._url.host),
+                verify=pinning.public(),
             )
         return self._client
 
@@ -221,16 +258,6 @@ def _understood(call: Call, answer: Answer, into: type[T]) -> T:
         f"The Console's answer to {call.method} {call.path} cannot be read ({reason}).",
         hint="Check its address; a newer akash-llm may understand a newer Console.",
     )
-
-
-def _pause(error: Exception) -> bool | float:
-    """Whether to repeat what changes nothing, or in how many seconds."""
-    if isinstance(error, _Passing):
-        wait_s = error.answer.retry_after_s
-        if wait_s is None:
-            return True
-        return wait_s if wait_s <= MAX_WAIT_S else False
-    return isinstance(error, httpx2.TransportError)
 
 
 async def _read_bounded(response: httpx2.Response) -> bytes:

@@ -36,8 +36,7 @@ async def establish(host: str, port: int, provider: str, published: Published) -
     Makes one or two connections that send nothing. Raises `EndpointError` for a certificate
     that proves nothing, and `OSError` or `TimeoutError` when there is no connection.
     """
-    web = pinning.public()
-    web.minimum_version = TLS
+    web = pinning.public(minimum=TLS)
     try:
         await pinning.shown(host, port, web)
     except ssl.SSLCertVerificationError:

@@ -7,23 +7,15 @@ import pytest
 import stamina
 
 from tests.support.console import renting
+from tests.support.console.chaos import Chaos
+from tests.support.console.fixtures import no_waits
 from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
 from tests.support.console.states import Generation
 from tests.support.console.world import World
 from toolkit.deploy.keeper import Keeper
 
-
-@pytest.fixture(autouse=True)
-def _no_waits() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=3):
-        yield
-
-
-@pytest.fixture(params=list(Generation))
-def any_world(request: pytest.FixtureRequest) -> World:
-    """Of either generation."""
-    return World(hosts=renting.hosts(1000, 1100, 1200), generation=request.param)
+__all__ = ["no_waits"]
 
 
 @pytest.fixture
@@ -46,3 +38,17 @@ def ingress(world: World, tmp_path: Path) -> Iterator[Ingress]:
 @pytest.fixture
 def keeper(server: ConsoleServer, ingress: Ingress) -> Keeper:
     return renting.keeper(server)
+
+
+@pytest.fixture
+def chaos(tmp_path: Path) -> Iterator[Chaos]:
+    """An account in which everything goes wrong; what is asked again is so once."""
+    with stamina.set_testing(True, attempts=2), Chaos(tmp_path) as chaos:
+        yield chaos
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Iterator[Chaos]:
+    """The same at an older Console."""
+    with stamina.set_testing(True, attempts=2), Chaos(tmp_path, Generation.OLDER) as chaos:
+        yield chaos

@@ -1,18 +1,27 @@
 """An endpoint that runs is changed: in place, or by another one that is there first."""
 
+from contextlib import nullcontext
 from decimal import Decimal
 
 import pytest
 
 from tests.support.console import renting
-from tests.support.console.faults import lost
+from tests.support.console.faults import CUT, Fault, answered, lost
 from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
 from tests.support.console.world import World
 from toolkit.deploy.akash.orders import OrderState
-from toolkit.deploy.base import Action, State, Update
+from toolkit.deploy.base import Action, Health, State, Update
+from toolkit.deploy.doctor import diagnose, settle
 from toolkit.deploy.keeper import Keeper
-from toolkit.errors import DeadlineError, EndpointError, UsageError
+from toolkit.errors import (
+    DeadlineError,
+    EndpointError,
+    ReplyLost,
+    RequestRefused,
+    ToolkitError,
+    UsageError,
+)
 
 
 async def test_another_image_is_an_update_in_place(
@@ -75,6 +84,59 @@ async def test_an_answer_to_an_update_that_is_lost(
     assert (await keeper.apply(renting.plan(wanted), replace=True)).intent == wanted
 
 
+async def test_a_lost_answer_to_an_update_and_a_failing_look_leave_it_open_what_runs(
+    keeper: Keeper, world: World, server: ConsoleServer
+) -> None:
+    """The books do not say that nothing has happened; the doctor sees to it."""
+    await keeper.apply(renting.plan(renting.intent()))
+    (there,) = world.deployments.values()
+    path = f"/v1/deployments/{there.dseq}"
+    fail = Fault(
+        method="PATCH",
+        path=path,
+        after=True,
+        answer=CUT,
+        do=lambda: server.script.add(*[answered("GET", path, 503)] * 99),
+    )
+    server.script.add(fail)
+    wanted = renting.plan(renting.intent(image="example.org/akash-llm-server:2"))
+    with pytest.raises(ReplyLost):
+        await keeper.apply(wanted, replace=True)
+    server.script.clear()
+    (seen,) = await keeper.status()
+    assert seen.health is Health.NOT_READY and "not known" in seen.detail
+    (found,) = await diagnose(keeper, look_again_s=0.001)
+    assert (found.name, found.remedy) == ("mine", "see that it runs what the books say")
+    await settle(keeper, found)
+    assert there.sdl.services["llm"].image.endswith(":1") and there.is_active
+    assert await diagnose(keeper, look_again_s=0.001) == []
+    assert (await keeper.status())[0].health is Health.READY
+
+
+@pytest.mark.parametrize("status", [404, 502, 503])
+async def test_what_answers_while_the_containers_change_is_waited_for(
+    keeper: Keeper, world: World, ingress: Ingress, status: int
+) -> None:
+    """The old container does not know the new model; the ingress has nobody behind it."""
+    await keeper.apply(renting.plan(renting.intent()))
+    ingress.refusals = [status] * 3
+    wanted = renting.intent(model="qwen2.5:0.5b")
+    updates: list[Update] = []
+    record = await keeper.apply(renting.plan(wanted), replace=True, progress=updates.append)
+    assert record.intent == wanted and ingress.refusals == []
+    assert "update" in renting.phases(updates) and len(world.deployments) == 1
+
+
+@pytest.mark.parametrize(("status", "is_final"), [(404, True), (502, False)])
+async def test_what_a_new_endpoint_refuses_is_final_unless_it_is_the_ingress(
+    keeper: Keeper, world: World, ingress: Ingress, status: int, is_final: bool
+) -> None:
+    ingress.refusals = [status]
+    with pytest.raises(RequestRefused) if is_final else nullcontext():
+        await keeper.apply(renting.plan(renting.intent()))
+    assert renting.is_clean(world) is is_final and len(world.deployments) == 1
+
+
 async def test_an_update_that_does_not_answer_is_taken_back(
     keeper: Keeper, world: World, ingress: Ingress
 ) -> None:
@@ -85,7 +147,7 @@ async def test_an_update_that_does_not_answer_is_taken_back(
 
     wanted = renting.plan(renting.intent(image="example.org/akash-llm-server:2"))
     with pytest.raises(DeadlineError):
-        await keeper.apply(wanted, replace=True, progress=stall, deadline_s=3)
+        await keeper.apply(wanted, replace=True, progress=stall, deadline_s=1)
     (there,) = world.deployments.values()
     assert there.sdl.services["llm"].image.endswith(":1")
     record = keeper.ledger.find("mine")
@@ -116,7 +178,7 @@ async def test_an_update_that_fails_leaves_no_longer_runtime(
         ingress.is_loading = update.phase in ("update", "services", "model")
 
     with pytest.raises(DeadlineError):
-        await keeper.apply(renting.plan(wanted), replace=True, progress=stall, deadline_s=3)
+        await keeper.apply(renting.plan(wanted), replace=True, progress=stall, deadline_s=1)
     (there,) = world.deployments.values()
     assert there.runtime_limit == 2
 
@@ -132,8 +194,8 @@ async def test_a_new_lease_that_fails_is_not_left_beside_a_ready_row(
         if update.phase == "model" and first.active_leases:
             world.lose_lease(first.dseq)
 
-    with pytest.raises(DeadlineError):
-        await keeper.apply(renting.plan(renting.intent()), progress=lose, deadline_s=8)
+    with pytest.raises(ToolkitError):  # the deadline, or before it the end of the agreed hours
+        await keeper.apply(renting.plan(renting.intent()), progress=lose, deadline_s=2)
     assert len(world.deployments) > 1
     assert not any(each.is_active for each in world.deployments.values())
 

@@ -1,7 +1,6 @@
 """The commands against a rented endpoint, as a person types them."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.console import renting
+from tests.support.console.commands import Commands
 from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
 from tests.support.console.world import World
+from toolkit.deploy.keeper import Keeper
 
 CAPS = ("--max-usd-per-hour", "1", "--runtime-hours", "2")
 IMAGE = ("--image", "example.org/akash-llm-server:1")
@@ -30,19 +31,19 @@ def account(
     yield
 
 
-def akash(*argv: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "toolkit", *argv],
-        capture_output=True,
-        text=True,
-        env=os.environ,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout if code == 0 else done.stderr
+@pytest.fixture
+def akash(capsys: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(capsys)
 
 
-def test_rent_look_change_close(world: World, ingress: Ingress) -> None:
+def test_the_program_itself(world: World) -> None:
+    """Once as a program of its own."""
+    argv = [sys.executable, "-m", "toolkit", "deploy", *RENT, "--yes", "--json"]
+    done = subprocess.run(argv, capture_output=True, check=True)
+    assert json.loads(done.stdout)["state"] == "ready" and len(world.deployments) == 1
+
+
+def test_rent_look_change_close(akash: Commands, world: World, ingress: Ingress) -> None:
     plan = json.loads(akash("plan", *RENT, "--json"))
     assert plan["intent"]["max_usd_per_hour"] == "1" and plan["worst_case_usd"]
 
@@ -70,7 +71,7 @@ def test_rent_look_change_close(world: World, ingress: Ingress) -> None:
     assert "in all $" in akash("ledger")
 
 
-def test_a_watch_ends_what_has_cost_enough(world: World) -> None:
+def test_a_watch_ends_what_has_cost_enough(akash: Commands, world: World) -> None:
     akash("deploy", *RENT, "--max-usd-total", "0.01", "--yes")
     (there,) = world.deployments.values()
     world.advance(60)
@@ -89,10 +90,15 @@ def test_a_watch_ends_what_has_cost_enough(world: World) -> None:
         (("update", "mine"), 2, "no endpoint"),
     ],
 )
-def test_what_cannot_be_meant(argv: tuple[str, ...], code: int, words: str) -> None:
+def test_what_cannot_be_meant(
+    akash: Commands, argv: tuple[str, ...], code: int, words: str
+) -> None:
     assert words in akash(*argv, code=code)
+    assert Keeper().ledger.records() == []
 
 
-def test_without_a_key_one_is_told_where_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_one_is_told_where_to_get_it(
+    akash: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("AKASH_API_KEY")
     assert "console.akash.network" in akash("deploy", *RENT, "--yes", code=4)

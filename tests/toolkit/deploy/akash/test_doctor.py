@@ -137,7 +137,7 @@ async def test_ending_a_stray_that_takes_too_long_is_an_error_with_a_next_step(
     keeper = renting.keeper(server, pace=slow)
     record = await keeper.apply(renting.plan(renting.intent()))
     orders = renting.orders(keeper)
-    orders.add(record.uid, label="mine", sdl=record.sdl, hash="", is_successor=True)
+    orders.add(record.uid, label="mine", sdl=record.sdl, is_successor=True)
     (found,) = await diagnose(keeper)
     monkeypatch.setattr("toolkit.deploy.keeper.CLOSE_DEADLINE_S", 0.5)
     with pytest.raises(DeadlineError, match="doctor"):

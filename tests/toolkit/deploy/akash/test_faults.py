@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from tests.support.console import renting
-from tests.support.console.faults import CHALLENGE, answered, lost
+from tests.support.console.faults import CHALLENGE, Fault, answered, lost
 from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
 from tests.support.console.states import Generation, Host
@@ -54,7 +54,6 @@ async def test_what_passes_is_waited_for(
         (400, refused("validation_error"), RequestRefused),
         (402, refused("insufficient_balance"), FundsMissing),
         (422, refused("unprocessable"), RequestRefused),
-        (429, CHALLENGE, RequestRefused),
     ],
 )
 async def test_what_is_refused_is_not_sent_again(
@@ -184,15 +183,34 @@ class TestOlder:
         (order,) = renting.orders(keeper).all()
         assert order.spent == 2_000_000
 
-    async def test_an_order_whose_answer_was_lost_is_found_and_made_anew(
+    async def test_an_order_whose_answer_was_lost_is_found_and_gone_on_with(
         self, keeper: Keeper, world: World, server: ConsoleServer
     ) -> None:
+        """Such a Console gives a lease for the manifest only, and that was in the answer: it is
+        made again from the SDL."""
         server.script.add(answered(*CREATE, 400, refused("bad_request")))
         server.script.add(lost(*CREATE, after=True))
         await apply(keeper)
-        # Its manifest was in the answer, and without that such a Console gives no lease.
-        first, second = world.deployments.values()
-        assert not first.is_active and second.is_active
+        (there,) = world.deployments.values()
+        assert there.is_active and there.active_leases and server.count(*CREATE) == 2
+
+    async def test_a_manifest_that_cannot_be_made_again_takes_another_order(
+        self, keeper: Keeper, world: World, server: ConsoleServer
+    ) -> None:
+        """A Console that writes manifests in another way than this program expects."""
+        server.script.add(answered(*CREATE, 400, refused("bad_request")))
+        server.script.add(lost(*CREATE, after=True))
+        first: list[str] = []
+
+        def rewrite() -> None:
+            (there,) = world.deployments.values()
+            there.manifest += " "
+            first.append(there.dseq)
+
+        server.script.add(Fault(method="POST", path="/v1/leases", do=rewrite))
+        await apply(keeper)
+        closed, rented = world.deployments.values()
+        assert [closed.dseq] == first and not closed.is_active and rented.active_leases
 
     async def test_another_image_is_a_whole_definition(
         self, keeper: Keeper, world: World, server: ConsoleServer

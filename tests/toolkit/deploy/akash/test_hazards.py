@@ -1,5 +1,6 @@
 """What providers, their bids and the clock do to a deploy, and what comes of it."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -22,11 +23,10 @@ SURE = msgspec.structs.replace(PACE, never_after_s=720.0)
 
 
 @pytest.fixture
-def chaos(tmp_path: Path) -> Iterator[Chaos]:
-    with stamina.set_testing(True, attempts=2), Chaos(tmp_path) as chaos:
-        chaos.most_at_once = 1
-        yield chaos
-        chaos.settle()
+def chaos(chaos: Chaos) -> Iterator[Chaos]:
+    chaos.most_at_once = 1
+    yield chaos
+    chaos.settle()
 
 
 def active(chaos: Chaos) -> list[str]:
@@ -249,6 +249,25 @@ def test_a_clock_that_jumps_while_it_is_deployed(
     chaos.close("one")
     (order,), (each,) = chaos.orders.all(), chaos.world.deployments.values()
     assert order.spent == each.purse.paid
+
+
+@pytest.mark.parametrize("by", [timedelta(days=1), timedelta(days=-1)], ids=["ahead", "back"])
+@pytest.mark.parametrize("phase", ["order", "after"])
+def test_a_clock_that_is_wrong_ends_nothing_for_its_cost(
+    chaos: Chaos, clock: WallClock, phase: str, by: timedelta
+) -> None:
+    """What a lease costs is reckoned by the Console's time, not by this machine's."""
+    at(chaos, phase, lambda: clock.jump(by))
+    chaos.total = Decimal("0.05")
+    chaos.deploy("one")
+    if phase == "after":
+        clock.jump(by)
+    elif by > timedelta():  # set right again, long after
+        clock.jump(-by)
+    (seen,) = asyncio.run(chaos.keeper.status())
+    assert seen.spend is not None and 0 <= seen.spend.spent_usd < Decimal("0.05")
+    chaos.doctor()
+    assert len(active(chaos)) == 1
 
 
 @pytest.mark.parametrize("by", [timedelta(days=1), timedelta(days=-1)], ids=["ahead", "back"])

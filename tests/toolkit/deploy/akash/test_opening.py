@@ -66,7 +66,7 @@ async def test_without_both_caps_nothing_is_asked_for(
     for missing in ("max_usd_per_hour", "runtime_hours"):
         with pytest.raises(BudgetError, match="nothing is deployed"):
             await keeper.apply(renting.plan(renting.intent(**{missing: None})))
-    assert server.count(*CREATE) == 0
+    assert server.count(*CREATE) == 0 and keeper.ledger.records() == []
 
 
 @pytest.mark.parametrize("after", [False, True])

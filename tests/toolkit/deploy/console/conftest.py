@@ -1,21 +1,13 @@
-"""A Console of either generation on a real port, and the client of it."""
-
-from collections.abc import AsyncIterator, Iterator
+"""A Console of either generation with a few hosts, and the client of it."""
 
 import pytest
-import stamina
 
 from tests.support.console import samples
-from tests.support.console.server import ConsoleServer
+from tests.support.console.fixtures import console, no_waits, old_console, old_server, server
 from tests.support.console.states import Generation
 from tests.support.console.world import World
-from toolkit.deploy.console.client import ConsoleClient
 
-
-@pytest.fixture(autouse=True)
-def _no_waits() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=3):
-        yield
+__all__ = ["console", "no_waits", "old_console", "old_server", "server"]
 
 
 @pytest.fixture
@@ -26,27 +18,3 @@ def world() -> World:
 @pytest.fixture
 def old_world() -> World:
     return World(hosts=samples.HOSTS, generation=Generation.OLDER)
-
-
-@pytest.fixture
-def server(world: World) -> Iterator[ConsoleServer]:
-    with ConsoleServer(world) as server:
-        yield server
-
-
-@pytest.fixture
-def old_server(old_world: World) -> Iterator[ConsoleServer]:
-    with ConsoleServer(old_world) as server:
-        yield server
-
-
-@pytest.fixture
-async def console(server: ConsoleServer) -> AsyncIterator[ConsoleClient]:
-    async with ConsoleClient(server.key, url=server.url) as client:
-        yield client
-
-
-@pytest.fixture
-async def old_console(old_server: ConsoleServer) -> AsyncIterator[ConsoleClient]:
-    async with ConsoleClient(old_server.key, url=old_server.url) as client:
-        yield client

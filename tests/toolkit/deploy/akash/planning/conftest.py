@@ -1,24 +1,17 @@
 """Models of every size in the store of the test, and a Console with hosts of many kinds."""
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import stamina
 
 from tests.support.console import samples
-from tests.support.console.server import ConsoleServer
+from tests.support.console.fixtures import console, no_waits, old_console, old_server, server
 from tests.support.console.states import Generation
 from tests.support.console.world import World
 from tests.support.stored_models import EIGHT, SEVENTY, put_hole
 from toolkit import paths
-from toolkit.deploy.console.client import ConsoleClient
 
-
-@pytest.fixture(autouse=True)
-def _no_waits() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=2):
-        yield
+__all__ = ["console", "no_waits", "old_console", "old_server", "server"]
 
 
 @pytest.fixture
@@ -36,22 +29,3 @@ def world() -> World:
 @pytest.fixture
 def old_world() -> World:
     return World(hosts=samples.MARKET, generation=Generation.OLDER)
-
-
-@pytest.fixture
-def server(world: World) -> Iterator[ConsoleServer]:
-    with ConsoleServer(world) as server:
-        yield server
-
-
-@pytest.fixture
-async def console(server: ConsoleServer) -> AsyncIterator[ConsoleClient]:
-    async with ConsoleClient(server.key, url=server.url) as client:
-        yield client
-
-
-@pytest.fixture
-async def old_console(old_world: World) -> AsyncIterator[ConsoleClient]:
-    with ConsoleServer(old_world) as server:
-        async with ConsoleClient(server.key, url=server.url) as client:
-            yield client

@@ -139,7 +139,7 @@ async def test_nobody_has_it_and_the_reason_is_named(models: None, console: Cons
 async def test_who_has_room_is_not_known(
     models: None, console: ConsoleClient, server: ConsoleServer
 ) -> None:
-    server.script.add(*[answered("POST", "/v1/bid-screening", 503)] * 2)
+    server.script.add(*[answered("POST", "/v1/bid-screening", 503)] * 3)
     plan = await planned(A100, console)
     assert "cannot say now who has room" in plan.availability[0]
     owners = {offer.provider for offer in plan.offers}
@@ -151,7 +151,7 @@ async def test_nothing_is_known_of_providers_and_prices(
     models: None, console: ConsoleClient, server: ConsoleServer
 ) -> None:
     for path in ("/v1/providers", "/v1/gpu-prices"):
-        server.script.add(*[answered("GET", path, 503)] * 2)
+        server.script.add(*[answered("GET", path, 503)] * 3)
     plan = await planned(A100, console)
     assert plan.offers[0].uptime is None and plan.offers[0].name
     assert plan.price is not None and plan.price.usd_per_hour == Decimal("0.90")

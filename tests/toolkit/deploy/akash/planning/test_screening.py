@@ -123,12 +123,12 @@ async def test_without_a_gpu_no_node_is_asked_about(
 async def test_a_console_that_cannot_say(
     console: ConsoleClient, server: ConsoleServer, status: int
 ) -> None:
-    server.script.add(*[answered("POST", "/v1/bid-screening", status, b"{}")] * 2)
+    server.script.add(*[answered("POST", "/v1/bid-screening", status, b"{}")] * 3)
     assert await answer(console, 1, A100) == Answer(None)
 
 
 async def test_reasons_without_what_is_free(console: ConsoleClient, server: ConsoleServer) -> None:
-    server.script.add(*[answered("GET", "/v1/placement-options", 503, b"")] * 2)
+    server.script.add(*[answered("GET", "/v1/placement-options", 503, b"")] * 3)
     (reason,) = (await answer(console, 2, A100_SXM)).reasons
     assert "Without `interface: sxm`" in reason
 
