@@ -16,6 +16,7 @@ from tests.performance.measures import Throughput
 from tests.performance.programs import Program, Setting, llama_cpp_python, llama_server, ours, vllm
 from tests.performance.sides import (
     DECODE_SEQUENCES,
+    Client,
     Measure,
     Served,
     Side,
@@ -28,6 +29,7 @@ from tests.performance.wires import OpenAIChatWire, VllmWire, Wire
 
 OURS, LLAMA_SERVER = "akash-llm", "llama-server"
 Q8, Q4 = f"{OURS} q8_0", f"{OURS} q4_0"
+CLIENT = "bench client"
 GATEWAY, GATEWAY_CHAT, STAND_IN, VLLM = "gateway", "gateway chat", "stand-in", "vllm"
 
 # How a bar is meant: of the ratio or the difference to the peer in the same round, or of our
@@ -113,6 +115,10 @@ def _added(side: str, peer: str, what: str) -> list[Figure]:
         own("cpu", "CPU of the gateway a token", "µs"),
         own("memory", "memory of the gateway", "MiB"),
     ]
+
+
+def _of_client(key: str, name: str, unit: str, bar: float | None) -> Figure:
+    return Figure(key, name, unit, False, bar, "median", CLIENT, peer=None)
 
 
 CASES = (
@@ -248,6 +254,17 @@ CASES = (
             Figure("prompt p50", "in a long prompt, p50", "ms", False, 100, "median", peer=None),
             Figure("prompt max", "in a long prompt, longest", "ms", False, 100, "worst", peer=None),
         ],
+    ),
+    Case(
+        "bench-client",
+        "what the client of a benchmark adds to a chunk, 200 streams of stamped chunks",
+        {CLIENT: lambda _: Client(200)},
+        [
+            _of_client("cpu", "CPU a chunk", "µs", 1000),
+            _of_client("late p50", "noted after it was sent, p50", "ms", 1),
+            _of_client("late p99", "noted after it was sent, p99", "ms", None),
+        ],
+        most_rounds=3,
     ),
     Case(
         "gateway",

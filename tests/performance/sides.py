@@ -17,6 +17,7 @@ from tests.performance.measures import Figures
 from tests.performance.programs import Program, Setting
 from tests.performance.running import Broken, Running, last_line, running
 from tests.support.ports import free_port
+from toolkit.bench.calibration import calibrate
 
 Measure = Callable[[Running, int], Awaitable[Figures]]
 
@@ -102,6 +103,26 @@ class Printed:
         if process.returncode:
             raise Broken(f"{self.command[0]} ended with {process.returncode}: {last_line(log)}")
         return self.read(out.decode())
+
+
+@dataclass(frozen=True)
+class Client:
+    """The client of `akash-llm bench` on streams whose times are known."""
+
+    streams: int
+    kv: str = "none"
+
+    @property
+    def command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "toolkit", "bench", "calibrate", f"--streams={self.streams}"]
+
+    async def turn(self, seed: int, log: Path) -> Figures:
+        found = await calibrate(self.streams)
+        return {
+            "cpu": found.cpu_us_per_chunk,
+            "late p50": found.late_p50_ms,
+            "late p99": found.late_p99_ms,
+        }
 
 
 def our_decode(setting: Setting) -> Printed:

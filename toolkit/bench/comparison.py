@@ -141,11 +141,13 @@ def _rows(before: Summary, after: Summary) -> Iterator[Row]:
                 one.percentiles[p],
                 other.percentiles[p],
                 BY_TAG[tag].more_is_better,
-                _are_apart(one.ci[p], other.ci[p]),
+                _are_apart(one.ci.get(p), other.ci.get(p)),
             )
 
 
-def _are_apart(one: Sequence[float], other: Sequence[float]) -> bool:
+def _are_apart(one: Sequence[float] | None, other: Sequence[float] | None) -> bool | None:
+    if one is None or other is None:
+        return None
     return one[1] < other[0] or other[1] < one[0]
 
 

@@ -13,7 +13,8 @@ RESAMPLES = 1000
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """The distribution of one metric; `ci` are 95 % intervals of p50 and p99."""
+    """The distribution of one metric; `ci` are 95 % intervals of p50 and p99, none while a
+    level runs."""
 
     n: int
     mean: float
@@ -34,8 +35,8 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
         return self.percentiles["99"]
 
 
-def spread(values: Sequence[float], *, seed: int = 0) -> Spread | None:
-    """The distribution of samples; None without any."""
+def spread(values: Sequence[float], *, seed: int = 0, with_intervals: bool = True) -> Spread | None:
+    """The distribution of samples; None without any. Intervals take most of its time."""
     if not values:
         return None
     ordered = sorted(values)
@@ -46,7 +47,7 @@ def spread(values: Sequence[float], *, seed: int = 0) -> Spread | None:
         minimum=ordered[0],
         maximum=ordered[-1],
         percentiles={f"{p:g}": percentile(ordered, p) for p in PERCENTILES},
-        ci={f"{p:g}": interval(ordered, p, seed=seed) for p in (50.0, 99.0)},
+        ci={f"{p:g}": interval(ordered, p, seed=seed) for p in (50.0, 99.0) if with_intervals},
     )
 
 

@@ -40,6 +40,7 @@ class LiveLevel:
         self._limit: asyncio.Timeout | None = None
         self._looked = 0.0
         self._begun = 0
+        self._longest_pause_s = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -89,6 +90,10 @@ class LiveLevel:
         """A request has ended, however."""
         self.records.append(record)
         self.ended.append(record.end_s)
+
+    def note_pause(self, pause_s: float) -> None:
+        """The event loop was late by so much."""
+        self._longest_pause_s = max(self._longest_pause_s, pause_s)
 
     def frozen(self) -> tuple[Level, ...]:
         """What is there now; a ramp comes in slices of its time."""
@@ -187,6 +192,7 @@ class LiveLevel:
         return Client(
             cpu_share=cpu / elapsed if elapsed > 0 else 0.0,
             cpu_us_per_chunk=1e6 * cpu / self.chunks if self.chunks else None,
+            longest_pause_s=self._longest_pause_s,
             clock_jump_s=time.time() - self._wall - elapsed,
         )
 

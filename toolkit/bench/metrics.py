@@ -8,6 +8,7 @@ latency; errors, short and unfinished answers are counted apart.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import msgspec
 
@@ -91,10 +92,17 @@ def aiperf_itl_ms(record: RequestRecord) -> list[float]:
 
 
 def itl_gap_ms(record: RequestRecord) -> list[float]:
-    """Every gap between chunks with text in ms, pooled over requests: vLLM's ITL, aiperf's
-    inter chunk latency."""
-    pairs = zip(record.text_s, record.text_s[1:], strict=False)
-    return [1e3 * (later - earlier) for earlier, later in pairs]
+    """Every gap between chunks with text in ms, pooled over requests: aiperf's inter chunk
+    latency, and vLLM's ITL where no chunk is without text."""
+    return [1e3 * (later - earlier) for earlier, later in pairwise(record.text_s)]
+
+
+def vllm_itl_ms(record: RequestRecord) -> list[float]:
+    """The same with C1 and CN, which may be without text: vLLM's ITL, for which a chunk that
+    only says why the answer ended makes a gap, too."""
+    ends = (record.first_chunk_s, record.last_chunk_s)
+    chunks = sorted({*record.text_s, *(moment for moment in ends if moment is not None)})
+    return [1e3 * (later - earlier) for earlier, later in pairwise(chunks)]
 
 
 def e2e_ms(record: RequestRecord) -> list[float]:
@@ -148,7 +156,7 @@ METRICS = (
     Metric("first_byte_ms", "first byte", "ms", "head of the answer - t0", first_byte_ms),
     Metric("tpot_ms", "time per token", "ms", "(tN - t1) / (n - 1)", tpot_ms, "ITL of guidellm"),
     Metric("itl_gap_ms", "gap between chunks", "ms", "all gaps, pooled", itl_gap_ms,
-           "ITL of vLLM, ICL of aiperf"),
+           "ICL of aiperf"),
     Metric("e2e_ms", "whole request", "ms", "E - t0", e2e_ms,
            "latency of guidellm and aiperf"),
     Metric("user_tokens_per_s", "tok/s per user", "tok/s", "1 / TPOT", user_tokens_per_s,
@@ -164,6 +172,8 @@ VARIANTS = (
            "TPOT of guidellm"),
     Metric("vllm_tpot_ms", "vLLM's TPOT", "ms", "(CN - C1) / (n - 1)", vllm_tpot_ms,
            "TPOT of vLLM"),
+    Metric("vllm_itl_ms", "vLLM's ITL", "ms", "all gaps, pooled, with C1 and CN", vllm_itl_ms,
+           "ITL of vLLM"),
     Metric("aiperf_itl_ms", "aiperf's ITL", "ms", "(E - C1) / (n - 1)", aiperf_itl_ms,
            "ITL of aiperf"),
     Metric("vllm_e2el_ms", "vLLM's E2EL", "ms", "CN - t0", vllm_e2el_ms, "E2EL of vLLM"),

@@ -71,11 +71,13 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     """How the measuring side fared during a level: what could spoil the figures.
 
     `cpu_share` is the part of one core that this process used (its event loop has one),
-    `clock_jump_s` how far the wall clock went beside the steady one.
+    `longest_pause_s` how long that loop did nothing else at most, `clock_jump_s` how far the
+    wall clock went beside the steady one.
     """
 
     cpu_share: float = 0.0
     cpu_us_per_chunk: float | None = None
+    longest_pause_s: float = 0.0
     clock_jump_s: float = 0.0
 
 

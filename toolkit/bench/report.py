@@ -161,8 +161,8 @@ def spread_rows(result: Result) -> list[list[str]]:
                 continue
             table.append([
                 str(summary.load), metric.label, metric.unit,
-                number(found.p50), _range(found.ci["50"]), number(found.p99),
-                _range(found.ci["99"]), f"{number(found.mean)} ± {number(found.std)}",
+                number(found.p50), _range(found.ci.get("50")), number(found.p99),
+                _range(found.ci.get("99")), f"{number(found.mean)} ± {number(found.std)}",
                 _range((found.minimum, found.maximum)), str(found.n),
             ])  # fmt: skip
     return table
@@ -208,8 +208,8 @@ def _excluded(result: Result) -> str:
     return f"{count} requests in no figure ({', '.join([*before, *spans])})" if count else ""
 
 
-def _range(ends: tuple[float, float]) -> str:
-    return f"{number(ends[0])} – {number(ends[1])}"
+def _range(ends: tuple[float, float] | None) -> str:
+    return "–" if ends is None else f"{number(ends[0])} – {number(ends[1])}"
 
 
 def _once(where: list[str]) -> list[str]:

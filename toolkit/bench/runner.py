@@ -5,11 +5,10 @@ measured until then is a result like any other, marked as not complete.
 """
 
 import asyncio
-import platform
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
 
 import msgspec
 
@@ -20,7 +19,7 @@ from toolkit.bench.progress import TOLD_EVERY_S, Progress, progress_of
 from toolkit.bench.records import Level, Outcome, RequestRecord
 from toolkit.bench.request import Asker, Place
 from toolkit.bench.result import Result, Subject
-from toolkit.bench.subject import Facts, look
+from toolkit.bench.subject import Facts, look, this_client
 from toolkit.bench.summary import Summary, marked, summarize
 from toolkit.bench.sweep import next_load
 from toolkit.bench.warmup import warm_up
@@ -115,7 +114,8 @@ class Run:
         """Their figures."""
         done = [summary for _, summary in self._done]
         if self.live is not None:
-            done += [summarize(level, self.config) for level in self.live.frozen()]
+            levels = self.live.frozen()
+            done += [summarize(level, self.config, with_intervals=False) for level in levels]
         return marked(done)
 
     def result(self) -> Result:
@@ -123,7 +123,7 @@ class Run:
         workload = self.config.workload
         return Result(
             created_at=self._created_at,
-            client=_client(),
+            client=this_client(),
             complete=self.complete,
             ended_by=self.ended_by,
             subject=self._subject,
@@ -222,7 +222,10 @@ class Run:
         async def tick() -> None:
             while True:
                 self._tell()
+                due = time.perf_counter() + TOLD_EVERY_S
                 await asyncio.sleep(TOLD_EVERY_S)
+                if self.live is not None:
+                    self.live.note_pause(time.perf_counter() - due)
 
         task = asyncio.create_task(tick())
         try:
@@ -243,10 +246,3 @@ async def run(
 ) -> Result:
     """Measure `endpoint` and return the result; to keep partial ones, hold a `Run`."""
     return await Run(config, endpoint, on_progress, facts=facts).run()
-
-
-def _client() -> str:
-    return (
-        f"akash-llm {version('akash-llm')}, Python {platform.python_version()}, "
-        f"{platform.system()} {platform.machine()}"
-    )

@@ -12,6 +12,7 @@ BUNDLED = 1.05
 CLOCK_JUMP_S = 1.0
 CLIENT_SHARE = 0.8
 LATE_MS = 10.0
+PAUSE_S = 0.05
 LOADING_S = 0.1
 CACHED_SHARE = 0.1
 CONNECT_SHARE = 0.02
@@ -90,6 +91,11 @@ def _of_client(level: Level) -> Iterator[str]:
         yield (
             f"the measuring process used {client.cpu_share:.0%} of a core: it may itself be what"
             " is slow"
+        )
+    if client.longest_pause_s > PAUSE_S:
+        yield (
+            f"the measuring process was held up for {1e3 * client.longest_pause_s:.0f} ms at most:"
+            " chunks of meanwhile are noted late"
         )
     late = sorted(delay for record in level.measured for delay in send_delay_ms(record))
     if late and late[int(0.99 * (len(late) - 1))] > LATE_MS:

@@ -2,6 +2,7 @@
 
 import platform
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -55,6 +56,14 @@ def this_machine() -> str:
     return f"{_processor()}, {cores} cores, {memory:.0f} GiB"
 
 
+def this_client() -> str:
+    """The program that measures, and what it runs on."""
+    return (
+        f"akash-llm {version('akash-llm')}, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.machine()}"
+    )
+
+
 def _speaks_no_ollama(error: EndpointError) -> bool:
     """Whether it answered, in no such API."""
     if isinstance(error, RequestRefused):
@@ -63,7 +72,7 @@ def _speaks_no_ollama(error: EndpointError) -> bool:
 
 
 async def _of_ollama(endpoint: Endpoint, facts: Facts) -> Subject:
-    version = await endpoint.version()
+    told_version = await endpoint.version()
     models = await endpoint.tags()
     if not endpoint.model:
         if not models:
@@ -82,7 +91,7 @@ async def _of_ollama(endpoint: Endpoint, facts: Facts) -> Subject:
         endpoint,
         facts,
         "ollama",
-        server_version=version,
+        server_version=told_version,
         model_digest=_text(model.get("digest")),
         quantization=_text(loaded.get("requantized") or told.get("quantization_level")),
         parameter_size=_text(told.get("parameter_size")),
@@ -99,16 +108,15 @@ async def _of_openai(endpoint: Endpoint, api: str, base: str, facts: Facts) -> S
             raise EndpointError(f"{endpoint.url} lists no model.", hint="Name one: --model NAME.")
         endpoint.model = str(listed[0].get("id", ""))
     model = next((one for one in listed if one.get("id") == endpoint.model), {})
-    try:
-        version = _text((await _object(endpoint, "/version")).get("version"))
-    except EndpointError:
-        version = ""
+    told_version = ""
+    with suppress(EndpointError):
+        told_version = _text((await _object(endpoint, "/version")).get("version"))
     owner = _text(model.get("owned_by"))
     return _subject(
         endpoint,
         facts,
         api,
-        server_version=f"{owner} {version}".strip(),
+        server_version=f"{owner} {told_version}".strip(),
         context=_count(model.get("max_model_len")),
     )
 

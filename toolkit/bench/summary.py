@@ -62,11 +62,18 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         return self.ok > 0 and is_sound and all(verdict.is_met for verdict in self.verdicts)
 
 
-def summarize(level: Level, config: BenchConfig | None = None) -> Summary:
-    """The figures of one level; whether a closed loop is saturated its neighbours tell."""
+def summarize(
+    level: Level, config: BenchConfig | None = None, *, with_intervals: bool = True
+) -> Summary:
+    """The figures of one level; whether a closed loop is saturated its neighbours tell.
+
+    Without intervals it is quick enough to be asked for while the level is measured."""
     config = config or BenchConfig()
     rates = _rates(level, config.usd_per_hour)
-    found = {metric.tag: spread(metric.values(level)) for metric in metrics.ALL}
+    found = {
+        metric.tag: spread(metric.values(level), with_intervals=with_intervals)
+        for metric in metrics.ALL
+    }
     spreads = {tag: one for tag, one in found.items() if one is not None}
     goodput = slo.goodput_per_s(level, config.slos) if config.slos else None
     price = config.usd_per_hour

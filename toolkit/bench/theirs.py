@@ -16,7 +16,7 @@ from toolkit.bench.summary import Summary
 
 Lines = list[list[Any]]
 
-_VLLM = {"ttft": "first_chunk_ms", "tpot": "vllm_tpot_ms", "itl": "itl_gap_ms",
+_VLLM = {"ttft": "first_chunk_ms", "tpot": "vllm_tpot_ms", "itl": "vllm_itl_ms",
          "e2el": "vllm_e2el_ms"}  # fmt: skip
 _AIPERF = (
     ("Inter Chunk Latency (ms)", "itl_gap_ms"),

@@ -37,6 +37,7 @@ from toolkit.bench.throughput import (
         ("vllm_tpot_ms", [200]),
         ("aiperf_itl_ms", [225]),
         ("itl_gap_ms", [100, 200]),
+        ("vllm_itl_ms", [50, 100, 200, 50]),
         ("e2e_ms", [600]),
         ("vllm_e2el_ms", [550]),
         ("user_tokens_per_s", [1000 / 150]),
@@ -52,7 +53,7 @@ def test_one_request_by_every_formula(tag: str, values: list[float]) -> None:
 
 
 def test_every_formula_is_tested_and_says_its_unit() -> None:
-    assert len({metric.tag for metric in ALL}) == len(ALL) == 18
+    assert len({metric.tag for metric in ALL}) == len(ALL) == 19
     assert all(metric.unit and metric.formula and metric.label for metric in ALL)
 
 

@@ -1,6 +1,7 @@
 """Runs against a server whose timing is known: closed and open loops, ends, Stop, APIs."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from toolkit.bench import (
     Run,
     Sweep,
     Workload,
+    compare,
     parse,
     report,
     run,
@@ -297,6 +299,31 @@ async def test_progress_tells_rate_flight_errors_and_first_tokens() -> None:
     shown = [p for p in told if p.ttft_p50_ms is not None and p.errors]
     assert shown and all(p.tokens_per_s and p.requests_per_s and p.ok for p in shown)
     assert "in flight" in str(shown[0]) and "first token p50" in str(shown[0])
+
+
+async def test_a_run_can_be_looked_at_while_it_goes_on() -> None:
+    """As a panel does, which paints its table; intervals come at the end."""
+    async with ScriptedEndpoint() as server, endpoint_of(server) as endpoint:
+        server.script = in_turn(*[paced] * 4, *[lambda _: Answer(["a", Hold()])] * 100)
+        going = Run(SMALL, endpoint)
+        task = asyncio.create_task(going.run())
+        await server.until(lambda s: len(s.generations()) == 5 and s.active == 1)
+        during = going.result()
+        going.stop()
+        after = await task
+    assert not during.complete and during.summaries[0].ok == 3
+    assert during.summaries[0].spreads["ttft_ms"].ci == {} and report.terminal(during)
+    assert set(after.summaries[0].spreads["ttft_ms"].ci) == {"50", "99"}
+    assert compare(during, after).rows
+
+
+async def test_a_client_that_is_held_up_says_so() -> None:
+    def script(received: Received) -> Answer:
+        time.sleep(0.2)  # on the loop of the client, too
+        return quick(received)
+
+    summary = (await measured(but(concurrency=(1,), requests=2, warmup=0), script)).summaries[0]
+    assert any("held up for" in notice for notice in summary.notices)
 
 
 async def test_openais_api_gives_the_same_figures() -> None:

@@ -71,6 +71,21 @@ def test_rent_look_change_close(akash: Commands, world: World, ingress: Ingress)
     assert "in all $" in akash("ledger")
 
 
+def test_a_benchmark_is_priced_by_the_lease_and_says_where_it_runs(
+    akash: Commands, world: World
+) -> None:
+    akash("deploy", *RENT, "--yes")
+    price = json.loads(akash("status", "mine", "--json"))["spend"]["usd_per_hour"]
+    short = ("--concurrency", "1", "--requests", "2", "--output-tokens", "4")
+    result = json.loads(akash("bench", "run", "mine", *short, "--json"))
+    assert result["config"]["usd_per_hour"] == pytest.approx(float(price)) and float(price) > 0
+    assert result["summaries"][0]["usd_per_million_tokens"] > 0
+    assert result["subject"]["provider"] in world.hosts
+    assert result["subject"]["target"] == "console"
+    given = ("bench", "run", "mine", *short, "--usd-per-hour", "2", "--json")
+    assert json.loads(akash(*given))["config"]["usd_per_hour"] == 2
+
+
 def test_a_watch_ends_what_has_cost_enough(akash: Commands, world: World) -> None:
     akash("deploy", *RENT, "--max-usd-total", "0.01", "--yes")
     (there,) = world.deployments.values()
