@@ -86,7 +86,7 @@ async def test_a_model_that_does_not_come_in_time_is_6(
     server: ConsoleServer, ingress: Ingress, world: World
 ) -> None:
     ingress.is_loading = True
-    result = await deploy(deadline_s=12.0)
+    result = await deploy(deadline_s=6.0)
     assert result.exit_code == 6
     assert result.error is not None and "model" in result.error.message
     assert open_ones(world) == 0
