@@ -160,9 +160,9 @@ def _run(
         click.echo(msgspec.json.encode(result).decode())
     else:
         click.echo(report.terminal(result))
-        click.echo(report.sentence(result))
         for path in out:
             click.echo(f"written: {path}")
+        click.echo(report.sentence(result))
     return exit_code(result)
 
 

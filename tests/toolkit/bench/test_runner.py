@@ -215,6 +215,7 @@ async def test_a_sweep_finds_the_limit_of_a_server() -> None:
         result = await run(config, endpoint)
     assert [s.load.concurrency for s in result.summaries] == [1, 2, 4]
     assert [s.is_saturated for s in result.summaries] == [False, False, True]
+    assert [row[0] for row in report.rows(result)[1]] == ["1 open", "2 open", "4 open"]
     assert "at 2 open" in report.sentence(result) and "4 open is saturated" in report.sentence(
         result
     )
