@@ -109,7 +109,8 @@ async def test_a_duration_ends_sending_and_what_is_open_gets_its_grace() -> None
     result = await measured(config)
     records = records_of(result)
     assert len(records) > 4 and all(record.outcome is Outcome.OK for record in records)
-    assert all(record.sent_s < 0.5 for record in records) and result.complete
+    # Both workers may have looked at the clock just before its end.
+    assert sum(record.sent_s >= 0.5 for record in records) <= 2 and result.complete
 
 
 async def test_what_is_open_after_the_grace_is_unfinished_and_in_no_figure() -> None:
@@ -316,6 +317,13 @@ async def test_a_run_can_be_looked_at_while_it_goes_on() -> None:
     assert during.summaries[0].spreads["ttft_ms"].ci == {} and report.terminal(during)
     assert set(after.summaries[0].spreads["ttft_ms"].ci) == {"50", "99"}
     assert compare(during, after).rows
+
+
+async def test_a_connection_that_was_opened_for_a_request_is_noted() -> None:
+    """The first of three at once has the one of the warm-up; the others open theirs, once."""
+    result = await measured(but(concurrency=(3,), requests=9))
+    opened = [r.connect_s for r in records_of(result) if r.connect_s is not None]
+    assert len(opened) == 2 and all(0 < seconds < 1 for seconds in opened)
 
 
 async def test_a_client_that_is_held_up_says_so() -> None:
