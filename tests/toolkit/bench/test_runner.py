@@ -26,7 +26,7 @@ from toolkit.bench import (
 )
 from toolkit.bench.records import Outcome, Phase, RequestRecord
 from toolkit.client import Endpoint
-from toolkit.errors import EndpointError, UsageError
+from toolkit.errors import CredentialsError, EndpointError, UsageError
 
 TINY = Workload(prompt_words=5, output_tokens=4)
 SMALL = BenchConfig(concurrency=(1, 3), requests=6, workload=TINY)
@@ -347,6 +347,39 @@ async def test_openais_api_gives_the_same_figures() -> None:
     one = records_of(result)[0]
     assert (one.output_tokens, len(one.text_s), one.finish_reason) == (4, 4, "length")
     assert one.is_counted and one.last_chunk_s is not None and one.last_chunk_s > one.text_s[-1]
+
+
+async def test_what_has_no_api_of_these_says_so() -> None:
+    page = Answer(junk=b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>")
+
+    class Web(ScriptedEndpoint):
+        async def _answer(self, received: Received, writer: asyncio.StreamWriter) -> bool:
+            writer.write(page.junk or b"")
+            return True
+
+    async with Web() as server, endpoint_of(server) as endpoint:
+        with pytest.raises(EndpointError, match="neither in Ollama's nor in OpenAI's API"):
+            await run(SMALL, endpoint)
+        with pytest.raises(EndpointError, match="not Ollama's API"):
+            await run(but(api="ollama"), endpoint)
+    async with endpoint_of(server) as gone:
+        with pytest.raises(EndpointError, match="Nothing answers"):
+            await run(SMALL, gone)
+
+
+async def test_a_wrong_key_is_one_whatever_the_api() -> None:
+    async with ScriptedEndpoint(quick, key="right") as server:
+        for api in ("auto", "ollama", "openai"):
+            async with Endpoint.open(url=server.url, key="wrong", model="m") as endpoint:
+                with pytest.raises(CredentialsError):
+                    await run(but(api=api), endpoint)
+
+
+async def test_a_server_of_both_apis_tells_what_it_is_whichever_is_measured() -> None:
+    async with ScriptedEndpoint(quick) as server, endpoint_of(server) as endpoint:
+        result = await run(but(api="openai", requests=1), endpoint)
+    assert (result.subject.api, result.subject.server_version) == ("openai", "0.13.0")
+    assert {r.path for r in server.generations()} == {"/v1/chat/completions"}
 
 
 async def test_a_server_that_refuses_ignore_eos_is_asked_without_it() -> None:
