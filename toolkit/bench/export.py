@@ -86,8 +86,11 @@ def _flat(result: Result, summary: Summary) -> dict[str, Any]:
     """Each figure of a level under a name of its own, and what it was measured on."""
     load, subject = summary.load, result.subject
     cells: dict[str, Any] = {
-        "model": subject.model,
+        **msgspec.structs.asdict(subject),
+        "measured_at": result.created_at,
         "workload": result.workload_digest,
+        "seed": result.config.workload.seed,
+        "usd_per_hour": result.config.usd_per_hour,
         "arrival": load.arrival,
         "concurrency": load.concurrency,
         "rate": load.rate,

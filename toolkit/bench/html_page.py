@@ -6,12 +6,14 @@ own policy forbids scripts and requests, should anything ever get through.
 
 from functools import cache
 from pathlib import Path
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from toolkit.bench import plots, report
 from toolkit.bench.result import Result
 from toolkit.safetext import cleaned
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 def page(result: Result) -> str:
@@ -35,7 +37,9 @@ def page(result: Result) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template() -> "Template":
+    import jinja2  # takes long for who asks for --help
+
     source = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(source)

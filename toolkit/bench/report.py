@@ -63,9 +63,12 @@ def columns(result: Result) -> list[Column]:
 
 
 def rows(result: Result) -> tuple[list[str], list[list[str]]]:
-    """Headings, and one row of cells per level."""
+    """Headings, and one row of cells per level; those of a sweep by their load."""
     shown = columns(result)
-    cells = [[cell(summary) for _, cell in shown] for summary in result.summaries]
+    levels = list(result.summaries)
+    if result.config.sweep is not None:
+        levels.sort(key=lambda s: (s.load.is_open, s.load.at))
+    cells = [[cell(summary) for _, cell in shown] for summary in levels]
     return [heading for heading, _ in shown], cells
 
 

@@ -10,7 +10,7 @@ from toolkit.bench.records import Outcome, Phase, RequestRecord
 from toolkit.bench.wire import Piece, Terms, Wire
 from toolkit.bench.workload import Message
 from toolkit.client import Endpoint
-from toolkit.errors import CredentialsError, EndpointError, RequestRefused
+from toolkit.errors import EndpointError, RequestRefused, ToolkitError
 from toolkit.safetext import cleaned
 
 # An endpoint that streams without an end must not fill the memory of who measures it.
@@ -58,7 +58,7 @@ class Asker:
         body = self._wire.body(self._endpoint.model, messages, tokens, self.terms)
         try:
             await self._stream(body, note)
-        except (EndpointError, CredentialsError) as failure:
+        except ToolkitError as failure:
             note.error = self._endpoint.redacted(failure.message)
             self.refused = failure.status if isinstance(failure, RequestRefused) else None
         finally:

@@ -12,7 +12,7 @@ import msgspec
 from toolkit.bench.config import BenchConfig
 from toolkit.bench.records import Level, RequestRecord
 from toolkit.bench.summary import Summary
-from toolkit.errors import ConfigError, UsageError
+from toolkit.errors import ConfigError, SLOMissed, UsageError
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,9 +65,24 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return any(summary.errors for summary in self.summaries)
 
     @property
-    def missed(self) -> tuple[Summary, ...]:
-        """The levels that miss an objective."""
-        return tuple(s for s in self.summaries if not all(v.is_met for v in s.verdicts))
+    def has_missed(self) -> bool:
+        """Whether an objective was missed: by any level, or of a sweep by all of them, which
+        goes on until one does."""
+        if not self.config.slos:
+            return False
+        if self.config.sweep is not None:
+            return not any(summary.is_good for summary in self.summaries)
+        return any(not verdict.is_met for s in self.summaries for verdict in s.verdicts)
+
+    def checked(self) -> Self:
+        """Itself, for notebooks that gate something. Raises `SLOMissed` where `has_missed`."""
+        if self.has_missed:
+            missed = {v.slo: None for s in self.summaries for v in s.verdicts if not v.is_met}
+            raise SLOMissed(
+                f"The endpoint misses {', '.join(missed) or 'its objectives'}.",
+                hint="The report says at which load, and by how much.",
+            )
+        return self
 
     def to_json(self) -> str:
         """The file's content."""

@@ -51,8 +51,12 @@ def _of_answers(level: Level, ok: list[RequestRecord]) -> Iterator[str]:
         yield "the server counts no tokens: n is the number of chunks"
     if cut := sum(record.truncated_tokens > 0 for record in level.measured):
         yield f"{cut} prompts were cut to the context of the endpoint"
-    if loading := sum((record.load_s or 0) > LOADING_S for record in ok):
-        yield f"{loading} first tokens waited for the model to be loaded"
+    waited = [seconds for record in ok if (seconds := record.load_s or 0.0) > LOADING_S]
+    if waited:
+        yield (
+            f"{len(waited)} prompts waited before they were read (up to {max(waited):.1f} s by the"
+            " server's account): the model was loaded, or they queued"
+        )
 
 
 def _of_cache(ok: list[RequestRecord], workload: Workload) -> Iterator[str]:

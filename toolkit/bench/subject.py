@@ -11,7 +11,7 @@ import psutil
 from toolkit.bench.result import Subject
 from toolkit.bench.wire import Wire, wire_of
 from toolkit.client import Endpoint
-from toolkit.errors import EndpointError, RequestRefused
+from toolkit.errors import CredentialsError, EndpointError
 from toolkit.safetext import cleaned
 
 LONGEST_FACT = 200
@@ -34,18 +34,14 @@ async def look(endpoint: Endpoint, api: str, facts: Facts) -> tuple[Wire, Subjec
     The endpoint gets its first model if none is named. Raises `EndpointError` or
     `CredentialsError` when it does not answer.
     """
-    if api in ("auto", "ollama"):
-        try:
-            return wire_of("ollama"), await _of_ollama(endpoint, facts)
-        except EndpointError as error:
-            if api == "ollama" or not _speaks_no_ollama(error):
-                raise
+    if api == "ollama" or (api == "auto" and await _speaks_ollama(endpoint)):
+        return wire_of("ollama"), await _of_ollama(endpoint, facts)
     name = "openai" if api == "auto" else api
     base = "" if endpoint.url.endswith("/v1") else "/v1"
     wire = wire_of(name, base)
-    if api != "auto":  # a server with both APIs says more of itself in Ollama's
-        with suppress(EndpointError):
-            return wire, msgspec.structs.replace(await _of_ollama(endpoint, facts), api=name)
+    # A server with both APIs says more of itself in Ollama's.
+    if api != "auto" and await _speaks_ollama(endpoint):
+        return wire, msgspec.structs.replace(await _of_ollama(endpoint, facts), api=name)
     return wire, await _of_openai(endpoint, name, base, facts)
 
 
@@ -64,11 +60,13 @@ def this_client() -> str:
     )
 
 
-def _speaks_no_ollama(error: EndpointError) -> bool:
-    """Whether it answered, in no such API."""
-    if isinstance(error, RequestRefused):
-        return error.status in (404, 405, 501)
-    return "not Ollama's API" in error.message
+async def _speaks_ollama(endpoint: Endpoint) -> bool:
+    """Whether it does. What does not answer at all, or wants another key, says so next."""
+    try:
+        await endpoint.version()
+    except (EndpointError, CredentialsError):
+        return False
+    return True
 
 
 async def _of_ollama(endpoint: Endpoint, facts: Facts) -> Subject:

@@ -138,9 +138,7 @@ def exit_code(result: Result) -> int:
     """What a result means for a script."""
     if not result.complete and result.ended_by != "errors":
         return EXIT_INTERRUPTED
-    is_sweep = result.config.sweep is not None
-    good = [s for s in result.summaries if s.is_good]
-    if result.config.slos and (not good if is_sweep else result.missed):
+    if result.has_missed:
         return SLOMissed.exit_code
     is_tolerant = any(slo.metric == "error_rate" for slo in result.config.slos)
     if result.has_errors and not (is_tolerant and result.complete):
@@ -160,9 +158,9 @@ def _run(
         click.echo(msgspec.json.encode(result).decode())
     else:
         click.echo(report.terminal(result))
-        click.echo(report.sentence(result))
         for path in out:
             click.echo(f"written: {path}")
+        click.echo(report.sentence(result))
     return exit_code(result)
 
 

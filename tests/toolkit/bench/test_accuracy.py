@@ -1,7 +1,8 @@
 """Known times come back within 2 %: of the fake engine behind our server, and of a script.
 
 They are long against what servers and networks add. A busy machine may delay a measurement,
-so one that is off is made again; a formula that is wrong is off each time.
+so one that is off is made again; a formula that is wrong is off each time. Where others load
+the machine beyond its cores, nothing is concluded.
 """
 
 import math
@@ -19,7 +20,7 @@ from tests.support.benching import asked, endpoint_of
 from tests.support.endpoint import Answer, Mark, Pause, Received, ScriptedEndpoint, Step
 from tests.support.ports import free_port
 from tests.support.serving import ROW_VARIABLE, Serving, write_gguf
-from tests.toolkit.bench.conftest import Tell
+from tests.toolkit.bench.conftest import Tell, skip_if_busy
 from toolkit.bench import BenchConfig, Summary, Workload, run
 from toolkit.bench.distribution import percentile
 from toolkit.client import Endpoint
@@ -62,6 +63,8 @@ async def recovered(measure: Callable[[], Awaitable[tuple[Summary, Truth]]], tel
             break
     for one in found:
         tell(f"bench: {one.tag} p{one.p} {one.value_ms:.1f} ms is {one.share:+.2%} off the truth")
+    if any(abs(one.share) > WITHIN for one in found):
+        skip_if_busy()
     assert max(abs(one.share) for one in found) <= WITHIN
 
 

@@ -82,6 +82,8 @@ def test_jsonl_has_a_line_per_request() -> None:
 def test_our_csv_has_every_figure_under_its_own_name() -> None:
     names, first, second = rows("ours")
     cells = dict(zip(names, first, strict=True))
+    assert {"model_digest", "quantization", "context", "slots", "hardware", "provider"} <= {*names}
+    assert (cells["seed"], cells["usd_per_hour"], cells["api"]) == ("1", "1.0", "ollama")
     assert (cells["concurrency"], second[names.index("concurrency")]) == ("1", "2")
     assert float(cells["ttft_ms_p99"]) == pytest.approx(200)
     assert float(cells["vllm_tpot_ms_p50"]) == pytest.approx(200)

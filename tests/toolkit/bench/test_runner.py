@@ -26,7 +26,7 @@ from toolkit.bench import (
 )
 from toolkit.bench.records import Outcome, Phase, RequestRecord
 from toolkit.client import Endpoint
-from toolkit.errors import EndpointError, UsageError
+from toolkit.errors import CredentialsError, EndpointError, UsageError
 
 TINY = Workload(prompt_words=5, output_tokens=4)
 SMALL = BenchConfig(concurrency=(1, 3), requests=6, workload=TINY)
@@ -109,7 +109,8 @@ async def test_a_duration_ends_sending_and_what_is_open_gets_its_grace() -> None
     result = await measured(config)
     records = records_of(result)
     assert len(records) > 4 and all(record.outcome is Outcome.OK for record in records)
-    assert all(record.sent_s < 0.5 for record in records) and result.complete
+    # Both workers may have looked at the clock just before its end.
+    assert sum(record.sent_s >= 0.5 for record in records) <= 2 and result.complete
 
 
 async def test_what_is_open_after_the_grace_is_unfinished_and_in_no_figure() -> None:
@@ -215,6 +216,7 @@ async def test_a_sweep_finds_the_limit_of_a_server() -> None:
         result = await run(config, endpoint)
     assert [s.load.concurrency for s in result.summaries] == [1, 2, 4]
     assert [s.is_saturated for s in result.summaries] == [False, False, True]
+    assert [row[0] for row in report.rows(result)[1]] == ["1 open", "2 open", "4 open"]
     assert "at 2 open" in report.sentence(result) and "4 open is saturated" in report.sentence(
         result
     )
@@ -317,6 +319,13 @@ async def test_a_run_can_be_looked_at_while_it_goes_on() -> None:
     assert compare(during, after).rows
 
 
+async def test_a_connection_that_was_opened_for_a_request_is_noted() -> None:
+    """The first of three at once has the one of the warm-up; the others open theirs, once."""
+    result = await measured(but(concurrency=(3,), requests=9))
+    opened = [r.connect_s for r in records_of(result) if r.connect_s is not None]
+    assert len(opened) == 2 and all(0 < seconds < 1 for seconds in opened)
+
+
 async def test_a_client_that_is_held_up_says_so() -> None:
     def script(received: Received) -> Answer:
         time.sleep(0.2)  # on the loop of the client, too
@@ -338,6 +347,39 @@ async def test_openais_api_gives_the_same_figures() -> None:
     one = records_of(result)[0]
     assert (one.output_tokens, len(one.text_s), one.finish_reason) == (4, 4, "length")
     assert one.is_counted and one.last_chunk_s is not None and one.last_chunk_s > one.text_s[-1]
+
+
+async def test_what_has_no_api_of_these_says_so() -> None:
+    page = Answer(junk=b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>")
+
+    class Web(ScriptedEndpoint):
+        async def _answer(self, received: Received, writer: asyncio.StreamWriter) -> bool:
+            writer.write(page.junk or b"")
+            return True
+
+    async with Web() as server, endpoint_of(server) as endpoint:
+        with pytest.raises(EndpointError, match="neither in Ollama's nor in OpenAI's API"):
+            await run(SMALL, endpoint)
+        with pytest.raises(EndpointError, match="not Ollama's API"):
+            await run(but(api="ollama"), endpoint)
+    async with endpoint_of(server) as gone:
+        with pytest.raises(EndpointError, match="Nothing answers"):
+            await run(SMALL, gone)
+
+
+async def test_a_wrong_key_is_one_whatever_the_api() -> None:
+    async with ScriptedEndpoint(quick, key="right") as server:
+        for api in ("auto", "ollama", "openai"):
+            async with Endpoint.open(url=server.url, key="wrong", model="m") as endpoint:
+                with pytest.raises(CredentialsError):
+                    await run(but(api=api), endpoint)
+
+
+async def test_a_server_of_both_apis_tells_what_it_is_whichever_is_measured() -> None:
+    async with ScriptedEndpoint(quick) as server, endpoint_of(server) as endpoint:
+        result = await run(but(api="openai", requests=1), endpoint)
+    assert (result.subject.api, result.subject.server_version) == ("openai", "0.13.0")
+    assert {r.path for r in server.generations()} == {"/v1/chat/completions"}
 
 
 async def test_a_server_that_refuses_ignore_eos_is_asked_without_it() -> None:

@@ -2,12 +2,13 @@
 
 import pytest
 
-from tests.support.benching import level, record
-from toolkit.bench.config import BenchConfig
+from tests.support.benching import level, record, result_of
+from toolkit.bench.arrival import Load
+from toolkit.bench.config import BenchConfig, Sweep
 from toolkit.bench.records import Outcome
 from toolkit.bench.slo import SLO, is_good, parse
 from toolkit.bench.summary import summarize
-from toolkit.errors import UsageError
+from toolkit.errors import SLOMissed, UsageError
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,24 @@ def test_errors_make_a_level_bad_unless_they_are_allowed() -> None:
         level(*records), BenchConfig(slos=(parse("ttft<=500"), parse("error_rate<=20%")))
     )
     assert not strict.is_good and lax.is_good
+
+
+def test_a_result_that_misses_one_can_fail_a_notebook() -> None:
+    config = BenchConfig(slos=(parse("ttft<=100"),))
+    result = result_of(level(record()), config=config)
+    with pytest.raises(SLOMissed, match="misses ttft_ms:p99<=100") as caught:
+        result.checked()
+    assert caught.value.exit_code == 8
+    met = result_of(level(record()), config=BenchConfig(slos=(parse("ttft<=300"),)))
+    assert met.checked() is met
+
+
+def test_a_sweep_misses_only_when_no_load_is_good() -> None:
+    slow = record(text_s=(1.9, 1.95))
+    config = BenchConfig(slos=(parse("ttft<=300"),), sweep=Sweep())
+    two = (level(record(), load=Load(concurrency=1)), level(slow, load=Load(concurrency=2)))
+    assert not result_of(*two, config=config).has_missed
+    assert result_of(two[1], config=config).has_missed
 
 
 def test_every_gap_of_a_good_request_is_good() -> None:

@@ -32,7 +32,7 @@ def test_a_clean_level_has_nothing_to_say() -> None:
         ({"outcome": Outcome.UNFINISHED}, "100 requests were open"),
         ({"is_counted": False}, "counts no tokens"),
         ({"truncated_tokens": 7}, "100 prompts were cut"),
-        ({"load_s": 0.4}, "100 first tokens waited for the model"),
+        ({"load_s": 0.4}, "100 prompts waited before they were read (up to 0.4 s"),
         ({"cached_tokens": 5}, "50% of the prompt tokens came from a cache, although"),
         ({"connect_s": 0.05}, "100 first tokens include opening a connection, with its TLS"),
         ({"client": Client(clock_jump_s=-30.0)}, "the wall clock went -30.0 s"),
