@@ -19,6 +19,13 @@ CONTEXT = 2048
 
 
 @dataclass(frozen=True)
+class Think:
+    """A piece of the thinking before the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Pause:
     """Send nothing for so long."""
 
@@ -42,7 +49,7 @@ class Hangup:
     """Close the connection here, whatever is missing."""
 
 
-Step = str | bytes | Pause | Hold | Gate | Hangup
+Step = str | bytes | Think | Pause | Hold | Gate | Hangup
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ class ScriptedEndpoint:
         self.key = key
         self.tls = tls
         self.is_ready = True
+        self.capabilities = ["completion"]
         self.why_not: object = ""
         self.received: list[Received] = []
         self.active = 0
@@ -197,6 +205,8 @@ class ScriptedEndpoint:
             case "/api/ps":
                 loaded = {"name": MODEL, "model": MODEL, "context_length": CONTEXT}
                 return _whole(writer, 200, {"models": [loaded]})
+            case "/api/show":
+                return _whole(writer, 200, {"capabilities": self.capabilities})
             case "/api/chat" | "/api/generate":
                 return await self._generate(received, writer)
         return _whole(writer, 404, {"error": "not found"})
@@ -227,6 +237,10 @@ async def _stream(received: Received, answer: Answer, writer: asyncio.StreamWrit
             case str():
                 tokens += 1
                 _chunk(writer, json.dumps(_line(received, step)).encode() + b"\n")
+                await writer.drain()
+            case Think(text):
+                line = _line(received, "") | {"message": {"content": "", "thinking": text}}
+                _chunk(writer, json.dumps(line).encode() + b"\n")
                 await writer.drain()
             case bytes():
                 _chunk(writer, step)

@@ -5,6 +5,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from toolkit.widgets.chat.controls import button, show, toggle
 from toolkit.widgets.task import HomeLoop
 
 # Enter arrives before the text it ends, as two messages sent back to back.
@@ -27,6 +28,7 @@ class Composer:
         retry: Callable[[], None],
         edit: Callable[[], None],
         clear: Callable[[], None],
+        takeaway: Callable[[bool], None],
         settings: Callable[[bool], None],
     ) -> None:
         self._home = home
@@ -49,19 +51,21 @@ class Composer:
         for field in (self.line, self.box):
             field.description = "Message"
             field.style.description_width = "62px"
-        self.send = _button(home, "Send", "Send the message", self._submit, style="primary")
-        self.stop = _button(home, "Stop", "Stop the reply and free its slot", stop)
-        self.retry = _button(home, "Retry", "Ask the last message again", retry)
-        self.edit = _button(home, "Edit last", "Take the last message back and edit it", edit)
-        self.clear = _button(home, "Clear", "Remove the conversation", self._ask_to_clear)
-        self.confirm = _button(home, "Clear all", "Yes, remove it", self._confirmed, style="danger")
-        self.keep = _button(home, "Keep", "No, keep the conversation", self._kept)
-        self.lines = _toggle("Several lines", "Write in a box of several lines")
+        self.send = button(home, "Send", "Send the message", self._submit, style="primary")
+        self.stop = button(home, "Stop", "Stop the reply and free its slot", stop)
+        self.retry = button(home, "Retry", "Ask the last message again", retry)
+        self.edit = button(home, "Edit last", "Take the last message back and edit it", edit)
+        self.clear = button(home, "Clear", "Remove the conversation", self._ask_to_clear)
+        self.confirm = button(home, "Clear all", "Yes, remove it", self._confirmed, style="danger")
+        self.keep = button(home, "Keep", "No, keep the conversation", self._kept)
+        # Not through the loop: a draft of several lines is put into the box at once.
+        self.lines = toggle(home, "Several lines", "Write in a box of several lines")
         self.lines.observe(lambda change: self._show_box(change["new"]), "value")
-        self.settings = _toggle("Settings", "Model, system prompt and options")
-        self.settings.observe(lambda change: settings(change["new"]), "value")
-        for button in (self.confirm, self.keep):
-            button.layout.display = "none"
+        self.takeaway = toggle(
+            home, "Copy, export", "Copy a reply or the code for it, export all", takeaway
+        )
+        self.settings = toggle(home, "Settings", "Model, system prompt and options", settings)
+        self._show_confirm(False)
         writing = widgets.HBox(
             [self.line, self.box, self.send, self.stop],
             layout=widgets.Layout(align_items="flex-end"),
@@ -75,6 +79,7 @@ class Composer:
                 self.keep,
                 widgets.Box(layout=widgets.Layout(flex="1 1 auto")),
                 self.lines,
+                self.takeaway,
                 self.settings,
             ],
             layout=widgets.Layout(flex_flow="row wrap"),
@@ -98,8 +103,8 @@ class Composer:
         self.send.disabled = is_busy
         self.stop.disabled = not is_busy
         self.stop.button_style = "warning" if is_busy else ""
-        for button in (self.retry, self.edit, self.clear):
-            button.disabled = is_busy or not has_turns
+        for each in (self.retry, self.edit, self.clear):
+            each.disabled = is_busy or not has_turns
         self._kept()
 
     @property
@@ -131,13 +136,14 @@ class Composer:
 
     def _show_box(self, is_shown: bool) -> None:
         text = self.line.value or self.box.value
-        self.box.layout.display = None if is_shown else "none"
-        self.line.layout.display = "none" if is_shown else None
+        show(self.box, is_shown)
+        show(self.line, not is_shown)
         self.line.value, self.box.value = "", ""
         self._field.value = text
 
     def _ask_to_clear(self) -> None:
         self._show_confirm(True)
+        self.keep.focus()
 
     def _confirmed(self) -> None:
         self._kept()
@@ -147,25 +153,6 @@ class Composer:
         self._show_confirm(False)
 
     def _show_confirm(self, is_shown: bool) -> None:
-        self.clear.layout.display = "none" if is_shown else None
-        for button in (self.confirm, self.keep):
-            button.layout.display = None if is_shown else "none"
-
-
-def _button(
-    home: HomeLoop, text: str, tooltip: str, act: Callable[[], None], *, style: str = ""
-) -> widgets.Button:
-    button = widgets.Button(
-        description=text,
-        tooltip=tooltip,
-        button_style=style,
-        layout=widgets.Layout(width="84px", flex="0 0 auto"),
-    )
-    button.on_click(lambda _: home.do(act))
-    return button
-
-
-def _toggle(text: str, tooltip: str) -> widgets.ToggleButton:
-    return widgets.ToggleButton(
-        description=text, tooltip=tooltip, layout=widgets.Layout(width="112px", flex="0 0 auto")
-    )
+        show(self.clear, not is_shown)
+        show(self.confirm, is_shown)
+        show(self.keep, is_shown)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
@@ -10,14 +11,22 @@ import pytest
 from tests.support.endpoint import MODEL, Answer, Hold, Received, ScriptedEndpoint, words
 from toolkit.client import Endpoint
 from toolkit.errors import EndpointError, UsageError
-from toolkit.widgets.chat import STARTERS, ChatPanel
-from toolkit.widgets.conversation import Conversation, TurnState
+from toolkit.widgets.chat.conversation import Conversation, TurnState
+from toolkit.widgets.chat.panel import ChatPanel
+from toolkit.widgets.chat.transcript import STARTERS
 
 KEY = "ak-canary-5eed"
 
 
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a notebook would lie."""
+    monkeypatch.chdir(tmp_path)
+
+
 def panel_of(server: ScriptedEndpoint, **given: Any) -> ChatPanel:
-    return ChatPanel(Endpoint.open(url=server.url, model=MODEL, name="test", key=KEY, **given))
+    endpoint = Endpoint.open(url=server.url, model=MODEL, name="test", key=KEY)
+    return ChatPanel(endpoint, **given)
 
 
 def all_widgets(root: widgets.Widget) -> list[widgets.Widget]:
@@ -44,6 +53,7 @@ def by_prompt(answers: dict[str, Answer]) -> Any:
 
 async def idle(panel: ChatPanel) -> None:
     await panel._task.wait()
+    await panel._looking.wait()
 
 
 async def test_enter_sends_and_the_reply_shows_its_figures() -> None:
@@ -170,8 +180,8 @@ async def test_settings_travel_with_the_request() -> None:
 async def test_the_models_of_the_endpoint_are_offered() -> None:
     async with ScriptedEndpoint() as server:
         panel = ChatPanel(Endpoint.open(url=server.url, model="other:latest"))
-        await panel._models.wait()
-        menu = next(w for w in all_widgets(panel.view) if isinstance(w, widgets.Dropdown))
+        await panel._looking.wait()
+        menu = next(w for w in all_widgets(panel.settings.view) if isinstance(w, widgets.Dropdown))
         assert menu.options == ("other:latest", MODEL) and menu.value == "other:latest"
 
 
@@ -231,7 +241,7 @@ async def test_every_control_is_named_in_text() -> None:
         panel = panel_of(server)
         controls = [w for w in all_widgets(panel.view) if hasattr(w, "description")]
         unnamed = [w for w in controls if not isinstance(w, widgets.HTML) and not w.description]
-        await panel._models.wait()
+        await panel._looking.wait()
     assert unnamed == []
 
 
