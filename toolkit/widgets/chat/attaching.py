@@ -11,6 +11,7 @@ import ipywidgets as widgets
 
 from toolkit.errors import ToolkitError, UsageError
 from toolkit.widgets.chat.controls import button, show
+from toolkit.widgets.chat.line import EnterLine
 from toolkit.widgets.chat.pictures import (
     MAX_PICTURE_BYTES,
     MAX_PICTURES,
@@ -33,14 +34,16 @@ class Attaching:
         self.upload = widgets.FileUpload(
             description="Attach picture",
             accept="image/png,image/jpeg,image/webp,image/gif",
-            layout=widgets.Layout(width="150px", flex="0 0 auto"),
+            layout=widgets.Layout(width="176px", flex="0 0 auto"),
         )
         self.upload.observe(self._uploaded, "value")
-        self.path = widgets.Text(
+        self.path = EnterLine(
+            home,
+            self._by_path,
             description="or its path",
             placeholder="on the machine of the kernel",
             layout=widgets.Layout(flex="1 1 160px", width="auto", min_width="0"),
-        )
+        ).widget
         self.add = button(home, "Attach", "Attach the picture of this path", self._by_path)
         self.drop = button(home, "Remove", "Send no picture", self.clear)
         self._names = widgets.HTML(layout=widgets.Layout(flex="1 1 100%"))

@@ -34,9 +34,10 @@ def thinking(turn: Turn) -> str:
 def reply(turn: Turn) -> str:
     """The model's message, at whatever stage it is; the same height while it waits."""
     failed = " akl-failed" if turn.state is TurnState.FAILED else ""
+    done = " akl-done" if turn.state is TurnState.COMPLETE else ""
     return (
         f'<div class="akl-reply{failed}"><div class="akl-body">{_body(turn)}</div>'
-        f'<div class="akl-facts">{_facts(turn)}</div></div>'
+        f'<div class="akl-facts{done}">{_facts(turn)}</div></div>'
     )
 
 

@@ -1,15 +1,12 @@
 """Where a message is written, and the buttons around it; knows nothing of endpoints."""
 
 from collections.abc import Callable
-from typing import Any
 
 import ipywidgets as widgets
 
 from toolkit.widgets.chat.controls import button, show, toggle
+from toolkit.widgets.chat.line import EnterLine
 from toolkit.widgets.task import HomeLoop
-
-# Enter arrives before the text it ends, as two messages sent back to back.
-ENTER_GRACE_S = 0.2
 
 
 class Composer:
@@ -31,24 +28,15 @@ class Composer:
         takeaway: Callable[[bool], None],
         settings: Callable[[bool], None],
     ) -> None:
-        self._home = home
         self._send_text = send
         self._clear_all = clear
-        self._entered: object | None = None
-        fill = widgets.Layout(flex="1 1 auto", width="auto")
-        # Without continuous updates the text arrives once, with Enter or on leaving the
-        # line; a message is only sent for Enter, so that leaving keeps a draft.
-        self.line = widgets.Text(
-            placeholder="Message, then Enter", continuous_update=False, layout=fill
-        )
-        self.line.on_msg(self._line_event)
-        self.line.observe(self._line_changed, "value")
+        line = EnterLine(home, self._submit, placeholder="Message, then Enter")
+        self.line = line.widget
         self.box = widgets.Textarea(
-            placeholder="Message of several lines, then Send",
-            rows=4,
-            layout=widgets.Layout(flex="1 1 auto", width="auto", display="none"),
+            placeholder="Message of several lines, then Send", rows=4, continuous_update=False
         )
         for field in (self.line, self.box):
+            field.layout = widgets.Layout(flex="1 1 auto", width="auto")
             field.description = "Message"
             field.style.description_width = "62px"
         self.send = button(home, "Send", "Send the message", self._submit, style="primary")
@@ -66,6 +54,7 @@ class Composer:
         )
         self.settings = toggle(home, "Settings", "Model, system prompt and options", settings)
         self._show_confirm(False)
+        show(self.box, False)
         writing = widgets.HBox(
             [self.line, self.box, self.send, self.stop],
             layout=widgets.Layout(align_items="flex-end"),
@@ -95,7 +84,6 @@ class Composer:
     def draft(self, text: str) -> None:
         if "\n" in text:
             self.lines.value = True
-        self._entered = None
         self._field.value = text
 
     def enable(self, *, is_busy: bool, has_turns: bool) -> None:
@@ -111,25 +99,8 @@ class Composer:
     def _field(self) -> widgets.Text | widgets.Textarea:
         return self.box if self.lines.value else self.line
 
-    def _line_event(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
-        if content.get("event") != "submit":
-            return
-        self._entered = entered = object()
-
-        def due() -> None:
-            if self._entered is entered:
-                self._submit()
-
-        # With unchanged text (a draft that was left and entered later) no change follows.
-        self._home.later(ENTER_GRACE_S, due)
-
-    def _line_changed(self, change: dict[str, Any]) -> None:
-        if self._entered is not None and change["new"]:
-            self._home.do(self._submit)
-
     def _submit(self) -> None:
         text = self.draft
-        self._entered = None
         if text.strip():
             self._field.value = ""
             self._send_text(text)

@@ -9,6 +9,12 @@ SHEET = """
 .akl-chat .akl-msg .akl-who { display: block; }
 .akl-chat .akl-picker { padding: 6px 12px; border-bottom: 1px solid var(--akl-line); }
 .akl-chat .akl-attach { padding: 4px 12px; border-top: 1px solid var(--akl-line); }
+.akl-chat .akl-facts { gap: 2px 10px; }
+.akl-chat .akl-done span:nth-child(1) { min-width: 74px; }
+.akl-chat .akl-done span:nth-child(2) { min-width: 104px; }
+.akl-chat .akl-done span:nth-child(3) { min-width: 84px; }
+.akl-chat .akl-done span:nth-child(4) { min-width: 178px; }
+.akl-chat .akl-done span:nth-child(5) { min-width: 126px; }
 .akl-chat .akl-quiet { height: 24px; line-height: 22px; font-size: 12px; padding: 0 10px;
   margin: 2px 0 4px 16px; align-self: flex-start; color: var(--akl-muted); }
 .akl-chat .akl-thinking { border-left: 3px solid var(--akl-line); padding: 2px 0 2px 13px;

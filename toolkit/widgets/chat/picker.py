@@ -6,6 +6,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.widgets.chat.controls import button, show
+from toolkit.widgets.chat.line import EnterLine
 from toolkit.widgets.style import classed
 from toolkit.widgets.task import HomeLoop
 
@@ -29,12 +30,12 @@ class ConversationPicker:
         self._rename_to = rename
         self._delete_it = delete
         self._is_offering = False
-        grow = widgets.Layout(flex="1 1 200px", width="auto", min_width="0")
-        self.menu = widgets.Dropdown(description="Conversation", layout=grow)
-        self.menu.style.description_width = LABEL
+        self.menu = widgets.Dropdown(description="Conversation")
+        self.title = EnterLine(home, self._titled, description="New title").widget
+        for field in (self.menu, self.title):
+            field.style.description_width = LABEL
+            field.layout = widgets.Layout(flex="1 1 200px", width="auto", min_width="0")
         self.menu.observe(self._chosen, "value")
-        self.title = widgets.Text(description="New title", layout=grow)
-        self.title.style.description_width = LABEL
         self.new = button(home, "New", "Begin a new conversation", begin)
         self.rename = button(home, "Rename", "Give this conversation a title", self._ask_title)
         self.save = button(home, "Save", "Take this title", self._titled, style="primary")

@@ -33,6 +33,7 @@ class ChatSettings:
             description="System prompt",
             value=system,
             placeholder="The model's own",
+            continuous_update=False,
             rows=2,
         )
         self._temperature = widgets.BoundedFloatText(
@@ -41,7 +42,7 @@ class ChatSettings:
         self._max_tokens = widgets.BoundedIntText(
             description="Max tokens", value=512, min=1, max=1_000_000
         )
-        self._seed = widgets.Text(description="Seed", placeholder="random")
+        self._seed = widgets.Text(description="Seed", placeholder="random", continuous_update=False)
         narrow = (self._temperature, self._max_tokens, self._seed)
         for control in (self._model, self._system, *narrow):
             control.style.description_width = LABEL

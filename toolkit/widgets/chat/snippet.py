@@ -120,18 +120,18 @@ def _messages(said: Sequence[Said], form: Callable[[Said], str]) -> str:
 
 
 def _ollama_message(said: Said) -> str:
-    images = f', "images": [{", ".join(map(_read, said.pictures))}]' if said.pictures else ""
-    return f'{{"role": {said.role!r}, "content": {said.text!r}{images}}}'
+    images = f", 'images': [{', '.join(map(_read, said.pictures))}]" if said.pictures else ""
+    return f"{{'role': {said.role!r}, 'content': {said.text!r}{images}}}"
 
 
 def _openai_message(said: Said) -> str:
     if not said.pictures:
-        return f'{{"role": {said.role!r}, "content": {said.text!r}}}'
-    parts = [f'{{"type": "text", "text": {said.text!r}}}']
+        return _ollama_message(said)
+    parts = [f"{{'type': 'text', 'text': {said.text!r}}}"]
     for picture in said.pictures:
-        url = f'"data:{picture.kind};base64," + {_read(picture)}'
-        parts.append(f'{{"type": "image_url", "image_url": {{"url": {url}}}}}')
-    return f'{{"role": {said.role!r}, "content": [{", ".join(parts)}]}}'
+        url = f"'data:{picture.kind};base64,' + {_read(picture)}"
+        parts.append(f"{{'type': 'image_url', 'image_url': {{'url': {url}}}}}")
+    return f"{{'role': {said.role!r}, 'content': [{', '.join(parts)}]}}"
 
 
 def _read(picture: Picture) -> str:

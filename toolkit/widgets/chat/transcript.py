@@ -34,7 +34,7 @@ class Transcript:
     def __init__(self, home: HomeLoop, send: Callable[[str], None]) -> None:
         self._home = home
         self._turns: list[_TurnView] = []
-        self._messages = widgets.VBox(layout=widgets.Layout(flex="0 0 auto", overflow="visible"))
+        self._messages = widgets.VBox(layout=widgets.Layout(flex="1 0 auto", overflow="visible"))
         box = widgets.Layout(height=HEIGHT, flex_flow="column-reverse", overflow="hidden auto")
         self.view = classed(widgets.Box([self._messages], layout=box), "akl-log")
         self._invitation = (

@@ -8,11 +8,21 @@ from typing import Any
 import ipywidgets as widgets
 import pytest
 
-from tests.support.endpoint import MODEL, Answer, Hold, Received, ScriptedEndpoint, words
+from tests.support.canaries import ARABIC, HOSTILE, SPLIT, SPLIT_TOGETHER
+from tests.support.endpoint import (
+    MODEL,
+    Answer,
+    Hold,
+    Received,
+    ScriptedEndpoint,
+    Think,
+    words,
+)
 from toolkit.client import Endpoint
 from toolkit.errors import EndpointError, UsageError
 from toolkit.widgets.chat.conversation import Conversation, TurnState
 from toolkit.widgets.chat.panel import ChatPanel
+from toolkit.widgets.chat.snippet import Client
 from toolkit.widgets.chat.transcript import STARTERS
 
 KEY = "ak-canary-5eed"
@@ -243,6 +253,226 @@ async def test_every_control_is_named_in_text() -> None:
         unnamed = [w for w in controls if not isinstance(w, widgets.HTML) and not w.description]
         await panel._looking.wait()
     assert unnamed == []
+
+
+def controls(panel: ChatPanel) -> dict[str, Any]:
+    return {w.description: w for w in all_widgets(panel.view) if hasattr(w, "description")}
+
+
+def kept(folder: Path) -> list[dict[str, Any]]:
+    """The conversations on disk."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("conversations/*.json"))]
+
+
+async def test_what_code_asks_leaves_nothing_on_disk(tmp_path: Path) -> None:
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server)
+        await panel.ask("hi")
+        await idle(panel)
+        assert list(tmp_path.iterdir()) == []
+        enter(panel, "and now?")
+        await idle(panel)
+    (stored,) = kept(tmp_path)
+    assert [turn["prompt"] for turn in stored["turns"]] == ["hi", "and now?"]
+    assert KEY not in json.dumps(stored)
+
+
+async def test_a_named_conversation_is_kept_and_gone_on_with(tmp_path: Path) -> None:
+    async with ScriptedEndpoint() as server:
+        first = panel_of(server, conversation="My plan")
+        await first.ask("hi")
+        again = panel_of(server, conversation="My plan")
+        await again.ask("and now?")
+        await idle(first)
+        await idle(again)
+        sent = server.generations()[-1].body["messages"]
+    assert [m["content"] for m in sent if m["role"] == "user"] == ["hi", "and now?"]
+    (stored,) = kept(tmp_path)
+    assert stored["title"] == "My plan" and len(stored["turns"]) == 2
+
+
+async def test_a_reply_under_way_is_on_disk_before_it_ends(tmp_path: Path) -> None:
+    async with ScriptedEndpoint(lambda _: Answer(["so far", Hold()])) as server:
+        panel = panel_of(server)
+        enter(panel, "hi")
+        await server.until(lambda s: s.active == 1)
+        async with asyncio.timeout(10):
+            while "text" not in kept(tmp_path)[0]["turns"][0]:
+                await asyncio.sleep(0.05)
+        panel.stop()
+        await idle(panel)
+    assert kept(tmp_path)[0]["turns"][0]["text"] == "so far"
+
+
+async def test_new_open_rename_and_delete(tmp_path: Path) -> None:
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server)
+        enter(panel, "first")
+        await idle(panel)
+        picker = panel.picker
+        picker.new.click()
+        assert panel.conversation.turns == [] and "Ask your model" in shown(panel)
+        enter(panel, "second")
+        await idle(panel)
+        picker.menu.value = next(v for t, v in picker.menu.options if t.startswith("first"))
+        assert panel.conversation.turns[0].prompt == "first" and "first" in shown(panel)
+        picker.rename.click()
+        picker.title.value = "Renamed"
+        picker.save.click()
+        assert picker.menu.label == "Renamed"
+        picker.delete.click()
+        picker.keep.click()
+        assert len(kept(tmp_path)) == 2
+        picker.delete.click()
+        picker.confirm.click()
+    (left,) = kept(tmp_path)
+    assert left["title"] == "second" and panel.conversation.turns == []
+
+
+async def test_a_file_that_cannot_be_opened_is_said_and_the_conversation_stays(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "conversations").mkdir()
+    (tmp_path / "conversations" / "alien.json").write_text("{}")
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server)
+        await panel.ask("hi")
+        await idle(panel)
+        panel.picker.menu.value = "alien.json"
+        assert "alien.json is no conversation" in shown(panel) and "left as it is" in shown(panel)
+        assert panel.picker.menu.value == "" and panel.conversation.turns[0].prompt == "hi"
+        enter(panel, "go on")  # nothing of it hinders
+        await idle(panel)
+        assert len(panel.conversation.turns) == 2
+
+
+async def test_a_disk_that_refuses_is_said_and_the_chat_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "conversations").write_text("in the way")
+    async with ScriptedEndpoint(lambda _: words("an answer")) as server:
+        panel = panel_of(server)
+        enter(panel, "hi")
+        await idle(panel)
+        assert "an answer" in shown(panel) and "names another" in shown(panel)
+
+
+async def test_two_panels_at_one_conversation_lose_nothing(tmp_path: Path) -> None:
+    async with ScriptedEndpoint() as server:
+        first, second = (panel_of(server, conversation="Shared") for _ in range(2))
+        await first.ask("one")
+        await second.ask("two")
+        await idle(first)
+        await idle(second)
+    assert sorted(c["turns"][0]["prompt"] for c in kept(tmp_path)) == ["one", "two"]
+
+
+async def test_the_price_is_said_with_its_formula_or_not_at_all() -> None:
+    async with ScriptedEndpoint(lambda _: words("a b")) as server:
+        free, paid = panel_of(server), panel_of(server, usd_per_hour=3600.0)
+        for panel in (free, paid):
+            await panel.ask("hi")
+            await idle(panel)
+        turn = paid.conversation.turns[0]
+    assert "$" not in shown(free)
+    assert turn.usd == pytest.approx(turn.waited_s)
+    assert "at most <b>$" in shown(paid) and "divided by 3,600" in shown(paid)
+    assert "$3600.00 an hour" in shown(paid)
+
+
+async def test_a_reply_its_code_and_the_call_can_be_taken(tmp_path: Path) -> None:
+    text = "See:\n\n```python\nprint(1)\n```\n"
+    async with ScriptedEndpoint(lambda _: Answer([text])) as server:
+        panel = panel_of(server)
+        await panel.ask("hi")
+        await idle(panel)
+        panel.composer.takeaway.value = True
+        taken = panel.takeaway
+        assert taken.text.value == text
+        by_label = dict(taken.form.options)
+        taken.form.value = by_label["code block 1 (python)"]
+        assert taken.text.value == "print(1)\n"
+        for client in Client:
+            taken.form.value = client
+            assert "'hi'" in taken.text.value and KEY not in taken.text.value
+        controls(panel)["Seed"].value = "x"
+        taken.form.value = Client.OLLAMA
+        taken.form.value = Client.OPENAI
+        assert "no whole number" in taken.text.value
+        taken.export.click()
+        (written,) = (tmp_path / "conversations").glob("*.md")
+        assert f"Written to {written}" in shown(panel)
+        assert written.stat().st_mode & 0o777 == 0o600 and KEY not in written.read_text()
+
+
+async def test_a_wrong_seed_is_an_error_and_not_ignored() -> None:
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server)
+        controls(panel)["Seed"].value = "seven"
+        with pytest.raises(EndpointError, match="no whole number"):
+            await panel.ask("hi")
+        await idle(panel)
+        assert server.generations() == []
+
+
+async def test_pictures_go_to_models_that_see_and_come_back_with_edit(tmp_path: Path) -> None:
+    (tmp_path / "sky.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    async with ScriptedEndpoint() as server:
+        blind = panel_of(server)
+        await idle(blind)
+        assert blind.attaching.view.layout.display == "none"
+        server.capabilities = ["completion", "vision"]
+        panel = panel_of(server)
+        await idle(panel)
+        assert panel.attaching.view.layout.display is None
+        panel.attaching.path.value = "sky.png"
+        panel.attaching.add.click()
+        enter(panel, "what is it?")
+        await idle(panel)
+        enter(panel, "and now?")
+        await idle(panel)
+        sent = server.generations()[-1].body["messages"]
+        assert [len(m.get("images", ())) for m in sent] == [1, 0, 0]
+        panel.composer.edit.click()
+        panel.composer.edit.click()
+        assert [p.name for p in panel.attaching.take()] == ["sky.png"]
+        panel.attaching.path.value = "none.png"
+        panel.attaching.add.click()
+        assert "cannot be read" in shown(panel)
+
+
+async def test_thinking_is_folded_until_it_is_asked_for() -> None:
+    async with ScriptedEndpoint(lambda _: Answer([Think("let me see"), "done"])) as server:
+        panel = panel_of(server)
+        await panel.ask("hi")
+        await idle(panel)
+        assert "let me see" not in shown(panel)
+        controls(panel)["Show thinking"].click()
+        assert "let me see" in shown(panel)
+        controls(panel)["Hide thinking"].click()
+        assert "let me see" not in shown(panel)
+
+
+async def test_details_of_an_error_are_folded_and_hold_no_key() -> None:
+    refusal = Answer(status=503, error=f"bad {KEY} <b>")
+    async with ScriptedEndpoint(lambda _: refusal) as server:
+        panel = panel_of(server)
+        enter(panel, "hi")
+        await idle(panel)
+        html = shown(panel)
+    assert "<details><summary>Details</summary>" in html and "HTTP status: 503" in html
+    assert KEY not in html and "&lt;b&gt;" in html
+
+
+async def test_text_that_is_cut_anywhere_is_whole_in_the_end(tmp_path: Path) -> None:
+    async with ScriptedEndpoint(lambda _: Answer([*SPLIT, ARABIC])) as server:
+        panel = panel_of(server)
+        await panel.ask(HOSTILE)
+        await idle(panel)
+        assert SPLIT_TOGETHER in shown(panel) and ARABIC in shown(panel)
+        panel.keeping.is_on = True
+        assert panel.keeping.save() == ""
+        again = panel_of(server, conversation=panel.conversation.title)
+        await idle(again)
+        assert again.reply == panel.reply == SPLIT_TOGETHER + ARABIC
 
 
 def test_a_conversation_counts_only_what_was_said() -> None:
