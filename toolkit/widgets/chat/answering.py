@@ -14,6 +14,7 @@ from toolkit.widgets.chat.settings import ChatSettings
 from toolkit.widgets.task import ticking
 
 SAVE_EVERY_S = 2.0
+SAVE_REST = 20.0  # a file with large pictures is written less often
 
 
 class Answering:
@@ -33,16 +34,18 @@ class Answering:
 
     async def answer(self, turn: Turn, conversation: Conversation, settings: ChatSettings) -> None:
         """Answer the last turn; however that ends, it is over then. Cancelling stops it."""
-        began = saved = time.monotonic()
+        began = time.monotonic()
+        due = began + SAVE_EVERY_S
 
         def paint() -> None:
-            nonlocal saved
+            nonlocal due
             now = time.monotonic()
             turn.waited_s = now - began
             self._paint(turn)
-            if now - saved > SAVE_EVERY_S:
-                saved = now
+            if now > due:
                 self._save()
+                took_s = time.monotonic() - now
+                due = now + max(SAVE_EVERY_S, SAVE_REST * took_s)
 
         try:
             async with ticking(paint):
@@ -70,7 +73,6 @@ class Answering:
         stream = self._endpoint.chat(
             conversation.messages(),
             model=turn.model,
-            system=settings.system,
             options=settings.options(),
         )
         async with aclosing(stream) as chunks:

@@ -4,12 +4,22 @@ import html
 
 from toolkit.safetext import cleaned
 from toolkit.widgets.chat.conversation import Turn, TurnState
-from toolkit.widgets.chat.figures import figures
+from toolkit.widgets.chat.figures import FORMULA, figures, usd_text
 from toolkit.widgets.chat.pictures import Picture, preview
 from toolkit.widgets.markdown import plain, rendered
 from toolkit.widgets.notice import notice
 
 WARNINGS = ("cut from the prompt",)
+
+
+def head(name: str, url: str, usd_per_hour: float | None, state: str) -> str:
+    """The line above a conversation: with whom, at which price, and what goes on."""
+    price = f"<span>{usd_text(usd_per_hour)} an hour</span>" if usd_per_hour is not None else ""
+    return (
+        f'<div class="akl-head"><b>{html.escape(cleaned(name))}</b>'
+        f"<span>{html.escape(cleaned(url))}</span>{price}"
+        f'<span class="akl-state">{state}</span></div>'
+    )
 
 
 def question(turn: Turn) -> str:
@@ -76,4 +86,6 @@ def _figure(name: str, value: str) -> str:
     strong = f"<b>{first}</b>" if first[:1].isdigit() or first.startswith("$") else first
     is_cut = name == "ended:" and value == "length"
     mark = ' class="akl-mark"' if is_cut or name in WARNINGS else ""
+    if name == "at most":
+        mark = f' title="{html.escape(FORMULA, quote=True)}"'
     return f"<span{mark}>{' '.join(filter(None, (name, strong, rest)))}</span>"

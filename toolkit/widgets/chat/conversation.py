@@ -85,14 +85,21 @@ class Said(NamedTuple):
 class Conversation:
     """The turns so far. What was stopped counts as said; what failed without text does not.
 
-    Its title is what it was given, or else the beginning of the first message.
+    Its title is what it was given, or else the beginning of the first message. `system` is the
+    system prompt, empty for the model's own.
     """
 
     def __init__(
-        self, turns: Sequence[Turn] = (), *, title: str = "", created_at: datetime | None = None
+        self,
+        turns: Sequence[Turn] = (),
+        *,
+        title: str = "",
+        system: str = "",
+        created_at: datetime | None = None,
     ) -> None:
         self.turns = list(turns)
         self.given_title = title
+        self.system = system
         self.created_at = created_at or datetime.now(UTC)
 
     @property
@@ -116,7 +123,7 @@ class Conversation:
     def said(self, until: Turn | None = None) -> list[Said]:
         """What counts when the turn `until` (or the last) is answered, its message included."""
         last = until or (self.turns[-1] if self.turns else None)
-        said: list[Said] = []
+        said = [Said("system", self.system)] if self.system else []
         for turn in self.turns:
             if turn is not last and not turn.text:
                 continue

@@ -48,6 +48,7 @@ class StoredConversation(Heading, frozen=True, kw_only=True):
     """The whole file."""
 
     given_title: str = ""
+    system: str = ""
     turns: tuple[StoredTurn, ...]
     pictures: dict[str, Picture] = {}
 
@@ -57,6 +58,7 @@ def encode(conversation: Conversation) -> bytes:
     stored = StoredConversation(
         title=conversation.title,
         given_title=conversation.given_title,
+        system=conversation.system,
         created_at=conversation.created_at,
         updated_at=datetime.now(UTC),
         turns=tuple(_stored(turn) for turn in conversation.turns),
@@ -78,7 +80,9 @@ def decode(data: bytes, name: str) -> Conversation:
         turns = [_turn(turn, stored.pictures) for turn in stored.turns]
     except (KeyError, ToolkitError):
         raise _foreign(name, "a picture is missing, or is not what its name says") from None
-    return Conversation(turns, title=stored.given_title, created_at=stored.created_at)
+    return Conversation(
+        turns, title=stored.given_title, system=stored.system, created_at=stored.created_at
+    )
 
 
 def _decoded(data: bytes, name: str, kind: type[T]) -> T:

@@ -54,6 +54,8 @@ class ConversationFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser().absolute()
+        # What was read of a file counts until it changes: there may be many, with pictures.
+        self._known: dict[str, tuple[tuple[int, int], Entry]] = {}
 
     def entries(self) -> list[Entry]:
         """What is there, the latest first; what cannot be opened last."""
@@ -61,7 +63,7 @@ class ConversationFolder:
             names = [path.name for path in self.path.glob("*.json") if path.is_file()]
         except OSError as error:
             raise _refused(error) from None
-        found = [self._entry(name) for name in sorted(names)]
+        found = [entry for name in sorted(names) if (entry := self._entry(name)) is not None]
         found.sort(key=lambda e: e.updated_at.timestamp() if e.updated_at else 0.0, reverse=True)
         return found
 
@@ -102,7 +104,19 @@ class ConversationFolder:
             self._put(name, text.encode("utf-8", "replace"))
         return self.path / name
 
-    def _entry(self, name: str) -> Entry:
+    def _entry(self, name: str) -> Entry | None:
+        """None for a file that has just gone."""
+        try:
+            seen = (self.path / name).stat()
+        except FileNotFoundError:
+            return None
+        stamp = seen.st_mtime_ns, seen.st_size
+        known = self._known.get(name)
+        if known is None or known[0] != stamp:
+            self._known[name] = known = (stamp, self._read_entry(name))
+        return known[1]
+
+    def _read_entry(self, name: str) -> Entry:
         try:
             heading = files.heading_of(self._bytes(name), name)
         except ConfigError:

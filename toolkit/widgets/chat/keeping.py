@@ -99,7 +99,9 @@ class Keeping:
         return ""
 
     def clear(self) -> str:
-        """Remove every turn, and keep that."""
+        """Remove every turn; the file stays only if it was given a title."""
+        if not self.conversation.given_title:
+            self.delete()
         self.conversation.turns.clear()
         return self.save()
 

@@ -14,13 +14,13 @@ import ipywidgets as widgets
 from toolkit.client import ChatStats, Endpoint
 from toolkit.errors import EndpointError, ToolkitError, UsageError
 from toolkit.safetext import cleaned
+from toolkit.widgets.chat import bubble
 from toolkit.widgets.chat.answering import Answering
 from toolkit.widgets.chat.attaching import Attaching
 from toolkit.widgets.chat.composer import Composer
 from toolkit.widgets.chat.conversation import Conversation, Turn
 from toolkit.widgets.chat.export import as_markdown
 from toolkit.widgets.chat.facts import EndpointFacts
-from toolkit.widgets.chat.figures import usd_text
 from toolkit.widgets.chat.keeping import Keeping
 from toolkit.widgets.chat.look import chat_sheet
 from toolkit.widgets.chat.picker import ConversationPicker
@@ -69,6 +69,7 @@ class ChatPanel:
         self._build()
         if conversation:
             self.keeping.open_titled(conversation)
+            self.settings.system = self.conversation.system or system
         self._show_all()
         self._home.do(lambda: self._looking.start(self._look))
 
@@ -124,7 +125,7 @@ class ChatPanel:
             home,
             self.endpoint,
             conversation=lambda: self.conversation,
-            asked_with=lambda: (self.settings.system, self.settings.options()),
+            options=self.settings.options,
             export=self._export,
         )
         self.composer = Composer(
@@ -157,6 +158,7 @@ class ChatPanel:
             self._begin(text, self.attaching.take())
 
     def _begin(self, text: str, pictures: tuple[Picture, ...]) -> Turn:
+        self.conversation.system = self.settings.system
         turn = self.conversation.begin(text.strip(), self.settings.model, pictures)
         self._say("")
         self._save()
@@ -207,6 +209,8 @@ class ChatPanel:
             self._say(act() or "")
         except ToolkitError as error:
             self._failed(error)
+        if self.conversation.turns:
+            self.settings.system = self.conversation.system
         self._show_all()
 
     def _save(self) -> None:
@@ -268,11 +272,5 @@ class ChatPanel:
         self._status.value = html.escape(cleaned(text))
 
     def _show_head(self, state: str) -> None:
-        name = html.escape(cleaned(self.endpoint.name or "endpoint"))
-        url = html.escape(cleaned(self.endpoint.url))
-        usd = self.facts.usd_per_hour
-        price = f"<span>{usd_text(usd)} an hour</span>" if usd is not None else ""
-        self._head.value = (
-            f'<div class="akl-head"><b>{name}</b><span>{url}</span>{price}'
-            f'<span class="akl-state">{state}</span></div>'
-        )
+        name, url = self.endpoint.name or "endpoint", self.endpoint.url
+        self._head.value = bubble.head(name, url, self.facts.usd_per_hour, state)

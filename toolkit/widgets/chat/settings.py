@@ -62,9 +62,13 @@ class ChatSettings:
         return str(self._model.value)
 
     @property
-    def system(self) -> str | None:
-        """The system prompt, None for the model's own."""
-        return str(self._system.value).strip() or None
+    def system(self) -> str:
+        """The system prompt; empty for the model's own."""
+        return str(self._system.value).strip()
+
+    @system.setter
+    def system(self, text: str) -> None:
+        self._system.value = text
 
     def options(self) -> dict[str, Any]:
         """The `options` of a request. `UsageError` for a seed that is none."""

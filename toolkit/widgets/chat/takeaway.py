@@ -14,7 +14,7 @@ from toolkit.client import Endpoint
 from toolkit.errors import ToolkitError
 from toolkit.safetext import cleaned
 from toolkit.widgets.chat.controls import button, show
-from toolkit.widgets.chat.conversation import Conversation, Said, Turn
+from toolkit.widgets.chat.conversation import Conversation, Turn
 from toolkit.widgets.chat.snippet import Client, snippet
 from toolkit.widgets.markdown import code_blocks
 from toolkit.widgets.style import classed
@@ -37,12 +37,12 @@ class Takeaway:
         endpoint: Endpoint,
         *,
         conversation: Callable[[], Conversation],
-        asked_with: Callable[[], tuple[str | None, Mapping[str, Any]]],
+        options: Callable[[], Mapping[str, Any]],
         export: Callable[[], None],
     ) -> None:
         self._endpoint = endpoint
         self._conversation = conversation
-        self._asked_with = asked_with
+        self._options = options
         self._is_filling = False
         self.turn = widgets.Dropdown(description="From")
         self.form = widgets.Dropdown(description="Copy")
@@ -92,12 +92,11 @@ class Takeaway:
         if not isinstance(form, Client):
             return cleaned(turn.text) if form == REPLY else str(form)
         try:
-            system, options = self._asked_with()
+            options = self._options()
         except ToolkitError as error:
             return f"# {error.message} {error.hint}"
         said = self._conversation().said(turn)
-        told = [Said("system", system), *said] if system else said
-        return snippet(form, self._endpoint, turn.model, told, options)
+        return snippet(form, self._endpoint, turn.model, said, options)
 
     def _turn(self) -> Turn | None:
         turns, index = self._conversation().turns, self.turn.value

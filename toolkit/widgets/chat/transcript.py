@@ -21,7 +21,7 @@ STARTERS = (
 )
 EMPTY = (
     '<div class="akl-empty"><b>Ask your model something</b>'
-    "The conversation stays between this notebook and the endpoint.</div>"
+    "It stays between you and the endpoint, and in a file beside this notebook.</div>"
 )
 
 

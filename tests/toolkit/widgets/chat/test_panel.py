@@ -291,6 +291,27 @@ async def test_a_named_conversation_is_kept_and_gone_on_with(tmp_path: Path) -> 
     assert stored["title"] == "My plan" and len(stored["turns"]) == 2
 
 
+async def test_a_conversation_goes_on_with_its_own_system_prompt() -> None:
+    async with ScriptedEndpoint() as server:
+        first = panel_of(server, conversation="Pirates", system="Talk like a pirate.")
+        await first.ask("hi")
+        again = panel_of(server, conversation="Pirates")
+        await again.ask("and now?")
+        await idle(first)
+        await idle(again)
+        assert server.generations()[-1].body["messages"][0]["content"] == "Talk like a pirate."
+
+
+async def test_clear_leaves_no_empty_file(tmp_path: Path) -> None:
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server)
+        enter(panel, "hi")
+        await idle(panel)
+        panel.composer.clear.click()
+        panel.composer.confirm.click()
+    assert kept(tmp_path) == [] and panel.conversation.turns == []
+
+
 async def test_a_reply_under_way_is_on_disk_before_it_ends(tmp_path: Path) -> None:
     async with ScriptedEndpoint(lambda _: Answer(["so far", Hold()])) as server:
         panel = panel_of(server)
