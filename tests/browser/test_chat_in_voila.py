@@ -80,6 +80,18 @@ def test_without_its_token_there_is_only_a_form(voila: Voila, path: str) -> None
             assert refused.code == 403
 
 
+@pytest.mark.parametrize("name", ["mine.png", "conversations/mine.json", NOTEBOOK])
+def test_what_lies_beside_the_notebooks_is_not_served(voila: Voila, name: str) -> None:
+    """Voila gives files that it may give to anybody, with a token or not."""
+    path = voila.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("private")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{voila.url}/voila/files/{name}?token={voila.token}")
+    with refused.value:
+        assert refused.value.code == 403
+
+
 def test_its_list_of_notebooks_asks_nobody_for_icons(voila: Voila) -> None:
     with urllib.request.urlopen(f"{voila.url}/?token={voila.token}") as answer:
         assert "https://" not in answer.read().decode().replace("https://cdnjs", "", 1)

@@ -5,7 +5,7 @@ panel holds an `Endpoint` and never asks for a key.
 """
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class ChatPanel:
         self._task = BackgroundTask(self._failed)
         self.facts = EndpointFacts(endpoint, usd_per_hour)
         self.settings = ChatSettings(
-            self._home, endpoint.model, system, temperature, self._look_at_model
+            self._home, endpoint.model, system, temperature, lambda: self._looking.start(self._see)
         )
         # Without these facts the endpoint's own model is still offered, without pictures.
         self._looking = BackgroundTask(lambda _error: None)
@@ -200,33 +200,30 @@ class ChatPanel:
 
     # -- conversations --------------------------------------------------------------
 
-    def _switch(self, act: Any) -> None:
+    def _switch(self, act: Callable[[], str | None]) -> None:
         """Do something to the conversation, and show what there is then."""
-        if self._is_busy():
-            self._show_all()
-            return
-        try:
-            self._say(act() or "")
-        except ToolkitError as error:
-            self._failed(error)
-        if self.conversation.turns:
-            self.settings.system = self.conversation.system
+        if not self._is_busy():
+            self._say("")
+            self._try(act)
+            if self.conversation.turns:
+                self.settings.system = self.conversation.system
         self._show_all()
 
     def _save(self) -> None:
+        self._try(self.keeping.save)
+
+    def _export(self) -> None:
+        self._try(lambda: f"Written to {self.export()}")
+
+    def _try(self, act: Callable[[], str | None]) -> None:
+        """Do what the disk may refuse, and say what there is to say of it."""
         try:
-            told = self.keeping.save()
+            told = act()
         except ToolkitError as error:
             self._failed(error)
         else:
             if told:
                 self._say(told)
-
-    def _export(self) -> None:
-        try:
-            self._say(f"Written to {self.export()}")
-        except ToolkitError as error:
-            self._failed(error)
 
     # -- what is shown --------------------------------------------------------------
 
@@ -237,17 +234,12 @@ class ChatPanel:
         self._transcript.show(turns)
         self.composer.enable(is_busy=busy, has_turns=bool(turns))
         self.picker.enable(is_busy=busy, has_file=self.keeping.place is not None)
-        self._offer_conversations()
+        self._try(lambda: self.picker.offer(self.keeping.choices()))
         self.settings.tell_place(self.keeping.where())
+        self.settings.tell_price(self.facts.usd_per_hour)
         if not busy:
             self.takeaway.refresh()
         self._show_head("answering" if busy else "ready")
-
-    def _offer_conversations(self) -> None:
-        try:
-            self.picker.offer(self.keeping.choices())
-        except ToolkitError as error:
-            self._failed(error)
 
     def _paint(self, turn: Turn) -> None:
         self._transcript.paint(turn)
@@ -257,13 +249,14 @@ class ChatPanel:
         self.settings.tell_price(await self.facts.price())
         self._show_head("answering" if self._task.is_running else "ready")
         self.settings.offer(await self.facts.models())
-        self.attaching.offer(await self.facts.can_see(self.settings.model))
+        await self._see()
 
-    def _look_at_model(self) -> None:
-        async def look() -> None:
-            self.attaching.offer(await self.facts.can_see(self.settings.model))
-
-        self._looking.start(look)
+    async def _see(self) -> None:
+        """Offer pictures where the chosen model takes them; it may change meanwhile."""
+        seen = None
+        while seen != self.settings.model:
+            seen = self.settings.model
+            self.attaching.offer(await self.facts.can_see(seen))
 
     def _failed(self, error: ToolkitError) -> None:
         self._status.value = notice(error.message, error.hint)
