@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 import ipywidgets as widgets
 
 from toolkit.widgets.chat import bubble
+from toolkit.widgets.chat.controls import button
 from toolkit.widgets.chat.conversation import Turn
 from toolkit.widgets.style import classed
 from toolkit.widgets.task import HomeLoop
 
 HEIGHT = "440px"
+MANY = 30  # turns that are shown at once: more would hold up kernel and browser for seconds
 STARTERS = (
     "Explain in two sentences what you are good at.",
     "Write a haiku about renting a computer by the hour.",
@@ -43,14 +45,27 @@ class Transcript:
                 widgets.HBox([_starter(home, text, send) for text in STARTERS]), "akl-starters"
             ),
         )
+        self._earlier = classed(
+            button(home, "Show earlier messages", "Show more of them", self._more, width="auto"),
+            "akl-quiet",
+        )
         self.show(())
 
     def show(self, turns: Sequence[Turn]) -> None:
-        """Show these turns; those that are shown already stay as they are."""
+        """Show these turns, the last of them where they are many; what is shown already stays."""
         known = {id(view.turn): view for view in self._turns}
-        self._turns = [known.get(id(turn)) or _TurnView(self._home, turn) for turn in turns]
+        if not any(id(turn) in known for turn in turns):
+            self._limit = MANY  # another conversation
+        self._all = list(turns)
+        shown = self._all[-self._limit :]
+        self._turns = [known.get(id(turn)) or _TurnView(self._home, turn) for turn in shown]
         parts = [part for view in self._turns for part in view.parts]
-        self._messages.children = parts or self._invitation
+        ahead = [self._earlier] if len(shown) < len(self._all) else []
+        self._messages.children = [*ahead, *parts] or self._invitation
+
+    def _more(self) -> None:
+        self._limit += MANY
+        self.show(self._all)
 
     def paint(self, turn: Turn) -> None:
         """Bring a turn that is shown up to date."""
@@ -112,6 +127,4 @@ def _assign(widget: widgets.HTML, value: str) -> None:
 
 
 def _starter(home: HomeLoop, text: str, send: Callable[[str], None]) -> widgets.Button:
-    button = widgets.Button(description=text, tooltip="Send this message")
-    button.on_click(lambda _: home.do(lambda: send(text)))
-    return button
+    return button(home, text, "Send this message", lambda: send(text), width="auto")

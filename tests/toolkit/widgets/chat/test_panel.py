@@ -21,9 +21,10 @@ from tests.support.endpoint import (
 from toolkit.client import Endpoint
 from toolkit.errors import EndpointError, UsageError
 from toolkit.widgets.chat.conversation import Conversation, TurnState
+from toolkit.widgets.chat.folder import ConversationFolder
 from toolkit.widgets.chat.panel import ChatPanel
 from toolkit.widgets.chat.snippet import Client
-from toolkit.widgets.chat.transcript import STARTERS
+from toolkit.widgets.chat.transcript import MANY, STARTERS
 
 KEY = "ak-canary-5eed"
 
@@ -458,6 +459,37 @@ async def test_pictures_go_to_models_that_see_and_come_back_with_edit(tmp_path: 
         panel.attaching.path.value = "none.png"
         panel.attaching.add.click()
         assert "cannot be read" in shown(panel)
+
+
+async def test_of_many_turns_the_last_are_shown_until_more_are_asked_for(tmp_path: Path) -> None:
+    long = Conversation(title="Long")
+    for number in range(MANY + 10):
+        long.begin(f"question {number}!", "m").add("reply")
+    ConversationFolder(tmp_path / "conversations").write(long, None)
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server, conversation="Long")
+        await panel.ask("the last!")
+        await idle(panel)
+        assert "question 11!" in shown(panel) and "question 10!" not in shown(panel)
+        controls(panel)["Show earlier messages"].click()
+        assert "question 0!" in shown(panel) and "Show earlier messages" not in controls(panel)
+
+
+async def test_a_stream_is_painted_at_most_ten_times_a_second() -> None:
+    async with ScriptedEndpoint(lambda _: words("word " * 200, gap_s=0.005)) as server:
+        panel = panel_of(server)
+        painted: list[float] = []
+        began = asyncio.get_running_loop().time()
+        asking = asyncio.create_task(panel.ask("hi"))
+        await server.until(lambda s: s.active == 1)
+        for widget in all_widgets(panel.view):
+            if isinstance(widget, widgets.HTML):
+                widget.observe(lambda _: painted.append(0.0), "value")
+        await asking
+        took_s = asyncio.get_running_loop().time() - began
+        await idle(panel)
+    # The reply, and what stands around it when it begins and ends.
+    assert 3 < len(painted) <= 10 * took_s + 8
 
 
 async def test_thinking_is_folded_until_it_is_asked_for() -> None:
