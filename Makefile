@@ -21,7 +21,8 @@ CODE := server toolkit templates tests notebooks
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help start test engines lab docs stop bench soak image image-test lint lock set-up set-up-tests
+.PHONY: help start test engines lab web docs stop bench soak image image-test lint lock set-up \
+	set-up-tests
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | while read -r name text; do \
@@ -56,6 +57,10 @@ lab: set-up  ## JupyterLab on the notebooks, for this machine only
 	@$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks \
 		--LabApp.extension_manager=readonly \
 		$(if $(filter 0,$(shell id -u)),--allow-root)
+
+# On loopback, with a token that it makes; what a page may load says notebooks/voila.json.
+web: set-up  ## The notebooks as web pages without code, for this machine only
+	@cd notebooks && JUPYTER_PATH='$(CURDIR)/templates' ../$(BIN)/voila
 
 docs: set-up  ## Every notebook, run with its defaults, as web pages in build/docs
 	@$(BIN)/akash-llm models pull smollm2:135m

@@ -35,7 +35,7 @@ def make(clone: Path, *arguments: str, **variables: str) -> subprocess.Completed
 def test_help_lists_the_commands(clone: Path) -> None:
     done = make(clone)
     assert done.returncode == 0
-    for command in ("start", "test", "engines", "lab", "docs", "stop", "lint"):
+    for command in ("start", "test", "engines", "lab", "web", "docs", "stop", "lint"):
         assert f"make {command} " in done.stdout
 
 

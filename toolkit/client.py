@@ -7,8 +7,9 @@ lives in the transport only: it is in no representation, result or message.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -27,6 +28,9 @@ from toolkit.safetext import cleaned
 from toolkit.transport import Answer, Trace, Transport, read_key_file
 
 READY_POLL_S = 0.25
+
+Price = Callable[[], Decimal | None]
+"""Says what the endpoint costs now, in US dollars an hour; None where it costs nothing known."""
 
 T = TypeVar("T")
 
@@ -89,12 +93,14 @@ class Endpoint:
         key_file: Path | None = None,
         target: str = "",
         locate: Locate | None = None,
+        price: Price | None = None,
     ) -> None:
         self.name = name
         self.key_file = key_file
         self.target = target
         self._route = Route(transport, locate, model=model)
         self._chosen = ""
+        self._price = price
         self._contexts: dict[str, int | None] = {}
 
     @classmethod
@@ -109,21 +115,22 @@ class Endpoint:
         name: str = "",
         target: str = "",
         locate: Locate | None = None,
+        price: Price | None = None,
     ) -> Self:
         """An endpoint at `url`; nothing is sent yet.
 
         `key` wins over `key_file`; with neither no key is sent. `pin` is the SHA-256, in
         hex, of the only certificate that will do; without it an authority of the web has
-        to vouch for it. `model` is the default of every request. Raises `ConfigError` for
-        a bad URL or pin and `CredentialsError` for a key that is unreadable or must not
-        travel there.
+        to vouch for it. `model` is the default of every request, `price` says what it costs.
+        Raises `ConfigError` for a bad URL or pin and `CredentialsError` for a key that is
+        unreadable or must not travel there.
         """
         path = Path(key_file) if key_file is not None else None
         if key is None and path is not None:
             key = read_key_file(path)
         transport = Transport(url, key, pin=pin)
         facts = {"name": name, "model": model, "target": target}
-        return cls(transport, **facts, key_file=path, locate=locate)
+        return cls(transport, **facts, key_file=path, locate=locate, price=price)
 
     @property
     def url(self) -> str:
@@ -139,6 +146,20 @@ class Endpoint:
     @model.setter
     def model(self, name: str) -> None:
         self._chosen = "" if name == self._route.model else name
+
+    async def usd_per_hour(self) -> Decimal | None:
+        """What it costs now, by the books of who opened it; None where nothing is known."""
+        return None if self._price is None else await asyncio.to_thread(self._price)
+
+    @property
+    def has_key(self) -> bool:
+        """Whether requests carry a key."""
+        return self._route.has_key
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its certificate is known by its digest: other clients would refuse it."""
+        return self._route.is_pinned
 
     def __repr__(self) -> str:
         shown = {"name": self.name, "url": self.url, "model": self.model, "target": self.target}

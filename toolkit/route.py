@@ -57,6 +57,16 @@ class Route:
         """Where it is, as far as is known."""
         return self._transport.url
 
+    @property
+    def has_key(self) -> bool:
+        """Whether requests carry a key."""
+        return self._transport.has_key
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its certificate is known by its digest and not by an authority."""
+        return self._transport.is_pinned
+
     def redacted(self, text: str) -> str:
         """`text` without any key that was sent."""
         for transport in (self._transport, *self._left):

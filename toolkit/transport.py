@@ -93,6 +93,16 @@ class Transport:
             await self._refuse_errors(response)
             yield Answer(response)
 
+    @property
+    def has_key(self) -> bool:
+        """Whether requests carry a key."""
+        return self._key is not None
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether one certificate will do, and no other."""
+        return self._pin is not None
+
     def is_at(self, url: str, pin: str | None) -> bool:
         """Whether this goes there, to that certificate. `ConfigError` for what cannot be meant."""
         there = _checked_url(url)

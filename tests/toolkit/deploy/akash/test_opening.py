@@ -9,6 +9,7 @@ from tests.support.console.faults import lost
 from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
 from tests.support.console.world import World
+from toolkit.deploy import lifecycle
 from toolkit.deploy.akash.orders import OrderState
 from toolkit.deploy.base import Health, State, Update
 from toolkit.deploy.keeper import Keeper
@@ -132,3 +133,11 @@ async def test_every_provider_fails(keeper: Keeper, world: World) -> None:
     with pytest.raises(EndpointError, match="3 attempts failed"):
         await keeper.apply(renting.plan(renting.intent()))
     assert renting.is_clean(world)
+
+
+async def test_its_client_knows_what_the_lease_costs_now(keeper: Keeper) -> None:
+    plan = renting.plan(renting.intent())
+    async with await lifecycle.deploy(plan, keeper=keeper) as endpoint:
+        assert await endpoint.usd_per_hour() == Decimal("0.6")  # 1,000 uact a block, 600 an hour
+        await keeper.close("mine")
+        assert await endpoint.usd_per_hour() is None

@@ -1,0 +1,94 @@
+"""Markdown files of conversations: the text of a model stays text for whoever opens them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from tests.support.canaries import ARABIC, HOSTILE, SPLIT_TOGETHER
+from toolkit.client import ChatStats
+from toolkit.widgets.chat.conversation import Conversation, TurnState
+from toolkit.widgets.chat.export import as_markdown, inert
+from toolkit.widgets.chat.pictures import Picture
+
+ACTIVE = {"html_block", "html_inline", "image", "link_open"}
+TEXTS = [
+    HOSTILE,
+    "<script>alert(1)</script>",
+    "![x](http://evil.example/leak)",
+    "[a]: http://evil.example\n\n[a]",
+    "<https://evil.example>",
+    "see www.evil.example",
+    "me@evil.example",
+    "```\n```` \n<img src=x onerror=alert(1)>",
+    "~~~\n<b>\n~~~\n<b>",
+    "- a\n\n      <i>\n<i>",
+    "<!-- ",
+    "`<b>` `` <b>",
+    "\\`<b>`",
+    "</details>",
+]
+
+
+def exported(prompt: str, reply: str) -> str:
+    conversation = Conversation(title=prompt)
+    turn = conversation.begin(prompt, f"model {prompt}")
+    turn.add(reply, reply)
+    turn.state = TurnState.COMPLETE
+    conversation.begin("the next", "m").add("**the end**")
+    conversation.turns[-1].state = TurnState.STOPPED
+    return as_markdown(conversation)
+
+
+def check(document: str) -> None:
+    environment: dict[str, object] = {}
+    tokens = (
+        MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(document, environment)
+    )
+    kinds = {t.type for token in tokens for t in (token, *(token.children or ()))}
+    assert not kinds & ACTIVE and not environment.get("references")
+    # Nothing that a reply leaves open reaches the next turn.
+    headings = [
+        tokens[n + 1].content
+        for n, token in enumerate(tokens)
+        if token.type == "heading_open" and token.tag == "h2" and token.level == 0
+    ]
+    assert len(headings) == 4 and headings[2] == "You"
+    assert "\x1b" not in document and "\u202e" not in document
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_hostile_text_stays_text(text: str) -> None:
+    check(exported(text, text))
+
+
+@given(st.text(alphabet=st.sampled_from(list("<>\"'&;:/()[]!`~*_#|-=\\\n ab.@\t1+\x1b\u202e"))))
+def test_no_text_comes_alive_or_reaches_the_next_turn(text: str) -> None:
+    check(exported(text, text))
+
+
+def test_harmless_markdown_keeps_its_form() -> None:
+    text = "# Title\n\n- **bold**\n\n```python\nx = [1]  # <b>\n```"
+    assert inert(text) == text
+    assert "> - **bold**" in exported("q", text)
+    assert SPLIT_TOGETHER in exported("q", SPLIT_TOGETHER) and ARABIC in exported("q", ARABIC)
+
+
+def test_text_with_an_address_is_shown_as_code_whole() -> None:
+    text = "`````\n<b>\n`````\n<b>"
+    assert inert(text) == f"``````text\n{text}\n``````"
+    assert inert("`````\n<b>") == "`````\n<b>"  # code anyway
+
+
+def test_figures_thinking_and_pictures_are_told() -> None:
+    conversation = Conversation()
+    turn = conversation.begin("look", "m:1b", [Picture("a.png", b"\x89PNG\r\n\x1a\n")])
+    turn.add("sky", "blue?")
+    turn.state = TurnState.COMPLETE
+    turn.stats = ChatStats(
+        first_byte_s=0.1, total_s=1.0, ttft_s=0.25, output_tokens=12, finish_reason="stop"
+    )
+    turn.usd = 0.0001
+    text = as_markdown(conversation).replace("\\", "")
+    assert "12 tokens · first token 0.25 s · at most $0.0001 · ended: stop" in text
+    assert "Picture: a.png (1 kB), SHA-256 `" in text and "Thinking:\n\n> blue?" in text
