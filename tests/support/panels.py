@@ -8,8 +8,6 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from toolkit.widgets.style import SHEET
-
 
 def all_widgets(root: Any) -> list[Any]:
     """Every widget below one, itself included, in reading order; hidden ones are left out."""
@@ -19,17 +17,15 @@ def all_widgets(root: Any) -> list[Any]:
     return [root, *(each for child in children for each in all_widgets(child))]
 
 
-def shown(panel: Any) -> str:
-    """The text that is shown, without markup."""
-    values = [w.value for w in all_widgets(panel.view) if isinstance(w, widgets.HTML)]
-    found = "\n".join(value for value in values if "<style>" not in value and value != SHEET)
-    return html.unescape(re.sub(r"<[^>]+>", " ", found))
-
-
 def markup(panel: Any) -> str:
     """All HTML that is shown, the style sheets left out."""
-    values = [w.value for w in all_widgets(panel.view) if isinstance(w, widgets.HTML)]
-    return "\n".join(value for value in values if "<style>" not in value)
+    found = [w for w in all_widgets(panel.view) if isinstance(w, widgets.HTML)]
+    return "\n".join(w.value for w in found if "akl-style" not in w._dom_classes)
+
+
+def shown(panel: Any) -> str:
+    """The text that is shown, without markup."""
+    return html.unescape(re.sub(r"<[^>]+>", " ", markup(panel)))
 
 
 def buttons(panel: Any) -> dict[str, Any]:

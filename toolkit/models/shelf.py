@@ -140,6 +140,12 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB" if size >= 1_000_000 else f"{size / 1e6:,.2f} MB"
 
 
+def _speed(bytes_per_s: float) -> str:
+    if bytes_per_s < 1e6:
+        return f"{bytes_per_s / 1e3:.0f} kB/s"
+    return f"{bytes_per_s / 1e6:.1f} MB/s"
+
+
 def of_bytes(done: int, total: int) -> str:
     """How much of a file is there."""
     share = 100 * done / total if total else 0.0

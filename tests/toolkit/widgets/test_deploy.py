@@ -33,7 +33,8 @@ async def click(panel: DeployPanel, name: str) -> None:
 
 
 def panel_of(keeper: Keeper, **given: Any) -> DeployPanel:
-    return DeployPanel(keeper=keeper, **({"name": "mine", "context": 512, "parallel": 2} | given))
+    wanted: dict[str, Any] = {"name": "mine", "context": 512, "parallel": 2}
+    return DeployPanel(keeper=keeper, **(wanted | given))
 
 
 async def test_a_plan_starts_nothing_and_the_button_names_the_amount(keeper: MakeKeeper) -> None:
