@@ -1,8 +1,7 @@
 """What is there and what the books say, as lists that print as tables. Pure; HTML is escaped."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
-from html import escape
 from typing import ClassVar, NamedTuple
 
 from toolkit.deploy.base import Part, Record, Spend
@@ -11,6 +10,7 @@ from toolkit.deploy.keeper import EndpointStatus
 from toolkit.deploy.ledger import Event
 from toolkit.deploy.table import columns, usd
 from toolkit.safetext import cleaned
+from toolkit.tables import html_table
 
 Row = tuple[str, ...]
 
@@ -38,7 +38,9 @@ class _Printed:
         return cleaned("\n".join(filter(None, (table, self.last_line()))))
 
     def _repr_html_(self) -> str:
-        return rows_html(self.caption, self.heads, self.rows(), self.last_line() or self.none)
+        rows = self.rows()
+        below = self.last_line() if rows else self.none
+        return html_table(self.caption, self.heads, rows, below=below)
 
 
 class Endpoints(_Printed, list[EndpointStatus]):
@@ -104,26 +106,6 @@ class Diagnoses(_Printed, list[Diagnosis]):
 
     def rows(self) -> list[Row]:
         return [(d.name or d.uid or "account", d.target, d.what, d.remedy or "-") for d in self]
-
-
-def rows_html(caption: str, heads: Sequence[str], rows: Sequence[Row], last_line: str = "") -> str:
-    """A table with headers, and a sentence below it (in its place where there are no rows)."""
-    below = f"<p>{escape(cleaned(last_line))}</p>" if last_line else ""
-    if not rows:
-        return below
-    left = "style='text-align:left'"
-    head = "".join(f"<th scope='col' {left}>{escape(each)}</th>" for each in heads)
-    body = "".join(f"<tr>{_cells_html(row)}</tr>" for row in rows)
-    return (
-        f"<table><caption {left}>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table>{below}"
-    )
-
-
-def _cells_html(row: Row) -> str:
-    first, *rest = (escape(cleaned(cell)) for cell in row)
-    cells = "".join(f"<td style='text-align:left'>{cell}</td>" for cell in rest)
-    return f"<th scope='row' style='text-align:left'>{first}</th>{cells}"
 
 
 def _endpoint_rows(one: EndpointStatus) -> Iterator[Row]:

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from html import escape
 from typing import Any, Protocol
 
 import msgspec
 
 from server.models.pull import Progress
 from toolkit.safetext import cleaned
+from toolkit.tables import html_table
 
 # A speed over less time than this says more about the clock than about the line.
 MIN_SPEED_S = 0.2
@@ -36,12 +36,8 @@ class Table(tuple[Row, ...]):
 
     def _repr_html_(self) -> str:
         heads = ("name", "size", "parameters", "quantization", "what it can do")
-        head = "".join(f"<th scope='col'>{each}</th>" for each in heads)
-        body = "".join(_row_html(row) for row in self)
-        return (
-            f"<table><caption style='text-align:left'>Models</caption><thead><tr>{head}</tr>"
-            f"</thead><tbody>{body}</tbody></table>"
-        )
+        rows = [(*_cells(row), _can(row)) for row in self]
+        return html_table("Models", heads, rows, below="" if self else "no models")
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +57,9 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
         facts = [(name, cleaned(value)) for name, value in self.facts()]
         width = max(len(name) for name, _ in facts)
         return "\n".join(f"{name:<{width}}  {value}" for name, value in facts)
+
+    def _repr_html_(self) -> str:
+        return html_table(self.row.name, ("what", "value"), self.facts())
 
     def facts(self) -> list[tuple[str, str]]:
         """What fits a line each, as name and text; what is not known is left out."""
@@ -156,8 +155,5 @@ def _cells(row: Row) -> tuple[str, ...]:
     return row.name, megabytes(row.size_bytes), row.parameters, row.quantization
 
 
-def _row_html(row: Row) -> str:
-    can = f"cannot be served: {row.problem}" if row.problem else ", ".join(row.capabilities)
-    name, *rest = (escape(cleaned(text)) for text in (*_cells(row), can))
-    cells = "".join(f"<td>{text}</td>" for text in rest)
-    return f"<tr><th scope='row' style='text-align:left'>{name}</th>{cells}</tr>"
+def _can(row: Row) -> str:
+    return f"cannot be served: {row.problem}" if row.problem else ", ".join(row.capabilities)

@@ -2,11 +2,10 @@
 value is escaped."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
-from html import escape
+from collections.abc import Iterator
 
-from toolkit.safetext import cleaned
 from toolkit.sizing.result import GPUFit, Quantity, Sizing
+from toolkit.tables import html_table
 
 _SHOWN_GPUS = 8
 _SHOWN_BARS = 4
@@ -95,7 +94,6 @@ def _different(fits: tuple[GPUFit, ...], most: int = _SHOWN_GPUS) -> list[GPUFit
 
 # -- for a notebook -----------------------------------------------------------------
 
-_LEFT = "style='text-align:left'"
 # A wide track with its filled part, in the colours of the page's text.
 _BAR = (320, 12)
 
@@ -118,9 +116,9 @@ def sizing_html(sizing: Sizing, machine_bytes: int) -> str:
     if sizing.speed.one:
         alone = f"one request; about {sizing.speed.all:g} for {sizing.parallel} together"
         rows.append(("speed", f"about {sizing.speed.one:g} tok/s", alone))
-    what = _table_html(caption, ("what", "how much", "why"), rows)
-    return what + _table_html(
-        "Where it fits", ("place", "picture", "used"), _places(sizing, machine_bytes), raw=1
+    what = html_table(caption, ("what", "how much", "why"), rows)
+    return what + html_table(
+        "Where it fits", ("place", "picture", "used"), _places(sizing, machine_bytes), markup=1
     )
 
 
@@ -152,28 +150,4 @@ def _bar(used: int, room: int) -> str:
         f'<rect width="{width}" height="{height}" rx="3" fill="currentColor" opacity="0.12"/>'
         f'<rect width="{max(filled, 2)}" height="{height}" rx="3" '
         f'fill="{"#c62828" if used > room else "#2f81d0"}"/></svg>'
-    )
-
-
-def _table_html(
-    caption: str,
-    heads: Sequence[str],
-    rows: Sequence[tuple[str, str, str]],
-    *,
-    raw: int | None = None,
-) -> str:
-    """`raw` is the column that is markup already."""
-    head = "".join(f"<th scope='col' {_LEFT}>{escape(each)}</th>" for each in heads)
-    body = "".join(
-        f"<tr><th scope='row' {_LEFT}>{escape(cleaned(row[0]))}</th>"
-        + "".join(
-            f"<td {_LEFT}>{cell if at == raw else escape(cleaned(cell))}</td>"
-            for at, cell in enumerate(row[1:], 1)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f"<table><caption {_LEFT}>{escape(cleaned(caption))}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )

@@ -170,6 +170,11 @@ class DeployPanel:
         """Look now, without waiting for the next time."""
         self._run("", self._watch.look)
 
+    def follow(self, is_followed: bool) -> None:
+        """Read the log while it is looked at."""
+        self._watch.follow(is_followed)
+        self._paint()
+
     def end(self) -> None:
         """Close it."""
         self._run("closing…", self._closed)

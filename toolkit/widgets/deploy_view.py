@@ -26,6 +26,7 @@ class Actions(Protocol):
     def go_on(self) -> None: ...
     def look(self) -> None: ...
     def end(self) -> None: ...
+    def follow(self, is_followed: bool) -> None: ...
 
 
 class DeployView:
@@ -86,8 +87,13 @@ class DeployView:
         self.yes = made("Close it now", "Yes, end it", "end", "danger")
         self.no = button(home, "Keep it", "No, let it run", lambda: self._show_ask(False))
         self._closing = self._ask(self.yes, self.no)
-        self.log = toggle(home, "Log", "What it says", lambda on: show(self._log, on))
-        self.events = toggle(home, "Events", "What happened", lambda on: show(self._events, on))
+        self.log = toggle(home, "Log", "What it says", lambda _: self._look_at(do))
+        self.events = toggle(home, "Events", "What happened", lambda _: self._look_at(do))
+
+    def _look_at(self, do: Actions) -> None:
+        show(self._log, self.log.value)
+        show(self._events, self.events.value)
+        do.follow(self.log.value)
 
     @staticmethod
     def _actions(*buttons: widgets.Widget) -> widgets.HBox:

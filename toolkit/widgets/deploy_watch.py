@@ -40,6 +40,7 @@ class Watch:
         self._ended = ended
         self._looks = BackgroundTask(lambda error: self._note(error.message))
         self._log = BackgroundTask(lambda error: self._note(error.message))
+        self._is_followed = False
         self.name = ""
         self.lines: deque[str] = deque(maxlen=LINES)
         self.log_note = ""
@@ -53,9 +54,17 @@ class Watch:
         self.name, self.status, self.log_note = name, None, ""
         self.lines.clear()
         self._looks = BackgroundTask(lambda error: self._note(error.message))
-        self._log = BackgroundTask(lambda error: self._note(error.message))
         self._looks.start(self._look_on)
-        self._log.start(self._follow)
+        self.follow(self._is_followed)
+
+    def follow(self, is_followed: bool) -> None:
+        """Whether its log is read: a provider is only asked for what somebody looks at."""
+        self._is_followed = is_followed
+        if not is_followed:
+            self._log.cancel()
+        elif self.name and not self._log.is_running:
+            self._log = BackgroundTask(lambda error: self._note(error.message))
+            self._log.start(self._follow)
 
     def stop(self) -> None:
         """Watch no longer; what was seen stays. Does not block."""
