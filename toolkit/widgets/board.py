@@ -32,6 +32,17 @@ SHEET = """
   font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .akl-tile-grid dd small { display: block; font-size: 12px; font-weight: 400;
   color: var(--akl-muted); line-height: 1.35; }
+.akl .akl-tile-grid dt, .akl .akl-tile-grid dd { float: none; width: auto; padding: 0;
+  display: block; text-align: left; }
+.akl .akl-status .widget-html-content { font-size: 12.5px; color: var(--akl-muted); }
+.akl-amount { margin-left: 12px; }
+.akl .akl-amount .widget-html-content { font-size: 13px; font-variant-numeric: tabular-nums; }
+.akl-fold details { border-top: 1px solid var(--akl-line); padding: 6px 0; }
+.akl-fold summary { cursor: pointer; font-size: 13px; font-weight: 500; }
+.akl-text { max-height: 280px; overflow: auto; margin: 6px 0; padding: 9px 12px;
+  border: 1px solid var(--akl-line); border-radius: 8px; background: var(--akl-raised);
+  font: 12px/1.5 var(--akl-mono); scrollbar-width: thin; }
+.akl .akl-sheet p, .akl .akl-section p { margin: 0; font-size: 13.5px; }
 .akl-sheet table { border-collapse: collapse; width: 100%; font-size: 13px;
   font-variant-numeric: tabular-nums; }
 .akl-sheet caption { text-align: left; font-weight: 600; font-size: 13.5px; padding: 0 0 6px; }
@@ -58,7 +69,6 @@ SHEET = """
 .akl .akl-ask { padding: 9px 14px; border-top: 1px solid var(--akl-line);
   background: var(--akl-raised); }
 .akl .akl-ask .widget-button { padding: 0 14px; }
-.akl-amount { font-size: 13.5px; }
 .akl { --akl-good: var(--jp-success-color1, #1b7f3b); }
 .akl .widget-progress { height: 24px; margin: 0; }
 .akl .progress { background: var(--akl-line); border-radius: 5px; }

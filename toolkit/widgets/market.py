@@ -55,9 +55,7 @@ class MarketPanel:
     def _build(self) -> None:
         gpu, region, ram = self._wanted
         self._head = widgets.HTML()
-        self._gpu = labelled(
-            widgets.Combobox(value=gpu, placeholder="any, or such as a100, rtx4090"), "GPU"
-        )
+        self._gpu = labelled(widgets.Combobox(value=gpu, placeholder="any, or a100, …"), "GPU")
         self._ram = choice("Memory", _memories([ram]), ram)
         self._region = choice("Region", _regions([region] if region else []), region)
         for field in (self._gpu, self._ram, self._region):

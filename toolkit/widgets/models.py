@@ -151,7 +151,7 @@ class ModelsPanel:
     def _pull(self) -> None:
         name = self._name.value.strip()
         if name:
-            self._run(f"pulling {name}…", self._pulled(name))
+            self._run("Stop keeps what came.", self._pulled(name))
         else:
             self._say("Name the model to pull, such as smollm2:135m.")
 
