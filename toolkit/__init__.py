@@ -1,27 +1,26 @@
 """The toolkit: private LLM endpoints, planned, deployed, used and measured.
 
 These names are all that a notebook needs; each is imported when it is first used. The
-packages `deploy` and `bench` are at the same time the functions of that name.
+packages `deploy` and `bench` are at the same time the functions of that name; `models`,
+`panels` and `sdl` hold what is about models, what is looked at, and deployment files.
 """
 
 import importlib
 from typing import Any
 
 _HOMES = {
-    "BenchPanel": "toolkit.widgets.bench",
-    "ChatPanel": "toolkit.widgets.chat",
     "Endpoint": "toolkit.client",
     "close": "toolkit.deploy.lifecycle",
     "connect": "toolkit.deploy.lifecycle",
+    "doctor": "toolkit.deploy.lifecycle",
     "glue": "toolkit.automation.glue",
+    "ledger": "toolkit.deploy.lifecycle",
     "logs": "toolkit.deploy.lifecycle",
     "plan": "toolkit.deploy.lifecycle",
-    "render": "toolkit.sdl.render",
     "size": "toolkit.sizing.sizing",
     "status": "toolkit.deploy.lifecycle",
-    "validate": "toolkit.sdl.validate",
 }
-_PACKAGES = ("bench", "deploy")
+_PACKAGES = ("bench", "deploy", "models", "panels", "sdl")
 
 __all__ = [*_HOMES, *_PACKAGES]
 

@@ -285,6 +285,26 @@ class Endpoint:
             "POST", "/api/show", dict[str, Any], lambda: {"model": self._named(model)}
         )
 
+    async def pull(self, model: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Have it get a model: steps as on the wire. Closing the iterator stops it.
+
+        Needs a key of scope `admin`. `RequestRefused` where it fails half way, too.
+        """
+        async with self._route.answer("POST", "/api/pull", {"model": model}) as lines:
+            async for raw in lines:
+                step = _decoded(raw, dict[str, Any])
+                if (error := step.get("error")) is not None:
+                    raise RequestRefused(
+                        self._route.redacted(_text_of(error)),
+                        status=200,
+                        hint="What it has of the model is kept: pull it again.",
+                    )
+                yield step
+
+    async def delete(self, model: str) -> None:
+        """Have it remove a model. Needs a key of scope `admin`."""
+        await self._route.json("DELETE", "/api/delete", {"model": model})
+
     async def context(self, model: str | None = None) -> int | None:
         """The window of a loaded model in tokens; None when it is not told."""
         try:

@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +44,11 @@ class Lab:
 
 
 @contextmanager
-def running_lab(folder: Path, *, theme: str = "JupyterLab Light") -> Iterator[Lab]:
-    """JupyterLab over `folder`, with a token, without news, ended with the block."""
+def running_lab(
+    folder: Path, *, theme: str = "JupyterLab Light", env: Mapping[str, str] | None = None
+) -> Iterator[Lab]:
+    """JupyterLab over `folder`, with a token, without news, ended with the block. Its kernels
+    have `env` besides."""
     token, port = secrets.token_hex(16), free_port()
     home = folder.parent / f"{folder.name}-jupyter"
     settings = home / "settings"
@@ -61,6 +64,7 @@ def running_lab(folder: Path, *, theme: str = "JupyterLab Light") -> Iterator[La
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
         "IPYTHONDIR": str(home / "ipython"),
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        **(env or {}),
     }
     argv = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"),

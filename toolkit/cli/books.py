@@ -1,8 +1,6 @@
 """`akash-llm status`, `bids`, `logs`, `ledger`, `doctor`: what is there, and what the books say."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from decimal import Decimal
 
 import click
 import msgspec
@@ -12,8 +10,9 @@ from toolkit.cli import loop
 from toolkit.cli.intent import json_option
 from toolkit.deploy import doctor as doctoring
 from toolkit.deploy import lifecycle
-from toolkit.deploy.base import Part, Record, Spend, SupportsBids
-from toolkit.deploy.keeper import EndpointStatus, Keeper
+from toolkit.deploy.base import Record, SupportsBids
+from toolkit.deploy.books import Endpoints
+from toolkit.deploy.keeper import Keeper
 from toolkit.deploy.table import columns, usd
 from toolkit.deploy.watching import over
 from toolkit.errors import EndpointError, ToolkitError, UsageError
@@ -46,15 +45,13 @@ def status(name: str | None, watch: bool, every_s: float, as_json: bool) -> None
     loop.run(_watch(name, every_s, as_json) if watch else _look(name, as_json))
 
 
-async def _look(name: str | None, as_json: bool) -> list[EndpointStatus]:
+async def _look(name: str | None, as_json: bool) -> Endpoints:
     found = await lifecycle.status(name)
     if as_json:
         for one in found:
             click.echo(msgspec.json.encode(one))
-    elif found:
-        click.echo(cleaned(columns([_HEAD, *(row for one in found for row in _rows(one))])))
     else:
-        click.echo("nothing is open; start a private endpoint with: akash-llm up")
+        click.echo(str(found))
     return found
 
 
@@ -77,35 +74,6 @@ async def _watch_one(keeper: Keeper, record: Record, as_json: bool) -> None:
             _say(as_json, f"{record.name} is closed: {why}", name=record.name, closed=why)
     except ToolkitError as error:
         _say(as_json, f"{record.name}: {error.message}", name=record.name, error=error.message)
-
-
-_HEAD = ("NAME", "TARGET", "MODEL", "HEALTH", "OPENED (UTC)", "SPENT", "URL", "KEY FILE")
-
-
-def _rows(one: EndpointStatus) -> list[tuple[str, ...]]:
-    """The endpoint, and below it its parts where there are several."""
-    opened = f"{one.opened_at:%Y-%m-%d %H:%M}"
-    health = one.health if one.detail == "answers" else f"{one.health}: {one.detail}"
-    money = _spent(one.spend)
-    key_file = str(one.key_file)
-    row = (one.name, one.target, one.model, health, opened, money, one.url or "-", key_file)
-    parts = one.parts if len(one.parts) > 1 else ()
-    return [row, *(_part_row(part, one.engine) for part in parts)]
-
-
-def _spent(spend: Spend | None) -> str:
-    if spend is None:
-        return "-"
-    ends = f", ends {spend.ends_at:%m-%d %H:%M}" if spend.ends_at else ""
-    return f"{usd(spend.spent_usd)} at {usd(spend.usd_per_hour)}/h{ends}"
-
-
-def _part_row(part: Part, engine: str) -> tuple[str, ...]:
-    process = f" (process {part.pid})" if part.pid else ""
-    health = f"runs{process}" if part.is_running else "has ended"
-    what = engine if part.service == "engine" else ""
-    log = f"log: {part.log}" if part.log else ""
-    return (f"  {part.service}", "", what, health, "", "", "", log)
 
 
 @click.command()
@@ -195,42 +163,13 @@ async def _settled(keeper: Keeper, diagnosis: doctoring.Diagnosis) -> str:
 @json_option
 def ledger(name: str | None, as_json: bool) -> None:
     """Show every endpoint that was ever opened from here, oldest first, and what it cost."""
-    keeper = Keeper()
-    records = [r for r in keeper.ledger.records() if name in (None, r.name)]
-    spends = [keeper.spend(record) for record in records]
+    found = lifecycle.ledger(name)
     if as_json:
-        for record, spend in zip(records, spends, strict=True):
+        for record, spend, _ in found:
             fields = msgspec.to_builtins(record) | {"spend": msgspec.to_builtins(spend)}
             click.echo(msgspec.json.encode(fields))
-    elif records:
-        click.echo(cleaned("\n".join(_history(records, spends))))
     else:
-        click.echo(f"nothing was opened from here yet ({paths.ledger()})")
-
-
-def _history(records: Sequence[Record], spends: Sequence[Spend | None]) -> Iterator[str]:
-    head = ("NAME", "TARGET", "MODEL", "STATE", "OPENED (UTC)", "CLOSED (UTC)", "SPENT", "WHY")
-    pairs = list(zip(records, spends, strict=True))
-    yield columns([head, *(_row(record, spend) for record, spend in pairs)])
-    known = [spend for spend in spends if spend is not None]
-    if known:
-        total = sum((spend.spent_usd for spend in known), Decimal(0))
-        rate = sum((spend.usd_per_hour for spend in known), Decimal(0))
-        yield f"in all {usd(total)}; now {usd(rate)} an hour"
-
-
-def _row(record: Record, spend: Spend | None) -> tuple[str, ...]:
-    closed = f"{record.closed_at:%Y-%m-%d %H:%M}" if record.closed_at else "-"
-    return (
-        record.name,
-        record.target,
-        record.intent.model,
-        record.state,
-        f"{record.opened_at:%Y-%m-%d %H:%M}",
-        closed,
-        usd(spend.spent_usd) if spend else "-",
-        record.error or "-",
-    )
+        click.echo(str(found) if found else f"{found.none} ({paths.ledger()})")
 
 
 def _say(as_json: bool, text: str, **fields: object) -> None:

@@ -6,11 +6,9 @@ import click
 import msgspec
 
 from toolkit.cli import loop
-from toolkit.deploy.akash.access import console_client
-from toolkit.deploy.akash.gpu_market import Card, cards, providers_in
-from toolkit.deploy.console.market import PlacementOptions
+from toolkit.deploy.akash.gpu_market import Card
 from toolkit.deploy.table import columns
-from toolkit.errors import EndpointError
+from toolkit.market import NOTE, look
 
 _HEADS = (
     "GPU",
@@ -35,7 +33,8 @@ def market(gpus: tuple[str, ...], region: str, as_json: bool) -> None:
     Prices are US dollars per GPU and hour, from bids of the last weeks. AKASH_LLM_CONSOLE names
     another Console than Akash's own.
     """
-    found = loop.run(_asked(gpus, region))
+    there = loop.run(look(with_providers=bool(region)))
+    found = there.cards(gpus, region=region)
     if as_json:
         for card in found:
             click.echo(msgspec.json.encode(card).decode())
@@ -44,26 +43,13 @@ def market(gpus: tuple[str, ...], region: str, as_json: bool) -> None:
         click.echo(line)
 
 
-async def _asked(gpus: tuple[str, ...], region: str) -> list[Card]:
-    async with console_client(needs_key=False) as console:
-        there = None
-        if region:
-            there = providers_in(region, await console.market.providers())
-        prices = await console.market.gpu_prices()
-        try:
-            options = await console.market.placement_options()
-        except EndpointError:  # an older Console has no such call
-            options = PlacementOptions()
-        return cards(prices, options, gpus, providers=there)
-
-
 def _table(found: list[Card]) -> Iterator[str]:
     if not found:
         yield "no GPUs"
         return
     yield columns([_HEADS, *map(_row, found)])
     yield ""
-    yield "Prices are those of bids of the last weeks, all over the network; they are no quotes."
+    yield NOTE
 
 
 def _row(card: Card) -> tuple[str, ...]:

@@ -15,20 +15,21 @@ from server.models.name import ModelName
 from server.models.parameters import from_lines
 from server.models.pull import SUCCESS, Progress, Puller, Steps
 from server.models.recipe import Recipe
-from server.models.sources import DEFAULT_REGISTRIES, Registries
+from server.models.sources import DEFAULT_REGISTRIES
 from server.models.splits import part_names
 from server.models.store import Store
 from server.models.uploads import take_file
 from server.models.wheel import EMBEDDED, ensure_embedded
 from toolkit.cli import loop
 from toolkit.cli.model_quantizer import ChildQuantizer
-from toolkit.cli.model_store import JSON_OPTION, opened_store, print_json, print_result
+from toolkit.cli.model_store import JSON_OPTION, print_json, print_result
 from toolkit.errors import UsageError
+from toolkit.models.local import REGISTRIES_VARIABLE, opened_store, parsed_registries
 from toolkit.safetext import cleaned
 
 _REGISTRIES = click.option(
     "--registries",
-    envvar="AKASH_LLM_REGISTRIES",
+    envvar=REGISTRIES_VARIABLE,
     default=",".join(DEFAULT_REGISTRIES),
     show_default=True,
     metavar="HOST,…",
@@ -53,7 +54,7 @@ def pull(name: str, own_name: str, insecure: bool, registries: str, as_json: boo
         if not own_name and _is_embedded(name):
             model = ensure_embedded(store, lambda line: click.echo(line, err=as_json))
         else:
-            puller = Puller(store, _parsed(registries))
+            puller = Puller(store, parsed_registries(registries, "--registries"))
             steps = puller.pull(name, name=own_name, insecure=insecure)
             loop.run(_show(steps, as_json))
             model = store.get(own_name or puller.name_of(name))
@@ -80,7 +81,7 @@ def create(name: str, file: Path, quantize: str, registries: str, as_json: bool)
     """
     with opened_store() as store:
         recipe = _recipe(store, name, _read(file), file.parent, quantize)
-        puller = Puller(store, _parsed(registries))
+        puller = Puller(store, parsed_registries(registries, "--registries"))
         creator = Creator(store, puller=puller, quantizer=ChildQuantizer())
         loop.run(_show(creator.create(recipe), as_json))
         model = store.get(name)
@@ -89,13 +90,6 @@ def create(name: str, file: Path, quantize: str, registries: str, as_json: bool)
 
 def _is_embedded(name: str) -> bool:
     return "://" not in name and ModelName.parse(name).same_as(ModelName.parse(EMBEDDED))
-
-
-def _parsed(registries: str) -> Registries:
-    try:
-        return Registries.parse(filter(None, map(str.strip, registries.split(","))))
-    except ValueError as error:
-        raise UsageError(f"--registries: {error}") from None
 
 
 # -- progress

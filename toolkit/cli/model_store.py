@@ -1,47 +1,15 @@
-"""What the commands about models share: the store of this machine, and how it is shown."""
+"""How the commands about models show one."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
 import msgspec
 
-from server.errors import (
-    InvalidRequest,
-    ModelNotFound,
-    ModelUnusable,
-    NotFound,
-    ServerError,
-    StorageFull,
-)
-from server.models.store import Store
 from server.models.stored import StoredModel
 from toolkit import paths
-from toolkit.errors import CapacityError, ConfigError, ToolkitError, UsageError
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-
-# The first class that fits decides the exit code.
-_ERRORS: tuple[tuple[type[ServerError], type[ToolkitError]], ...] = (
-    (InvalidRequest, UsageError),
-    (ModelNotFound, UsageError),
-    (NotFound, UsageError),
-    (ModelUnusable, ConfigError),
-    (StorageFull, CapacityError),
-    (ServerError, ConfigError),
-)
-
-
-@contextmanager
-def opened_store() -> Iterator[Store]:
-    """The store of this machine; its errors become those of the command line."""
-    try:
-        yield Store(paths.models())
-    except ServerError as error:
-        kind = next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))
-        raise kind(error.message, hint=error.hint) from error
 
 
 def summary(model: StoredModel) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from toolkit import paths
 from toolkit.cli import model_making
 from toolkit.cli.model_store import (
     JSON_OPTION,
-    opened_store,
     print_json,
     print_result,
     summary,
     to_json,
 )
 from toolkit.errors import ConfigError, UsageError
+from toolkit.models.local import opened_store
 from toolkit.safetext import cleaned
 
 

@@ -15,7 +15,7 @@ import msgspec
 from toolkit.deploy.keyfile import as_digests, ensure
 from toolkit.errors import EXIT_OK, SDLError, UsageError
 from toolkit.sdl.compose import compose
-from toolkit.sdl.diff import Diff, Effect, diff
+from toolkit.sdl.diff import Diff, diff
 from toolkit.sdl.dump import dump
 from toolkit.sdl.groups import Units, group_specs
 from toolkit.sdl.inputs import (
@@ -212,12 +212,6 @@ def _excerpt(line: str, column: int) -> Iterator[str]:
 
 # -- diff ---------------------------------------------------------------------
 
-_VERDICTS = {
-    Effect.NONE: "the same deployment, nothing to do",
-    Effect.UPDATE: "can be updated in place; the containers restart",
-    Effect.NEW_LEASE: "needs a new lease; what its volumes hold is lost with the old one",
-}
-
 
 @sdl.command("diff")
 @click.argument("old", metavar="OLD")
@@ -238,7 +232,7 @@ def diff_command(old: str, files: tuple[str, ...], json: bool) -> int:
 
 
 def _changes(file: str, found: Diff) -> Iterator[str]:
-    yield f"{file}: {_VERDICTS[found.effect]}"
+    yield f"{file}: {found.verdict}"
     width = max((len(change.effect) for change in found.changes), default=0)
     for change in found.changes:
         shown = f"  {_clipped(change.old) or '-'} -> {_clipped(change.new) or '-'}"

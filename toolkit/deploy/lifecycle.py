@@ -1,4 +1,4 @@
-"""What a notebook or a command says: plan, deploy, close, status, connect, logs.
+"""What a notebook or a command says: plan, deploy, close, status, ledger, doctor, connect, logs.
 
 A name that is left out is the target's, so that what is not named exists once per target.
 """
@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from toolkit.client import Endpoint
+from toolkit.deploy import doctor as doctoring
 from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.agreed import refusal
 from toolkit.deploy.base import (
@@ -20,10 +21,10 @@ from toolkit.deploy.base import (
     Plan,
     Progress,
     Record,
-    SupportsSpend,
 )
-from toolkit.deploy.keeper import EndpointStatus, Keeper
-from toolkit.errors import UsageError
+from toolkit.deploy.books import Diagnoses, Endpoints, Entry, History
+from toolkit.deploy.keeper import Keeper
+from toolkit.errors import ToolkitError, UsageError
 
 
 class Deployment:
@@ -152,9 +153,37 @@ async def close(name: str | None = None) -> None:
     await keeper.close(name or keeper.record(None).name)
 
 
-async def status(name: str | None = None) -> list[EndpointStatus]:
+async def status(name: str | None = None) -> Endpoints:
     """All open endpoints, or the one of that name."""
-    return await Keeper().status(name)
+    return Endpoints(await Keeper().status(name))
+
+
+def ledger(name: str | None = None, *, keeper: Keeper | None = None) -> History:
+    """All that was opened from here, or what had that name, with its cost; oldest first."""
+    used = keeper or Keeper()
+    return History(
+        Entry(record, used.spend(record), tuple(used.ledger.events(record.uid)))
+        for record in used.ledger.records()
+        if name in (None, record.name)
+    )
+
+
+async def doctor(*, settle: bool = False) -> Diagnoses:
+    """Where ledger and reality disagree; with `settle` it is settled, as far as it can be.
+
+    Raises what kept the first of them from being settled, once all were tried.
+    """
+    keeper = Keeper()
+    found = Diagnoses(await doctoring.diagnose(keeper))
+    errors: list[ToolkitError] = []
+    for each in found if settle else ():
+        try:
+            await doctoring.settle(keeper, each)
+        except ToolkitError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return found
 
 
 async def connect(name: str | None = None) -> Endpoint:
@@ -168,10 +197,7 @@ def _client(record: Record, keeper: Keeper) -> Endpoint:
 
     def price() -> Decimal | None:
         now = keeper.ledger.find(record.name)
-        target = keeper.target(now.target) if now is not None else None
-        if now is None or not isinstance(target, SupportsSpend):
-            return None
-        spend = target.spend(now)
+        spend = keeper.spend(now) if now is not None else None
         return spend.usd_per_hour if spend is not None and spend.usd_per_hour else None
 
     return endpoint_of(record, ledger=keeper.ledger, price=price)

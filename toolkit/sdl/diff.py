@@ -11,11 +11,13 @@ from typing import Any, Final
 
 import msgspec
 
+from toolkit.safetext import cleaned
 from toolkit.sdl.dump import Tree, tree
 from toolkit.sdl.findings import at
 from toolkit.sdl.groups import endpoint_numbers, endpoints, group_specs
 from toolkit.sdl.manifest import manifest
 from toolkit.sdl.model import SDL
+from toolkit.tables import html_table
 
 _ABSENT: Final = object()
 # Values that may be secrets, below a service: that they change is said, not into what.
@@ -34,6 +36,13 @@ class Effect(StrEnum):
     NEW_LEASE = "new-lease"
 
 
+VERDICTS: Final = {
+    Effect.NONE: "the same deployment, nothing to do",
+    Effect.UPDATE: "can be updated in place; the containers restart",
+    Effect.NEW_LEASE: "needs a new lease; what its volumes hold is lost with the old one",
+}
+
+
 class Change(msgspec.Struct, frozen=True):
     """One value that differs. `path` is a JSON pointer into the file, with the name of a
     variable in place of its index; `old` and `new` are JSON text, empty where there is none or
@@ -50,6 +59,19 @@ class Diff(msgspec.Struct, frozen=True):
 
     effect: Effect
     changes: tuple[Change, ...]
+
+    @property
+    def verdict(self) -> str:
+        """What it takes, in words."""
+        return VERDICTS[self.effect]
+
+    def __str__(self) -> str:
+        lines = (f"{c.effect:<9}  {c.path}  {c.old or '-'} -> {c.new or '-'}" for c in self.changes)
+        return cleaned("\n".join((self.verdict, *lines)))
+
+    def _repr_html_(self) -> str:
+        rows = [(c.path, c.old or "–", c.new or "–", str(c.effect)) for c in self.changes]
+        return html_table("Changes", ("path", "now", "then", "takes"), rows, below=self.verdict)
 
 
 def diff(old: SDL, new: SDL) -> Diff:

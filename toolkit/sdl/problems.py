@@ -4,6 +4,9 @@ from enum import StrEnum
 
 import msgspec
 
+from toolkit.safetext import cleaned
+from toolkit.tables import html_table
+
 
 class Level(StrEnum):
     """Who refuses the file.
@@ -45,6 +48,26 @@ class Report(msgspec.Struct, frozen=True):
     ok: bool
     hash: str | None
     problems: tuple[Problem, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.file}: {self.verdict}"]
+        for each in self.problems:
+            lines.append(f"{self.file}:{each.line}:{each.column}: {each.level}: {each.message}")
+            lines += [f"  at {each.path}"] if each.path else []
+            lines += [f"  = {each.hint}"] if each.hint else []
+        return cleaned("\n".join(lines))
+
+    def _repr_html_(self) -> str:
+        rows = [(f"line {p.line}", p.path, str(p.level), p.message, p.hint) for p in self.problems]
+        heads = ("place", "path", "level", "what is wrong", "what to do")
+        return html_table(self.file, heads, rows, below=f"{self.file}: {self.verdict}")
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in words."""
+        count = len(self.problems)
+        told = f"{count} problem{'' if count == 1 else 's'}" if count else "no problem"
+        return f"{'ok' if self.ok else 'not ok'}, {told}"
 
 
 class Log:

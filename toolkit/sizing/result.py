@@ -1,7 +1,9 @@
 """What sizing says: numbers, each with its reason as a sentence."""
 
 import msgspec
+import psutil
 
+from toolkit.safetext import cleaned
 from toolkit.units import GIB
 
 
@@ -81,3 +83,13 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True):
     remarks: tuple[str, ...]
     arguments: tuple[str, ...]
     next: str
+
+    def __str__(self) -> str:
+        from toolkit.sizing.table import table
+
+        return "\n".join(map(cleaned, table(self)))
+
+    def _repr_html_(self) -> str:
+        from toolkit.sizing.table import sizing_html
+
+        return sizing_html(self, psutil.virtual_memory().total)

@@ -1,0 +1,138 @@
+"""Watching one endpoint: how it is, what it has cost, its log, its events, and its limits.
+
+Limits that hold only while somebody watches hold while this does: what is past one is ended,
+and the reason is said. Nothing here asks a person.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import aclosing
+
+from toolkit.deploy.base import Record, Spend, State, Status
+from toolkit.deploy.keeper import Keeper
+from toolkit.deploy.ledger import Event
+from toolkit.deploy.watching import over
+from toolkit.errors import ToolkitError, UsageError
+from toolkit.widgets.task import BackgroundTask
+
+LOOK_S = {"local": 3.0, "compose": 5.0}
+RENTED_LOOK_S = 15.0
+PAINT_S = 1.0
+LINES = 300
+AGAIN_S = (1.0, 30.0)
+
+
+class Watch:
+    """Watches the endpoint called `name` between `start` and `stop`.
+
+    `paint` is called about once a second; `ended` with a sentence when it is past a limit and was
+    closed, or is no longer in the ledger.
+    """
+
+    def __init__(
+        self, keeper: Keeper, paint: Callable[[], None], ended: Callable[[str], None]
+    ) -> None:
+        self._keeper = keeper
+        self._paint = paint
+        self._ended = ended
+        self._looks = BackgroundTask(lambda error: self._note(error.message))
+        self._log = BackgroundTask(lambda error: self._note(error.message))
+        self._is_followed = False
+        self.name = ""
+        self.lines: deque[str] = deque(maxlen=LINES)
+        self.log_note = ""
+        self.status: Status | None = None
+
+    def start(self, name: str) -> None:
+        """Watch this one from now on. Does not block."""
+        if self._looks.is_running and name == self.name:
+            return
+        self.stop()
+        self.name, self.status, self.log_note = name, None, ""
+        self.lines.clear()
+        self._looks = BackgroundTask(lambda error: self._note(error.message))
+        self._looks.start(self._look_on)
+        self.follow(self._is_followed)
+
+    def follow(self, is_followed: bool) -> None:
+        """Whether its log is read: a provider is only asked for what somebody looks at."""
+        self._is_followed = is_followed
+        if not is_followed:
+            self._log.cancel()
+        elif self.name and not self._log.is_running:
+            self._log = BackgroundTask(lambda error: self._note(error.message))
+            self._log.start(self._follow)
+
+    def stop(self) -> None:
+        """Watch no longer; what was seen stays. Does not block."""
+        self._looks.cancel()
+        self._log.cancel()
+
+    async def stopped(self) -> None:
+        """Stop, and wait until nothing of it is under way."""
+        self.stop()
+        for task in (self._looks, self._log):
+            await task.wait()
+
+    @property
+    def record(self) -> Record | None:
+        """The open row of it."""
+        return self._keeper.ledger.find(self.name) if self.name else None
+
+    def spend(self) -> Spend | None:
+        """What it has cost, by the books and the clock."""
+        record = self._keeper.ledger.latest(self.name) if self.name else None
+        return None if record is None else self._keeper.spend(record)
+
+    def events(self) -> list[Event]:
+        """What the ledger has of it, oldest first."""
+        record = self._keeper.ledger.latest(self.name) if self.name else None
+        return [] if record is None else self._keeper.ledger.events(record.uid)
+
+    async def look(self) -> None:
+        """How it is now; ends it where it is past a limit of its own."""
+        record = self.record
+        if record is None:
+            return
+        self.status = await self._keeper.target(record.target).status(record)
+        if record.state is not State.READY or self._keeper.is_busy(record.name):
+            return
+        why = await over(record, self.status)
+        if why and await self._keeper.close(record.name, error=why, only=record):
+            self._ended(f"{record.name} is closed: {why}.")
+
+    async def _look_on(self) -> None:
+        due = 0.0
+        while (record := self.record) is not None:
+            if time.monotonic() >= due:
+                try:
+                    await self.look()
+                except ToolkitError as error:
+                    self._note(error.message)
+                due = time.monotonic() + LOOK_S.get(record.target, RENTED_LOOK_S)
+            self._paint()
+            await asyncio.sleep(PAINT_S)
+        self._paint()
+
+    async def _follow(self) -> None:
+        """Its log, again when it ends or cannot be read: another process may write another."""
+        pause_s, most_s = AGAIN_S
+        while self.record is not None:
+            try:
+                lines = self._keeper.logs(self.name, follow=True, tail=100)
+                async with aclosing(lines) as told:  # type: ignore[type-var]
+                    self.lines.clear()
+                    async for line in told:
+                        self.lines.append(line)
+                        self.log_note, pause_s = "", AGAIN_S[0]
+            except UsageError as error:  # nothing has a log yet
+                self._note(error.message)
+            except ToolkitError as error:
+                self._note(error.message)
+                pause_s = min(most_s, 2 * pause_s)
+            await asyncio.sleep(pause_s)
+
+    def _note(self, message: str) -> None:
+        self.log_note = message
