@@ -194,11 +194,12 @@ class DeployPanel:
         self._error = None
         if said:
             self._say(said)
+        # At once: what is clicked before the first step of the task would be lost.
+        self._is_busy = True
+        self._view.enable(is_busy=True)
         self._task.start(lambda: self._busy(work))
 
     async def _busy(self, work: Callable[[], Awaitable[None]]) -> None:
-        self._is_busy = True
-        self._view.enable(is_busy=True)
         try:
             await work()
         except asyncio.CancelledError:

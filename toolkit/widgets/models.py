@@ -178,11 +178,12 @@ class ModelsPanel:
             return
         self._error = None
         self._say(said)
+        # At once: what is clicked before the first step of the task would be lost.
+        self._is_busy = True
+        self._enable(is_busy=True)
         self._task.start(lambda: self._busy(work))
 
     async def _busy(self, work: Coroutine[Any, Any, None]) -> None:
-        self._is_busy = True
-        self._enable(is_busy=True)
         try:
             await work
         finally:

@@ -40,7 +40,12 @@ class Desk(Opened):
     async def show(self, *code: str) -> None:
         """A new notebook whose only cell is this code; the panel is its last value."""
         self._name = f"panel-{secrets.token_hex(3)}.ipynb"
-        cell = {"cell_type": "code", "execution_count": None, "id": "a", "metadata": {}}
+        cell: dict[str, Any] = {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": "a",
+            "metadata": {},
+        }
         source = [f"{line}\n" for line in code]
         book = {
             "cells": [cell | {"outputs": [], "source": source}],
@@ -86,6 +91,7 @@ class Desk(Opened):
 
         AKASH_LLM_GOLDEN=1 writes the files anew.
         """
+        await expect(self.panel.locator(".akl-state")).not_to_have_text("working")
         tree = await self.panel.aria_snapshot()
         nameless = re.findall(
             r"^\s*- (?:textbox|button|combobox|spinbutton|checkbox)(?:$|:| \[)", tree, re.M
@@ -96,7 +102,7 @@ class Desk(Opened):
         file = GOLDEN / f"{name}.yaml"
         if IS_WRITING:
             file.write_text(tree + "\n", encoding="utf-8")
-        assert tree + "\n" == file.read_text(encoding="utf-8")
+        assert (tree + "\n").splitlines() == file.read_text(encoding="utf-8").splitlines()
 
     async def pictures(self, name: str) -> None:
         """A picture of it, if AKASH_LLM_SCREENSHOTS names a folder; its name says the theme."""
