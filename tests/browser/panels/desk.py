@@ -48,7 +48,7 @@ class Desk(Opened):
         }
         source = [f"{line}\n" for line in code]
         book = {
-            "cells": [cell | {"outputs": [], "source": source}],
+            "cells": [cell | {"metadata": {}, "outputs": [], "source": source}],
             "metadata": {"kernelspec": {"display_name": "Python 3", "name": "python3"}},
             "nbformat": 4,
             "nbformat_minor": 5,
