@@ -22,10 +22,10 @@ SHEET = """
 .akl-section { padding: 12px 16px; }
 .akl-actions { padding: 4px 14px 12px; }
 .akl .akl-actions .widget-button, .akl .akl-actions .widget-toggle-button { padding: 0 14px; }
-.akl-tile-grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr));
-  gap: 10px; margin: 0; padding: 12px 16px 4px; }
-.akl-tile-grid > div { border: 1px solid var(--akl-line); border-radius: 8px; padding: 8px 12px;
-  background: var(--akl-raised); }
+.akl dl.akl-tile-grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr));
+  gap: 10px; margin: 0; padding: 12px 16px 4px; width: 100%; box-sizing: border-box; }
+.akl .akl-tile-grid > div { border: 1px solid var(--akl-line); border-radius: 8px;
+  padding: 8px 12px; background: var(--akl-raised); }
 .akl-tile-grid dt { font-size: 11.5px; color: var(--akl-muted); font-weight: 600; margin: 0;
   letter-spacing: .02em; }
 .akl-tile-grid dd { margin: 1px 0 0; font-size: 17px; font-weight: 600;
@@ -47,7 +47,7 @@ SHEET = """
   font-variant-numeric: tabular-nums; }
 .akl-sheet caption { text-align: left; font-weight: 600; font-size: 13.5px; padding: 0 0 6px; }
 .akl-sheet th, .akl-sheet td { text-align: left; vertical-align: top; padding: 4px 14px 4px 0;
-  border: 0; border-bottom: 1px solid var(--akl-line); overflow-wrap: anywhere; }
+  border: 0; border-bottom: 1px solid var(--akl-line); overflow-wrap: break-word; }
 .akl-sheet th:last-child, .akl-sheet td:last-child { padding-right: 0; }
 .akl-sheet thead th { color: var(--akl-muted); font-size: 12px; font-weight: 600;
   overflow-wrap: normal; }
@@ -60,6 +60,7 @@ SHEET = """
   color: var(--akl-text); border-bottom: 1px solid var(--akl-line); }
 .akl-plan tbody:first-of-type th[scope=rowgroup] { padding-top: 0; }
 .akl-plan tbody td + td { color: var(--akl-muted); }
+.akl .akl-changes { padding-bottom: 20px; }
 .akl-num { text-align: right !important; white-space: nowrap; }
 .akl-console { height: 220px; overflow: hidden auto; border: 1px solid var(--akl-line);
   border-radius: 8px; margin: 0 16px 12px; background: var(--akl-raised); scrollbar-width: thin; }
@@ -70,6 +71,7 @@ SHEET = """
   background: var(--akl-raised); }
 .akl .akl-ask .widget-button { padding: 0 14px; }
 .akl { --akl-good: var(--jp-success-color1, #1b7f3b); }
+body[data-jp-theme-light=false] .akl { color-scheme: dark; }
 .akl .widget-progress { height: 24px; margin: 0; }
 .akl .progress { background: var(--akl-line); border-radius: 5px; }
 .akl .progress-bar { background: var(--akl-accent); border-radius: 5px; transition: none; }

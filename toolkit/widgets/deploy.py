@@ -7,7 +7,7 @@ an account lies in the environment, that of an endpoint in its file.
 
 import asyncio
 import html
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
@@ -27,6 +27,7 @@ from toolkit.widgets.deploy_view import DeployView
 from toolkit.widgets.deploy_watch import Watch
 from toolkit.widgets.notice import notice
 from toolkit.widgets.task import BackgroundTask, HomeLoop, ticking
+from toolkit.widgets.work import Work
 
 PAINT_S = 0.25
 
@@ -59,9 +60,10 @@ class DeployPanel:
         self.keeper = keeper or Keeper()
         self._intent = plan.intent if plan else Intent(name=name or target, target=target, **intent)
         self._plan = plan
-        self._error: ToolkitError | None = None
         self._home = HomeLoop()
-        self._task = BackgroundTask(self._failed)
+        self._work = Work(
+            busy=self._busy, stopped=lambda: self._say("Stopped."), failed=self._failed
+        )
         self._models = BackgroundTask(lambda _error: None)  # without the list one can type
         self._phases = Phases()
         self._watch = Watch(self.keeper, self._paint, self._said_ended)
@@ -69,7 +71,7 @@ class DeployPanel:
         self._view = DeployView(self._home, self.form.view, self)
         self.view = self._view.view
         observed(self.form, lambda: self._home.do(self.make_plan))
-        self._stage, self._is_busy = Stage.FORM, False
+        self._stage = Stage.FORM
         self._home.do(self._begin)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
@@ -94,15 +96,15 @@ class DeployPanel:
 
         Returns the client. Raises what the panel shows. Cancelled, it closes what it began.
         """
-        self._check_idle()
+        self._work.check_idle()
         if self._plan is None:
             self.make_plan()
-            await self._finished()
+            await self._work.finished()
         plan = self._plan
         if plan is None:
             raise UsageError("There is no plan to carry out.", hint="Make one in the panel.")
         self._open(plan, replace=replace, deadline_s=deadline_s, progress=progress)
-        await self._finished()
+        await self._work.finished()
         record = self.record
         if record is None:
             raise EndpointError("It was stopped, and what was begun is closed.")
@@ -110,28 +112,15 @@ class DeployPanel:
 
     async def close(self) -> None:
         """End what is open under the name, and wait for it."""
-        self._check_idle()
+        self._work.check_idle()
         self.end()
-        await self._finished()
+        await self._work.finished()
 
     def stop(self) -> None:
         """Give up what is under way: what an opening has begun is closed. Does not block."""
-        if self._task.is_running and not self._view.is_stopping:
+        if self._work.is_busy and not self._view.is_stopping:
             self._view.stopping()
-            self._task.cancel()
-
-    async def _finished(self) -> None:
-        try:
-            await self._task.wait()
-        except asyncio.CancelledError:
-            await self._task.wait()  # until what was begun is closed
-            raise
-        if self._error is not None:
-            raise self._error
-
-    def _check_idle(self) -> None:
-        if self._task.is_running:
-            raise UsageError("Something is under way.", hint="Stop it, or wait for its end.")
+            self._work.cancel()
 
     # -- what the buttons do --------------------------------------------------------
 
@@ -141,7 +130,7 @@ class DeployPanel:
 
     def back(self) -> None:
         """To the form, or to what runs: the plan is dropped."""
-        if not self._task.is_running:
+        if not self._work.is_busy:
             self._plan = None
             self._settle("")
 
@@ -154,7 +143,7 @@ class DeployPanel:
     def change(self) -> None:
         """Fill the form with what runs, to plan something else for it."""
         record = self.record
-        if record is not None and not self._task.is_running:
+        if record is not None and not self._work.is_busy:
             self.form.fill(record.intent, is_open=True)
             self._show(Stage.FORM, "Change what shall be another way, then plan it.")
 
@@ -187,26 +176,13 @@ class DeployPanel:
         else:
             self._settle("")
 
-    def _run(self, said: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        if self._task.is_running:
-            return
-        self._error = None
-        if said:
+    def _run(self, said: str, work: Callable[[], Awaitable[None]]) -> None:
+        if self._work.start(work) and said:
             self._say(said)
-        self._task.start(lambda: self._busy(work))
 
-    async def _busy(self, work: Callable[[], Awaitable[None]]) -> None:
-        self._is_busy = True
-        self._view.enable(is_busy=True)
-        try:
-            await work()
-        except asyncio.CancelledError:
-            self._say("Stopped.")
-            raise
-        finally:
-            self._is_busy = False
-            self._view.enable(is_busy=False)
-            self._paint()
+    def _busy(self, is_busy: bool) -> None:
+        self._view.enable(is_busy=is_busy)
+        self._paint()
 
     async def _planned(self) -> None:
         self._intent = self.form.intent()
@@ -323,14 +299,14 @@ class DeployPanel:
     def _paint(self) -> None:
         """Bring everything up to date that changes by itself."""
         record = self.record
-        if record is None and self._stage is Stage.RUNNING and not self._is_busy:
+        if record is None and self._stage is Stage.RUNNING and not self._work.is_busy:
             self._settle(f"{self._intent.name} is closed.")
             return
         place = page.PLACES.get(self._intent.target, self._intent.target)
         self._view.title(f"{self._intent.name} · {place}", self._state(record))
         is_past = self._stage is Stage.RUNNING and self._phases.is_done
         self._view.progress("" if is_past else page.phases_page(self._phases))
-        if self._stage is Stage.OPENING and self._is_busy and not self._view.is_stopping:
+        if self._stage is Stage.OPENING and self._work.is_busy and not self._view.is_stopping:
             self._say(self._phases.sentence)
         if record is not None:
             spend, status = self.keeper.spend(record), self._watch.status
@@ -343,7 +319,7 @@ class DeployPanel:
         self._view.following(self._watch)
 
     def _state(self, record: Record | None) -> str:
-        if self._is_busy:
+        if self._work.is_busy:
             return "working"
         if record is None:
             return "nothing runs"
@@ -353,5 +329,4 @@ class DeployPanel:
         put(self._view.status, html.escape(text))
 
     def _failed(self, error: ToolkitError) -> None:
-        self._error = error
         put(self._view.status, notice(error.message, error.hint))

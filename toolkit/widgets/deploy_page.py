@@ -62,9 +62,9 @@ def amounts(plan: Plan) -> str:
 
 
 def plan_page(plan: Plan, record: Record | None) -> str:
-    """The whole plan, and what it changes in the file of what runs."""
+    """What it changes in the file of what runs, and the whole plan."""
     changed = "" if record is None or not plan.changes else _changes(record, plan)
-    return f'<div class="akl-sheet akl-plan">{plan_html(plan)}</div>{changed}'
+    return f'{changed}<div class="akl-sheet akl-plan">{plan_html(plan)}</div>'
 
 
 def _changes(record: Record, plan: Plan) -> str:
@@ -108,7 +108,7 @@ def running_tiles(record: Record, status: Status | None, spend: Spend | None, no
     return board.tiles(
         (
             ("State", state, detail),
-            ("Costs now", f"{usd(rate)} an hour", "only power" if is_free else _daily(rate)),
+            ("Per hour, now", usd(rate), "only power" if is_free else _daily(rate)),
             ("Spent", usd(spent), f"since {record.opened_at:%H:%M} UTC"),
             ("Time left", *_time_left(spend, now)),
         )

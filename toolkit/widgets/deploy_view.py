@@ -46,7 +46,7 @@ class DeployView:
             "akl-console",
         )
         self._events = classed(widgets.HTML(), "akl-section")
-        self._form = widgets.VBox([form, self._actions(self.plan, self.keep)])
+        self._form = widgets.VBox([form, self._actions(self.plan, self.halt, self.keep)])
         self._planned = widgets.VBox(
             [self._amounts, self._plan, self._ask(self.confirm, self.back)]
         )
@@ -76,7 +76,9 @@ class DeployView:
         self.plan = made(
             "Plan", "Say what it takes and costs; start nothing", "make_plan", "primary"
         )
+        self.halt = made("Stop", "Give up planning", "stop")
         self.keep = made("Back", "Leave it as it is", "back")
+        self.halt.disabled = True
         self.confirm = made("Deploy", "Do what the plan says", "confirm", "primary")
         self.back = made("Back", "Start nothing", "back")
         self.stop = made("Stop", "Give up, and close what was begun", "stop", "warning")
@@ -133,6 +135,7 @@ class DeployView:
         """Offer what can be done while something is under way, or when nothing is."""
         self.is_stopping = False
         self.stop.description, self.stop.disabled = "Stop", not is_busy
+        self.halt.disabled = not is_busy
         for each in (self.plan, self.keep, self.back, self.change, self.go_on, self.look):
             each.disabled = is_busy
         for each in (self.close, self.yes, self.no):
@@ -142,7 +145,7 @@ class DeployView:
     def stopping(self) -> None:
         """Stop was asked for: once is enough."""
         self.is_stopping = True
-        self.stop.disabled = True
+        self.stop.disabled = self.halt.disabled = True
         self.stop.description = "Stopping…"
         put(self.status, "stopping: what was begun is being closed…")
 

@@ -6,7 +6,7 @@ stopped keeps what came and goes on from there.
 
 import asyncio
 import html
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -14,7 +14,7 @@ import ipywidgets as widgets
 
 from server.models.pull import SUCCESS
 from toolkit.client import Endpoint
-from toolkit.errors import ToolkitError, UsageError
+from toolkit.errors import ToolkitError
 from toolkit.models.local import LocalModels
 from toolkit.models.remote import EndpointModels
 from toolkit.models.shelf import Details, Pace, Row, Shelf, megabytes
@@ -24,6 +24,7 @@ from toolkit.widgets.controls import button, choice, labelled, line, put, row, s
 from toolkit.widgets.notice import notice
 from toolkit.widgets.style import classed, sheet
 from toolkit.widgets.task import BackgroundTask, HomeLoop, ticking
+from toolkit.widgets.work import Work
 
 PAINT_S = 0.25
 
@@ -41,10 +42,11 @@ class ModelsPanel:
             self._shelves.insert(0, EndpointModels(endpoint))
         self.rows: Sequence[Row] = ()
         self._pace = Pace()
-        self._error: ToolkitError | None = None
-        self._is_busy = self._is_pulling = False
+        self._is_pulling = False
         self._home = HomeLoop()
-        self._task = BackgroundTask(self._failed)
+        self._work = Work(
+            busy=self._busy, stopped=lambda: self._say("Stopped."), failed=self._failed
+        )
         self._lister = BackgroundTask(self._failed)
         self._build(wanted)
         self._enable(is_busy=False)
@@ -57,10 +59,10 @@ class ModelsPanel:
 
     async def pull(self, name: str) -> None:
         """Get a model and wait for it. Raises what the panel shows."""
-        self._check_idle()
+        self._work.check_idle()
         self._name.value = name
         self._pull()
-        await self._finished()
+        await self._work.finished()
 
     async def show(self, name: str) -> Details:
         """Show all about a model. Raises what the panel shows."""
@@ -70,22 +72,13 @@ class ModelsPanel:
 
     async def delete(self, name: str) -> None:
         """Delete a model and wait for it. Raises what the panel shows."""
-        self._check_idle()
-        self._run(f"deleting {name}…", self._deleted(name))
-        await self._finished()
+        self._work.check_idle()
+        self._run(f"deleting {name}…", lambda: self._deleted(name))
+        await self._work.finished()
 
     def stop(self) -> None:
         """End the pull; what came is kept. Does not block."""
-        self._task.cancel()
-
-    def _check_idle(self) -> None:
-        if self._task.is_running:
-            raise UsageError("A pull is under way.", hint="Stop it, or wait for its end.")
-
-    async def _finished(self) -> None:
-        await self._task.wait()
-        if self._error is not None:
-            raise self._error
+        self._work.cancel()
 
     # -- widgets --------------------------------------------------------------------
 
@@ -147,12 +140,13 @@ class ModelsPanel:
         self._lister.start(self._list)
 
     def _show(self) -> None:
-        self._run("reading…", self._shown(str(self._model.value)))
+        name = str(self._model.value)
+        self._run("reading…", lambda: self._shown(name))
 
     def _pull(self) -> None:
         name = self._name.value.strip()
         if name:
-            self._run("Stop keeps what came.", self._pulled(name))
+            self._run("Stop keeps what came.", lambda: self._pulled(name))
         else:
             self._say("Name the model to pull, such as smollm2:135m.")
 
@@ -168,27 +162,18 @@ class ModelsPanel:
     def _confirmed(self) -> None:
         name = str(self._model.value)
         self._ask(False)
-        self._run(f"deleting {name}…", self._deleted(name))
+        self._run(f"deleting {name}…", lambda: self._deleted(name))
 
     # -- how it is done -------------------------------------------------------------
 
-    def _run(self, said: str, work: Coroutine[Any, Any, None]) -> None:
-        if self._task.is_running:
-            work.close()
+    def _run(self, said: str, work: Callable[[], Awaitable[None]]) -> None:
+        if self._work.start(work):
+            self._say(said)
+        else:
             self._say("Something is under way: stop it, or wait for its end.")
-            return
-        self._error = None
-        self._say(said)
-        self._task.start(lambda: self._busy(work))
 
-    async def _busy(self, work: Coroutine[Any, Any, None]) -> None:
-        self._is_busy = True
-        self._enable(is_busy=True)
-        try:
-            await work
-        finally:
-            self._is_busy = False
-            self._enable(is_busy=False)
+    def _busy(self, is_busy: bool) -> None:
+        self._enable(is_busy=is_busy)
 
     async def _list(self) -> None:
         self.rows = await self._shelf.listed()
@@ -198,7 +183,7 @@ class ModelsPanel:
         if names:
             self._model.value = chosen if chosen in names else names[0]
         put(self._listed, page.list_page(self.rows, self._shelf.title))
-        self._enable(is_busy=self._is_busy)
+        self._enable(is_busy=self._work.is_busy)
 
     async def _shown(self, name: str) -> None:
         put(self._details, page.details_page(await self._shelf.show(name)))
@@ -255,5 +240,4 @@ class ModelsPanel:
         put(self._status, html.escape(text))
 
     def _failed(self, error: ToolkitError) -> None:
-        self._error = error
         put(self._status, notice(error.message, error.hint))

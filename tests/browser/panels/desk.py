@@ -48,7 +48,7 @@ class Desk(Opened):
         }
         source = [f"{line}\n" for line in code]
         book = {
-            "cells": [cell | {"outputs": [], "source": source}],
+            "cells": [cell | {"metadata": {}, "outputs": [], "source": source}],
             "metadata": {"kernelspec": {"display_name": "Python 3", "name": "python3"}},
             "nbformat": 4,
             "nbformat_minor": 5,
@@ -91,6 +91,7 @@ class Desk(Opened):
 
         AKASH_LLM_GOLDEN=1 writes the files anew.
         """
+        await expect(self.panel.locator(".akl-state")).not_to_have_text("working")
         tree = await self.panel.aria_snapshot()
         nameless = re.findall(
             r"^\s*- (?:textbox|button|combobox|spinbutton|checkbox)(?:$|:| \[)", tree, re.M
@@ -101,7 +102,7 @@ class Desk(Opened):
         file = GOLDEN / f"{name}.yaml"
         if IS_WRITING:
             file.write_text(tree + "\n", encoding="utf-8")
-        assert tree + "\n" == file.read_text(encoding="utf-8")
+        assert (tree + "\n").splitlines() == file.read_text(encoding="utf-8").splitlines()
 
     async def pictures(self, name: str) -> None:
         """A picture of it, if AKASH_LLM_SCREENSHOTS names a folder; its name says the theme."""

@@ -99,7 +99,7 @@ async def test_renting_names_the_amount_and_leaves_no_secret(desk: Desk, account
 async def test_stop_while_it_opens_closes_what_was_begun(desk: Desk, account: Account) -> None:
     account.ingress.is_loading = True
     try:
-        await fill(desk, "stopped")
+        await fill(desk, "my-llm")
         await desk.button("Plan").click()
         await desk.button(AGREE).click()
         await expect(desk.panel.get_by_role("table", name="Phases")).to_contain_text("model")

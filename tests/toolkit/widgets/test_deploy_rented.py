@@ -1,5 +1,6 @@
 """The deploy panel over a simulated account, and over Docker: money, Stop, what is left."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -137,6 +138,24 @@ async def test_what_is_missing_blocks_the_button(
     await sees(panel, "What is still missing", "AKASH_API_KEY")
     assert AGREE not in buttons(panel)
     panel.confirm()
+    assert not world.deployments
+
+
+async def test_planning_can_be_given_up(
+    panel: DeployPanel, server: ConsoleServer, world: World
+) -> None:
+    gate = threading.Event()
+    server.before = lambda: not gate.wait(20)
+    try:
+        await click(panel, "Plan")
+        await until(lambda: bool(server.seen))
+        await click(panel, "Stop")
+        await sees(panel, "Stopped.")
+    finally:
+        gate.set()
+        server.before = None
+    await click(panel, "Plan")
+    await until(lambda: AGREE in buttons(panel))
     assert not world.deployments
 
 
