@@ -120,9 +120,10 @@ class Opened:
         path = self._lab.folder / self._name
         before = path.stat().st_mtime_ns
         await self.page.keyboard.press("Control+s")
-        while path.stat().st_mtime_ns == before:
+        # The file is empty for a moment while it is written.
+        while path.stat().st_mtime_ns == before or not (text := path.read_text("utf-8")):
             await asyncio.sleep(0.05)
-        return path.read_text(encoding="utf-8")
+        return text
 
     async def evaluate(self, script: str) -> Any:
         """The value of a script in the page."""

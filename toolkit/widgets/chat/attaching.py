@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.errors import ToolkitError, UsageError
-from toolkit.widgets.chat.controls import button, show
+from toolkit.widgets.chat.controls import TEXT_GRACE_S, button, show
 from toolkit.widgets.chat.line import EnterLine
 from toolkit.widgets.chat.pictures import (
     MAX_PICTURE_BYTES,
@@ -44,7 +44,9 @@ class Attaching:
             placeholder="on the machine of the kernel",
             layout=widgets.Layout(flex="1 1 160px", width="auto", min_width="0"),
         ).widget
-        self.add = button(home, "Attach", "Attach the picture of this path", self._by_path)
+        self.add = button(
+            home, "Attach", "Attach this picture", self._by_path, after_s=TEXT_GRACE_S
+        )
         self.drop = button(home, "Remove", "Send no picture", self.clear)
         self._names = widgets.HTML(layout=widgets.Layout(flex="1 1 100%"))
         self.view = widgets.HBox(

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from toolkit.widgets.chat.controls import button, show, toggle
+from toolkit.widgets.chat.controls import TEXT_GRACE_S, button, show, toggle
 from toolkit.widgets.chat.line import EnterLine
 from toolkit.widgets.task import HomeLoop
+
+LATE_TEXT_S = 0.5
 
 
 class Composer:
@@ -28,6 +30,7 @@ class Composer:
         takeaway: Callable[[bool], None],
         settings: Callable[[bool], None],
     ) -> None:
+        self._home = home
         self._send_text = send
         self._clear_all = clear
         line = EnterLine(home, self._submit, placeholder="Message, then Enter")
@@ -39,7 +42,9 @@ class Composer:
             field.layout = widgets.Layout(flex="1 1 auto", width="auto")
             field.description = "Message"
             field.style.description_width = "62px"
-        self.send = button(home, "Send", "Send the message", self._submit, style="primary")
+        self.send = button(
+            home, "Send", "Send the message", self._clicked, style="primary", after_s=TEXT_GRACE_S
+        )
         self.stop = button(home, "Stop", "Stop the reply and free its slot", stop)
         self.retry = button(home, "Retry", "Ask the last message again", retry)
         self.edit = button(home, "Edit last", "Take the last message back and edit it", edit)
@@ -98,6 +103,12 @@ class Composer:
     @property
     def _field(self) -> widgets.Text | widgets.Textarea:
         return self.box if self.lines.value else self.line
+
+    def _clicked(self) -> None:
+        if self.draft.strip():
+            self._submit()
+        else:  # nobody sends nothing: the text is on its way
+            self._home.later(LATE_TEXT_S, self._submit)
 
     def _submit(self) -> None:
         text = self.draft

@@ -6,6 +6,10 @@ import ipywidgets as widgets
 
 from toolkit.widgets.task import HomeLoop
 
+# Widgets of one panel may be served by different threads of the kernel, so that a click can be
+# there before the text that was written before it. Buttons that take a text wait so long.
+TEXT_GRACE_S = 0.1
+
 
 def button(
     home: HomeLoop,
@@ -15,15 +19,16 @@ def button(
     *,
     style: str = "",
     width: str = "84px",
+    after_s: float = 0.0,
 ) -> widgets.Button:
-    """A button that calls `act` on the loop of the panel."""
+    """A button that calls `act` on the loop of the panel, `after_s` later."""
     made = widgets.Button(
         description=text,
         tooltip=tooltip,
         button_style=style,
         layout=widgets.Layout(width=width, flex="0 0 auto"),
     )
-    made.on_click(lambda _: home.do(act))
+    made.on_click(lambda _: home.later(after_s, act) if after_s else home.do(act))
     return made
 
 

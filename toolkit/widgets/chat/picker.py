@@ -5,7 +5,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from toolkit.widgets.chat.controls import button, show
+from toolkit.widgets.chat.controls import TEXT_GRACE_S, button, show
 from toolkit.widgets.chat.line import EnterLine
 from toolkit.widgets.style import classed
 from toolkit.widgets.task import HomeLoop
@@ -38,7 +38,9 @@ class ConversationPicker:
         self.menu.observe(self._chosen, "value")
         self.new = button(home, "New", "Begin a new conversation", begin)
         self.rename = button(home, "Rename", "Give this conversation a title", self._ask_title)
-        self.save = button(home, "Save", "Take this title", self._titled, style="primary")
+        self.save = button(
+            home, "Save", "Take this title", self._titled, style="primary", after_s=TEXT_GRACE_S
+        )
         self.delete = button(home, "Delete", "Remove this conversation", self._ask_to_delete)
         self.confirm = button(home, "Delete it", "Yes, remove it", self._deleted, style="danger")
         self.keep = button(home, "Cancel", "Leave it as it is", self.settle)

@@ -20,6 +20,7 @@ from tests.support.endpoint import (
 )
 from toolkit.client import Endpoint
 from toolkit.errors import EndpointError, UsageError
+from toolkit.widgets.chat.controls import TEXT_GRACE_S
 from toolkit.widgets.chat.conversation import Conversation, TurnState
 from toolkit.widgets.chat.folder import ConversationFolder
 from toolkit.widgets.chat.panel import ChatPanel
@@ -62,6 +63,12 @@ def by_prompt(answers: dict[str, Answer]) -> Any:
     return script
 
 
+async def click(button: widgets.Button) -> None:
+    """A click on a button that waits for a text."""
+    button.click()
+    await asyncio.sleep(2 * TEXT_GRACE_S)
+
+
 async def idle(panel: ChatPanel) -> None:
     await panel._task.wait()
     await panel._looking.wait()
@@ -89,6 +96,20 @@ async def test_leaving_the_line_keeps_a_draft_and_enter_sends_it_later() -> None
         await server.until(lambda s: len(s.generations()) == 1)
         assert server.generations()[0].body["messages"][-1]["content"] == "a draft"
         await idle(panel)
+
+
+@pytest.mark.parametrize("late_s", [0.02, 0.3])
+async def test_a_click_that_overtakes_the_text_sends_the_text(late_s: float) -> None:
+    async with ScriptedEndpoint() as server:
+        panel = panel_of(server)
+        panel.composer.lines.value = True
+        panel.composer.send.click()
+        await asyncio.sleep(late_s)
+        panel.composer.box.value = "two\nlines"
+        await server.until(lambda s: len(s.generations()) == 1)
+        await idle(panel)
+    assert server.generations()[0].body["messages"][-1]["content"] == "two\nlines"
+    assert panel.composer.draft == ""
 
 
 async def test_a_starter_sends_itself() -> None:
@@ -340,7 +361,7 @@ async def test_new_open_rename_and_delete(tmp_path: Path) -> None:
         assert panel.conversation.turns[0].prompt == "first" and "first" in shown(panel)
         picker.rename.click()
         picker.title.value = "Renamed"
-        picker.save.click()
+        await click(picker.save)
         assert picker.menu.label == "Renamed"
         picker.delete.click()
         picker.keep.click()
@@ -446,7 +467,7 @@ async def test_pictures_go_to_models_that_see_and_come_back_with_edit(tmp_path: 
         await idle(panel)
         assert panel.attaching.view.layout.display is None
         panel.attaching.path.value = "sky.png"
-        panel.attaching.add.click()
+        await click(panel.attaching.add)
         enter(panel, "what is it?")
         await idle(panel)
         enter(panel, "and now?")
@@ -457,7 +478,7 @@ async def test_pictures_go_to_models_that_see_and_come_back_with_edit(tmp_path: 
         panel.composer.edit.click()
         assert [p.name for p in panel.attaching.take()] == ["sky.png"]
         panel.attaching.path.value = "none.png"
-        panel.attaching.add.click()
+        await click(panel.attaching.add)
         assert "cannot be read" in shown(panel)
 
 

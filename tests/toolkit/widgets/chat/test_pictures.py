@@ -1,5 +1,6 @@
 """Pictures for a model: what is taken, what is refused, what is shown of them."""
 
+import asyncio
 import io
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 from toolkit.errors import UsageError
 from toolkit.widgets.chat.attaching import Attaching
 from toolkit.widgets.chat.bubble import question
+from toolkit.widgets.chat.controls import TEXT_GRACE_S
 from toolkit.widgets.chat.conversation import Conversation
 from toolkit.widgets.chat.pictures import (
     MAX_PICTURE_BYTES,
@@ -77,6 +79,7 @@ async def test_uploads_leave_the_widget_and_too_many_are_refused(tmp_path: Path)
     for _ in range(MAX_PICTURES):
         attaching.path.value = str(path)
         attaching.add.click()
+        await asyncio.sleep(2 * TEXT_GRACE_S)
     assert len(attaching.take()) == MAX_PICTURES and "at most" in refused[0]
     assert attaching.take() == ()
 
