@@ -28,7 +28,7 @@ class Opened:
         page.set_default_timeout(TIMEOUT_MS)
         expect.set_options(timeout=TIMEOUT_MS)
 
-    async def open(self, name: str, **parameters: Any) -> None:
+    async def open(self, name: str, /, **parameters: Any) -> None:
         """Copy one of our notebooks with these parameters, open it and run all of it."""
         self._name = name
         copy = self._lab.folder / name

@@ -40,17 +40,19 @@ class Watch:
         self._looks = BackgroundTask(lambda error: self._note(error.message))
         self._log = BackgroundTask(lambda error: self._note(error.message))
         self._is_followed = False
+        self._due = 0.0
         self.name = ""
         self.lines: deque[str] = deque(maxlen=LINES)
         self.log_note = ""
         self.status: Status | None = None
 
     def start(self, name: str) -> None:
-        """Watch this one from now on. Does not block."""
+        """Watch this one from now on; what was seen of it before is out of date. Does not block."""
+        self._due, self.status = 0.0, None
         if self._looks.is_running and name == self.name:
             return
         self.stop()
-        self.name, self.status, self.log_note = name, None, ""
+        self.name, self.log_note = name, ""
         self.lines.clear()
         self._looks = BackgroundTask(lambda error: self._note(error.message))
         self._looks.start(self._look_on)
@@ -104,14 +106,13 @@ class Watch:
             self._ended(f"{record.name} is closed: {why}.")
 
     async def _look_on(self) -> None:
-        due = 0.0
         while (record := self.record) is not None:
-            if time.monotonic() >= due:
+            if time.monotonic() >= self._due:
+                self._due = time.monotonic() + LOOK_S.get(record.target, RENTED_LOOK_S)
                 try:
                     await self.look()
                 except ToolkitError as error:
                     self._note(error.message)
-                due = time.monotonic() + LOOK_S.get(record.target, RENTED_LOOK_S)
             self._paint()
             await asyncio.sleep(PAINT_S)
         self._paint()

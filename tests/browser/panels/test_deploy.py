@@ -92,7 +92,7 @@ async def test_renting_names_the_amount_and_leaves_no_secret(desk: Desk, account
     assert not [secret for secret in account.secrets if secret in saved]
     await desk.button("Close…").click()
     await desk.panel.get_by_role("button", name=re.compile("^Close it now, it cost")).click()
-    await desk.says("rented is closed; it cost $")
+    await desk.says("rented is closed; it cost")
     assert renting.is_clean(account.world)
 
 
@@ -109,3 +109,10 @@ async def test_stop_while_it_opens_closes_what_was_begun(desk: Desk, account: Ac
         assert renting.is_clean(account.world)
     finally:
         account.ingress.is_loading = False
+
+
+async def test_the_notebook_about_looking_after_one_runs_to_its_end(desk: Desk) -> None:
+    await desk.open("07_manage.ipynb", name="looked-after")
+    await expect(desk.panel.locator(".akl-state")).to_have_text("nothing runs")
+    await desk.says("looked-after is closed.")
+    await expect(desk.page.get_by_role("table", name="Ledger").last).to_contain_text("closed")
