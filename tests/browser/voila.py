@@ -28,7 +28,7 @@ class Voila(Lab):
 class OpenedPage(Opened):
     """A notebook open as a page of Voila, which has run all of it."""
 
-    async def open(self, name: str, **parameters: Any) -> None:
+    async def open(self, name: str, /, **parameters: Any) -> None:
         notebook_with(NOTEBOOKS / name, self._lab.folder / name, parameters)
         await self.page.goto(self._lab.notebook(name))
         await self.page.locator(".akl").wait_for()
