@@ -1,5 +1,8 @@
 """The benchmark notebook in real JupyterLab: its run, the form, Stop."""
 
+import re
+from pathlib import Path
+
 from playwright.async_api import expect
 
 from tests.browser.panel import Opened
@@ -15,15 +18,19 @@ def paced(received: Received) -> Answer:
     return Answer(steps)
 
 
-async def test_a_run_fills_table_and_plot_and_stop_keeps_what_is_there(opened: Opened) -> None:
+async def test_a_run_fills_table_and_plot_and_stop_keeps_what_is_there(
+    opened: Opened, tmp_path: Path
+) -> None:
     async with ScriptedEndpoint(paced) as server:
         await opened.open(NOTEBOOK, url=server.url, model=MODEL, requests=4, output_tokens=8)
         panel = opened.page.locator(".akl")
-        rows = panel.locator("tbody tr")
+        rows = panel.locator("table", has_text="Levels").locator("tbody tr")
         await expect(panel.locator(".akl-status")).to_contain_text("0 of 12 requests failed")
         await expect(rows).to_have_count(3)
-        await expect(rows.nth(2).locator("td").nth(1)).to_have_text("4/4")
+        await expect(rows.nth(2).locator("td").nth(0)).to_have_text("4/4")
         await expect(panel.get_by_role("img")).to_be_visible()
+        await panel.get_by_label("Picture").select_option("Requests")
+        await expect(panel.get_by_role("img")).to_have_accessible_name(re.compile("Each request"))
         await opened.picture("bench-panel")
 
         await panel.get_by_label("Requests each", exact=True).fill("200")
@@ -39,6 +46,30 @@ async def test_a_run_fills_table_and_plot_and_stop_keeps_what_is_there(opened: O
         await expect(rows).to_have_count(1)
         await expect(opened.button("Run")).to_be_enabled()
 
+        await panel.get_by_label("Compare with").select_option(index=1)
+        await expect(panel.locator("caption", has_text="Compared with run 1")).to_be_visible()
+        saved = tmp_path / "mine.html"
+        await panel.get_by_label("Save as").fill(str(saved))
+        await opened.button("Save").click()
+        await expect(panel.locator(".akl-status")).to_contain_text("Saved as")
+        assert "<svg" in saved.read_text()
+
+
+async def test_it_comes_so_often_a_second_and_is_held_to_objectives(opened: Opened) -> None:
+    async with ScriptedEndpoint(paced) as server:
+        await opened.open(NOTEBOOK, url=server.url, model=MODEL, requests=1, output_tokens=2)
+        panel = opened.page.locator(".akl")
+        await expect(panel.locator(".akl-status")).to_contain_text("requests failed")
+        await panel.get_by_label("Load", exact=True).select_option("so many a second, at random")
+        await panel.get_by_label("Requests a second").fill("40")
+        await panel.get_by_label("Requests each").fill("6")
+        await panel.get_by_label("Objectives").fill("ttft_ms:p50<=1")
+        await panel.get_by_label("Objectives").press("Tab")
+        await opened.button("Run").click()
+        await expect(panel.locator("th", has_text="40/s poisson")).to_be_visible()
+        # Each answer takes 50 ms to begin.
+        await expect(panel.locator(".akl-status")).to_contain_text("No level meets ttft_ms:p50<=1")
+
 
 async def test_a_form_that_cannot_be_meant_says_so(opened: Opened) -> None:
     async with ScriptedEndpoint(paced) as server:
@@ -48,5 +79,5 @@ async def test_a_form_that_cannot_be_meant_says_so(opened: Opened) -> None:
         asked = len(server.generations())
         await panel.get_by_label("Open requests", exact=True).fill("many")
         await opened.button("Run").click()
-        await expect(panel.locator(".akl-status")).to_contain_text("is not a list of counts")
+        await expect(panel.locator(".akl-status")).to_contain_text("is not a list of loads")
         assert len(server.generations()) == asked

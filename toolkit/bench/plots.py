@@ -170,7 +170,7 @@ def _timeline(axes: Any, result: Result) -> None:
                   label=name if name not in named else None)  # fmt: skip
         named.add(name)
 
-    for place, record in enumerate(records):
+    for place, record in enumerate(records, 1):
         first = record.text_s[0] if record.text_s else record.end_s
         if record.phase is not Phase.MEASURED:
             bar(place, record.sent_s, record.end_s, _GREY, "warm-up, cool-down")
@@ -180,6 +180,7 @@ def _timeline(axes: Any, result: Result) -> None:
             bar(place, record.sent_s, first, _ORANGE, "waits for the first token")
             bar(place, first, record.end_s, _BLUE, "answers")
     axes.invert_yaxis()
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel(f"seconds since the level began ({level.load})")
     axes.set_ylabel("request")
     _frame(axes, legend=bool(named), from_zero=False)

@@ -1,44 +1,56 @@
-"""The benchmark panel: a form, a table and a plot that grow while it runs, and Stop.
+"""The benchmark panel: a form, figures and a table that grow while it runs, Stop, pictures at
+the end, and earlier runs to compare with.
 
-What was measured when it is stopped stays and is a result like any other.
+What was measured when it is stopped stays and is a result like any other. While it runs nothing
+is computed here for long: that would hold up what is measured.
 """
 
 import asyncio
 import html
-import time
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 
-from toolkit.bench import report
+from toolkit.bench import export, report
 from toolkit.bench.config import BenchConfig
 from toolkit.bench.result import Result
 from toolkit.bench.runner import Run
-from toolkit.bench.workload import Workload
 from toolkit.client import Endpoint
 from toolkit.errors import ToolkitError, UsageError
+from toolkit.lease_facts import facts_of
 from toolkit.safetext import cleaned
+from toolkit.widgets import bench_page as page
+from toolkit.widgets import board
+from toolkit.widgets.bench_form import BenchForm
+from toolkit.widgets.controls import button, choice, line, put, row, show
 from toolkit.widgets.notice import notice
 from toolkit.widgets.style import classed, sheet
 from toolkit.widgets.task import BackgroundTask, HomeLoop, ticking
 
 PAINT_S = 0.25
-PLOT_EVERY_S = 1.0
+MOST_RUNS = 20
+NOTHING = "nothing"
 
 
 class BenchPanel:
     """A benchmark of `endpoint`; show `view` (or the panel itself) in a cell.
 
-    `result` is that of the last run, whole or partial; `run` starts one from code.
+    `result` is that of the last run, whole or partial, `results` are those of all; `run` starts
+    one from code.
     """
 
     def __init__(self, endpoint: Endpoint, config: BenchConfig | None = None) -> None:
         self.endpoint = endpoint
+        self.results: list[Result] = []
         self._home = HomeLoop()
         self._task = BackgroundTask(self._failed)
+        self._drawing = BackgroundTask(self._failed)
         self._run: Run | None = None
         self._error: ToolkitError | None = None
-        self._plotted: tuple[float, int] = (0.0, -1)
+        self._moments: list[page.Moment] = []
+        self._charts: dict[str, str] = {}
         self._build(config or BenchConfig())
         self._show_busy(False)
 
@@ -52,14 +64,7 @@ class BenchPanel:
 
     def config(self) -> BenchConfig:
         """The form. Raises `UsageError` for what cannot be meant."""
-        return BenchConfig(
-            concurrency=_counts(str(self._concurrency.value)),
-            requests=self._requests.value,
-            workload=Workload(
-                prompt_words=self._prompt_words.value, output_tokens=self._output_tokens.value
-            ),
-            usd_per_hour=self._price,
-        ).checked()
+        return self.form.config()
 
     async def run(self) -> Result:
         """Run what the form says and wait for its end; shown as it goes.
@@ -81,149 +86,168 @@ class BenchPanel:
         """End the run; what was measured stays. Does not block."""
         self._task.cancel()
 
+    # -- how it is laid out ---------------------------------------------------------
+
     def _build(self, config: BenchConfig) -> None:
-        self._price = config.usd_per_hour
-        self._concurrency = widgets.Text(
-            description="Open requests", value=", ".join(map(str, config.concurrency))
+        self.form = BenchForm(config)
+        self._begin = button(self._home, "Run", "Start the benchmark", self._start)
+        self._end = button(
+            self._home, "Stop", "End the benchmark and keep what was measured", self.stop
         )
-        self._requests = _number("Requests each", config.requests or 8, 100_000)
-        self._prompt_words = _number("Prompt words", config.workload.prompt_words, 100_000)
-        self._output_tokens = _number("Output tokens", config.workload.output_tokens, 100_000)
-        fields = (self._concurrency, self._requests, self._prompt_words, self._output_tokens)
-        for field in fields:
-            field.style.description_width = "104px"
-            field.layout = widgets.Layout(width="auto")
-        self._run_button = widgets.Button(description="Run", tooltip="Start the benchmark")
-        self._stop_button = widgets.Button(
-            description="Stop", tooltip="End the benchmark and keep what was measured"
-        )
-        for button, act in ((self._run_button, self._start), (self._stop_button, self.stop)):
-            button.layout = widgets.Layout(width="84px", flex="0 0 auto")
-            button.on_click(lambda _, act=act: self._home.do(act))
-        self._status = classed(widgets.HTML(), "akl-status")
-        self._table = classed(widgets.HTML(), "akl-pad")
-        self._plot = classed(widgets.HTML(), "akl-plot", "akl-pad")
         self._head = widgets.HTML()
-        form = widgets.VBox(
+        self._status = classed(widgets.HTML(), "akl-status")
+        self._live = widgets.HTML()
+        self._line = classed(widgets.HTML(), "akl-plot", "akl-section")
+        self._table = classed(widgets.HTML(), "akl-section", "akl-sheet")
+        self._chart = choice("Picture", [(NOTHING, NOTHING)], NOTHING)
+        self._plot = classed(widgets.HTML(), "akl-plot", "akl-section")
+        self._before = choice("Compare with", [(NOTHING, NOTHING)], NOTHING)
+        self._compared = classed(widgets.HTML(), "akl-section", "akl-sheet")
+        self._path = line("Save as", "benchmark.html")
+        self._save = button(self._home, "Save", "Write the last run to this file", self._save_later)
+        self._chart.observe(lambda _: self._home.do(self._show_chart), "value")
+        self._before.observe(lambda _: self._home.do(self._compare), "value")
+        self._after = widgets.VBox(
             [
-                widgets.GridBox(
-                    list(fields),
-                    layout=widgets.Layout(
-                        grid_template_columns="repeat(2, 1fr)", grid_gap="0 12px"
-                    ),
-                ),
-                widgets.HBox([self._run_button, self._stop_button]),
+                classed(row(self._chart, self._before), "akl-actions"),
+                self._plot,
+                self._compared,
+                classed(row(self._path, self._save), "akl-actions"),
             ]
         )
-        self.view = classed(
-            widgets.VBox(
-                [
-                    sheet(),
-                    self._head,
-                    classed(form, "akl-settings"),
-                    self._status,
-                    self._table,
-                    self._plot,
-                ]
-            ),
-            "akl",
-            "akl-bench",
-        )
+        running = [self._status, self._live, self._line, self._table, self._after]
+        form = classed(widgets.VBox([self.form.view, row(self._begin, self._end)]), "akl-settings")
+        parts = [sheet(), board.board_sheet(), self._head, form, *running]
+        self.view = classed(widgets.VBox(parts), "akl", "akl-bench")
+        show(self._after, False)
+
+    # -- what the buttons do --------------------------------------------------------
 
     def _start(self) -> None:
         if self._task.is_running:
             return
         self._error = None
         try:
-            run = Run(self.config(), self.endpoint)
+            config = self.config()
         except ToolkitError as error:
             self._failed(error)
             return
-        self._run = run
-        self._table.value = self._plot.value = ""
-        self._plotted = (0.0, -1)
-        self._task.start(lambda: self._measure(run))
+        self._run, self._moments, self._charts = None, [], {}
+        for shown in (self._live, self._line, self._table, self._plot, self._compared):
+            put(shown, "")
+        show(self._after, False)
+        self._task.start(lambda: self._measure(config))
         self._show_busy(True)
 
-    async def _measure(self, run: Run) -> None:
-        state = "stopped: what was measured is kept."
+    async def _measure(self, config: BenchConfig) -> None:
+        run: Run | None = None
+        said = "Stopped before anything was measured."
         try:
+            run = self._run = Run(config, self.endpoint, facts=await facts_of(self.endpoint))
             async with ticking(lambda: self._paint(run), PAINT_S):
                 await run.run()
-            state = report.sentence(run.result())
+            said = report.sentence(run.result())
         except asyncio.CancelledError:
-            pass
+            if run is not None and run.has_measured:
+                said = "Stopped: what was measured is kept."
         except ToolkitError as error:
-            self._error = error
+            self._error, said = error, ""
             raise
         finally:
             self._show_busy(False)
-            self._plotted = (0.0, -1)
-            self._paint(run)
-            self._status.value = html.escape(state)
+            if run is not None and run.has_measured:
+                self._finish(run.result())
+            if said:
+                put(self._status, html.escape(said))
 
     def _paint(self, run: Run) -> None:
-        self._status.value = html.escape(str(run.progress()))
-        if not run.has_measured:
+        """What there is of a run that goes on: nothing here takes long."""
+        progress = run.progress()
+        put(self._status, html.escape(str(progress)))
+        if not progress.level:
             return
-        result = run.result()
-        self._table.value = _table(result)
-        at, count = self._plotted
-        measured = sum(len(level.records) for level in result.levels)
-        if measured != count and time.monotonic() - at >= PLOT_EVERY_S:
-            self._plotted = (time.monotonic(), measured)
-            self._draw(result)
+        put(self._live, page.live(progress))
+        elapsed = self._moments[-1][0] + PAINT_S if self._moments else 0.0
+        self._moments.append((elapsed, progress.tokens_per_s or 0.0))
+        put(self._line, page.line(self._moments))
+        if run.has_measured:
+            put(self._table, page.levels(run.result()))
 
-    def _draw(self, result: Result) -> None:
+    def _finish(self, result: Result) -> None:
+        """The whole of what was measured, with pictures and earlier runs."""
+        put(self._live, "")
+        put(self._line, "")
+        put(self._table, page.levels(result))
+        self._offer_earlier()
+        self.results = [*self.results, result][-MOST_RUNS:]
+        stamp = f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
+        self._path.value = f"benchmark-{stamp}.html"
+        show(self._after, True)
+        self._drawing.start(lambda: self._draw(result))
+
+    async def _draw(self, result: Result) -> None:
         from toolkit.bench import plots
 
-        if any(summary.output_tokens_per_s for summary in result.summaries):
-            self._plot.value = plots.throughput_and_latency(result)
+        if not any(summary.output_tokens_per_s for summary in result.summaries):
+            return
+        drawn = await asyncio.to_thread(plots.charts, result)
+        self._charts = {chart.title: chart.svg for chart in drawn}
+        titles = [(title, title) for title in self._charts]
+        self._chart.options = [*titles, (NOTHING, NOTHING)]
+        self._chart.value = titles[0][1]
+        self._show_chart()
+
+    def _show_chart(self) -> None:
+        put(self._plot, self._charts.get(str(self._chart.value), ""))
+
+    def _offer_earlier(self) -> None:
+        """The runs before this one, the last of them first."""
+        options = [(_named(at, one), str(at)) for at, one in enumerate(self.results)]
+        self._before.options = [(NOTHING, NOTHING), *reversed(options)]
+        self._before.value = NOTHING
+
+    def _compare(self) -> None:
+        chosen, result = str(self._before.value), self.result
+        if chosen == NOTHING or result is None:
+            put(self._compared, "")
+            return
+        before = self.results[int(chosen)]
+        try:
+            put(self._compared, page.compare(_named(int(chosen), before), before, result))
+        except UsageError as error:
+            put(self._compared, notice(error.message, error.hint))
+
+    def _save_later(self) -> None:
+        # A path that was typed just before may come after the click.
+        self._home.later(PAINT_S, self._save_now)
+
+    def _save_now(self) -> None:
+        result = self.result
+        if result is None:
+            return
+        path = Path(str(self._path.value)).expanduser()
+        try:
+            export.save(result, path)
+        except ToolkitError as error:
+            put(self._status, notice(error.message, error.hint))
+        else:
+            put(self._status, f"Saved as {board.text(str(path.resolve()))}")
 
     def _failed(self, error: ToolkitError) -> None:
         self._error = error
-        self._status.value = notice(error.message, error.hint)
+        put(self._status, notice(error.message, error.hint))
 
     def _show_busy(self, is_busy: bool) -> None:
-        self._run_button.disabled = is_busy
-        self._run_button.button_style = "primary"
-        self._stop_button.disabled = not is_busy
-        self._stop_button.button_style = "warning" if is_busy else ""
-        name = html.escape(self.endpoint.name or "endpoint")
-        model = html.escape(cleaned(self.endpoint.model))
-        state = "measuring" if is_busy else "ready"
-        self._head.value = (
-            f'<div class="akl-head"><b>Benchmark</b><span>{name} · {model}</span>'
-            f'<span class="akl-state">{state}</span></div>'
-        )
+        self.form.enable(is_busy=is_busy)
+        self._begin.disabled, self._end.disabled = is_busy, not is_busy
+        self._begin.button_style = "primary"
+        self._end.button_style = "warning" if is_busy else ""
+        about = f"{self.endpoint.name or 'endpoint'} · {cleaned(self.endpoint.model)}"
+        put(self._head, board.head("Benchmark", about, "measuring" if is_busy else "ready"))
 
 
-def _number(label: str, value: int, top: int) -> widgets.BoundedIntText:
-    return widgets.BoundedIntText(description=label, value=value, min=1, max=top)
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    """Counts between commas or spaces."""
-    parts = text.replace(",", " ").split()
-    if not parts or not all(part.isdecimal() for part in parts):
-        raise UsageError(
-            f"{text!r} is not a list of counts.", hint="Give how many at once, such as 1, 2, 4."
-        )
-    return tuple(int(part) for part in parts)
-
-
-def _table(result: Result) -> str:
-    headings, rows = report.rows(result)
-    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in headings)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
-    formulas = "".join(
-        f"<li>{html.escape(label)}: <code>{html.escape(formula)}</code></li>"
-        for label, formula in report.FORMULAS
-    )
-    return (
-        f'<table class="akl-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        f"<details><summary>Formulas</summary><ul>{formulas}</ul>"
-        f"<p>{html.escape(report.SYMBOLS)}.</p></details>"
-    )
+def _named(at: int, result: Result) -> str:
+    """A run, as somebody would tell it from others."""
+    best = max((one.output_tokens_per_s or 0.0 for one in result.summaries), default=0.0)
+    model = cleaned(result.subject.model)
+    return f"run {at + 1}: {model}, {best:.1f} tok/s at best"

@@ -35,6 +35,7 @@ SHEET = """
 .akl .akl-tile-grid dt, .akl .akl-tile-grid dd { float: none; width: auto; padding: 0;
   display: block; text-align: left; }
 .akl .akl-status .widget-html-content { font-size: 12.5px; color: var(--akl-muted); }
+.akl-wide { overflow-x: auto; } .akl-wide th[scope=row] { white-space: nowrap; }
 .akl-amount { margin-left: 12px; }
 .akl .akl-amount .widget-html-content { font-size: 13px; font-variant-numeric: tabular-nums; }
 .akl-fold details { border-top: 1px solid var(--akl-line); padding: 6px 0; }
