@@ -1,7 +1,7 @@
 """A matrix of runs: each ended before the next, within one budget, and gone on with."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from toolkit.automation.matrix import read_matrix
 from toolkit.automation.matrix_result import MATRIX, MatrixResult
 from toolkit.automation.matrix_run import MatrixRun
 from toolkit.cli import run as command
-from toolkit.deploy.base import State
+from toolkit.deploy.base import Record, State
 from toolkit.deploy.keeper import Keeper
-from toolkit.errors import UsageError
+from toolkit.errors import DeadlineError, UsageError
 
 BRIEF = {"concurrency": [1], "requests": 1, "output_tokens": 4}
 
@@ -51,6 +51,8 @@ async def test_one_that_fails_keeps_no_other_from_it_and_is_gone_on_with(
     figures = first.outcomes[1].figures
     assert figures is not None and figures.output_tokens_per_s > 0
     assert Keeper().ledger.open_records() == []
+    names = [one.name for one in first.outcomes]
+    assert names == [f"some-{n}-{first.matrix_id[-8:]}" for n in (1, 2)]
     assert "no-such-model" in (out / "matrix.md").read_text()
     assert "default-src 'none'" in (out / "matrix.html").read_text()
     executed = (out / "2" / "06_benchmark" / "06_benchmark.ipynb").stat().st_mtime_ns
@@ -60,6 +62,8 @@ async def test_one_that_fails_keeps_no_other_from_it_and_is_gone_on_with(
     assert (out / "2" / "06_benchmark" / "06_benchmark.ipynb").stat().st_mtime_ns == executed
     assert again.matrix_id == first.matrix_id
 
+    with pytest.raises(UsageError, match="a matrix is in"):
+        await run(path, out)
     other = written(tmp_path, matrix={"model": ["smollm2:135m"]})
     with pytest.raises(UsageError, match="was another one"):
         await run(other, out, resume=True)
@@ -105,3 +109,32 @@ def test_what_the_budget_may_not_pay_for_is_left_out(
     assert not any(each.is_active for each in world.deployments.values())
     (record,) = Keeper().ledger.records()
     assert record.state is State.CLOSED and record.intent.max_usd_total == 1
+
+
+async def test_one_that_cannot_be_closed_is_written_down_and_the_last(
+    tmp_path: Path, stocked_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(
+        tmp_path,
+        notebooks=["04_deploy"],
+        matrix={"context": [256, 512]},
+        parameters={"parallel": 1},
+    )
+    real, is_stuck = Keeper.close_all, True
+
+    async def close_all(keeper: Keeper, names: Sequence[str]) -> list[Record]:
+        if names and is_stuck:
+            raise DeadlineError("it did not end in time")
+        return await real(keeper, names)
+
+    monkeypatch.setattr(Keeper, "close_all", close_all)
+    with pytest.raises(DeadlineError):
+        await run(path, tmp_path / "out")
+    document = json.loads((tmp_path / "out" / MATRIX).read_text())
+    (only,) = document["outcomes"]
+    assert only["status"] == "ok" and "could not be closed" in only["why"]
+    assert "could not be closed" in (tmp_path / "out" / "matrix.md").read_text()
+    is_stuck = False
+    done = await run(path, tmp_path / "out", resume=True)
+    assert [one.status for one in done.outcomes] == ["ok", "ok"]
+    assert Keeper().ledger.open_records() == []

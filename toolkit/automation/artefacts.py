@@ -97,5 +97,5 @@ def _map_text(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, list | tuple):
         return [_map_text(item, change) for item in value]
     if isinstance(value, dict):
-        return {key: _map_text(item, change) for key, item in value.items()}
+        return {_map_text(key, change): _map_text(item, change) for key, item in value.items()}
     return value

@@ -15,8 +15,11 @@ Each notebook gets those parameters that it declares. All of them are checked be
 one runs.
 """
 
+import ast
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,6 +36,7 @@ MOST_POINTS = 500
 # What costs nobody anything.
 _FREE = ("local", "compose")
 _NAME, _KEEP, _TARGET = "name", "keep", "target"
+_OURS = (_NAME, _KEEP, "replace")
 
 Choices = dict[str, Any]
 
@@ -53,7 +57,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One combination: what was chosen, the name of its endpoint, and what each notebook gets."""
+    """One combination: what was chosen, what the name of its endpoint begins with, and what each
+    notebook gets. `worst_usd` is what it may cost with nobody watching, nothing where it is free.
+    """
 
     number: int
     name: str
@@ -103,7 +109,7 @@ def read_matrix(path: Path) -> Matrix:
 def _check_names(spec: Spec, declared: set[str]) -> None:
     listed = [*spec.matrix, *spec.parameters, *itertools.chain(*spec.exclude)]
     for name in listed:
-        if name in (_NAME, _KEEP):
+        if name in _OURS:
             raise UsageError(
                 f"{name!r} is not for the file to say",
                 hint="Each combination gets an endpoint of its own, which is ended behind it.",
@@ -136,32 +142,49 @@ def _point(
     notebooks: Sequence[tuple[Path, set[str]]],
 ) -> Point:
     values = {**spec.parameters, **choices, _NAME: name, _KEEP: True}
+    effective: Choices = {}
+    for notebook, _ in notebooks:
+        effective = _defaults(notebook) | effective
+    effective |= values
     given = []
     for notebook, declared in notebooks:
         own = {key: value for key, value in values.items() if key in declared}
         given.append((str(notebook), check_parameters(notebook, {}, own)))
-    target = str(values.get(_TARGET, "local"))
+    target = str(effective.get(_TARGET, "local"))
     return Point(
         number=number,
         name=check_name(name),
         choices=choices,
         parameters=tuple(given),
         target=target,
-        worst_usd=_worst_usd(values) if target not in _FREE else Decimal(0),
+        worst_usd=_worst_usd(effective) if target not in _FREE else Decimal(0),
     )
+
+
+def _defaults(notebook: Path) -> Choices:
+    """What a notebook takes where nothing is said, as far as it is written down plainly."""
+    found = {}
+    for one in read_parameters(notebook):
+        with suppress(ValueError, SyntaxError):
+            found[one.name] = ast.literal_eval(one.default)
+    return found
 
 
 def _worst_usd(values: Choices) -> Decimal | None:
     """The most that an endpoint may cost with nobody watching it; None: nothing limits it."""
     limits = {key: values.get(key) for key in ("max_usd_per_hour", "runtime_hours")}
+    for key, value in limits.items():
+        if value is not None and not (math.isfinite(float(value)) and float(value) > 0):
+            raise UsageError(f"{key} must be more than nothing, and have an end")
     wanted = {"name": values[_NAME], "target": values[_TARGET], **limits}
-    return worst_case_usd(msgspec.convert(wanted, Intent, strict=False), is_newer=True)
+    # An older Console ends it later: the larger bound of both counts.
+    return worst_case_usd(msgspec.convert(wanted, Intent, strict=False), is_newer=False)
 
 
 def _check_budget(spec: Spec, points: Sequence[Point]) -> None:
     """Nothing is rented without a budget, nor without limits that hold by themselves."""
-    if spec.budget_usd is not None and spec.budget_usd <= 0:
-        raise UsageError("budget_usd must be more than nothing")
+    if spec.budget_usd is not None and not (spec.budget_usd.is_finite() and spec.budget_usd > 0):
+        raise UsageError("budget_usd must be more than nothing, and have an end")
     rented = [point for point in points if point.target not in _FREE]
     if rented and spec.budget_usd is None:
         raise UsageError("what is rented needs a budget", hint="For example: budget_usd: 2")

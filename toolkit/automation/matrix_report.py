@@ -10,6 +10,7 @@ from toolkit.automation.matrix import Matrix
 from toolkit.automation.matrix_result import MatrixResult, Outcome
 from toolkit.automation.page import table_page
 from toolkit.bench.numbers import number
+from toolkit.bench.slo import MOST_ERRORS
 from toolkit.deploy.table import columns, usd
 from toolkit.safetext import cleaned
 
@@ -20,6 +21,7 @@ _FIGURES: tuple[tuple[str, Callable[[Figures], float | None]], ...] = (
     ("TTFT p99 ms", lambda one: one.ttft_p99_ms),
     ("TPOT p50 ms", lambda one: one.tpot_p50_ms),
     ("USD per 1M tokens", lambda one: one.usd_per_million_tokens),
+    ("errors %", lambda one: 100 * one.error_rate),
 )
 
 
@@ -68,11 +70,19 @@ def table(result: MatrixResult) -> list[list[str]]:
 
 def sentences(result: MatrixResult) -> list[str]:
     """What was found, what was not, and what it cost."""
-    measured = [one for one in result.outcomes if one.figures]
+    measured = [
+        one
+        for one in result.outcomes
+        if one.figures and one.status == "ok" and one.figures.error_rate <= MOST_ERRORS
+    ]
     said = [
         _best("Fastest", measured, lambda figures: -figures.output_tokens_per_s),
         _best("Cheapest", measured, lambda figures: figures.usd_per_million_tokens),
-        _best("Soonest", measured, lambda figures: figures.ttft_p50_ms),
+        _best(
+            "First token soonest",
+            measured,
+            lambda figures: figures.ttft_p50_ms,
+        ),
     ]
     if len({one.figures.workload for one in measured if one.figures}) > 1:
         said.append("They were not asked the same: figures of different workloads do not compare.")

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from toolkit.automation.artefacts import as_json, clean_value, write_whole
-from toolkit.automation.figures import figures_of
+from toolkit.automation.figures import SCRAP, figures_of
 from toolkit.automation.matrix import Matrix, Point
 from toolkit.automation.matrix_report import write_report
 from toolkit.automation.matrix_result import MATRIX, MatrixResult, Outcome, Status
@@ -28,7 +28,7 @@ from toolkit.automation.run_folder import RunResult, holding, run_folder
 from toolkit.deploy.base import Progress, Update
 from toolkit.deploy.keeper import Keeper
 from toolkit.deploy.watching import over
-from toolkit.errors import ToolkitError, UsageError
+from toolkit.errors import EndpointError, ToolkitError, UsageError
 
 WATCH_S = 30.0
 
@@ -61,15 +61,16 @@ class MatrixRun:
     async def run(self) -> MatrixResult:
         """Run what is to be run. However it ends, nothing that it opened is left open."""
         with holding(self.folder):
-            if self._resume:
-                self._go_on()
+            self._go_on()
             done = {one.number: one for one in self.result.outcomes if one.status == "ok"}
             await self._close(self.result.matrix_id)
             self._note(tuple(done.values()))
-            for point in self._matrix.points:
-                if point.number not in done:
-                    self._add(await self._run(point))
-            write_report(self.result, self.folder)
+            try:
+                for point in self._matrix.points:
+                    if point.number not in done:
+                        await self._run(point)
+            finally:
+                write_report(self.result, self.folder)
             return self.result
 
     def _go_on(self) -> None:
@@ -82,25 +83,33 @@ class MatrixRun:
             raise UsageError(
                 f"the {MATRIX} in {self.folder} is none", hint="Give another --out."
             ) from None
-        if found.spec != self._matrix.spec:
+        if not self._resume:
+            raise UsageError(
+                f"a matrix is in {self.folder} already",
+                hint="Go on with it (--resume), or give another --out.",
+            )
+        # More may be spent than before; all else makes it another one.
+        spec = self._matrix.spec
+        if msgspec.structs.replace(found.spec, budget_usd=spec.budget_usd) != spec:
             raise UsageError(
                 f"the matrix in {self.folder} was another one",
                 hint="Give the same file, or another --out.",
             )
-        self.result = found
+        self.result = msgspec.structs.replace(found, spec=spec)
 
-    async def _run(self, point: Point) -> Outcome:
+    async def _run(self, point: Point) -> None:
         left = self._left_usd()
         if point.worst_usd and left is not None and point.worst_usd > left:
             why = f"it may cost ${point.worst_usd}, and ${max(left, Decimal(0)):.4f} are left"
-            return self._outcome(point, "skipped", why=why)
+            self._add(self._outcome(point, "skipped", why=why))
+            return
         self._say(point, "begins")
         run_id = f"{self.result.matrix_id}-{point.number}"
         usd_per_hour: Decimal | None = None
         try:
             async with self._watched(run_id):
                 for notebook, parameters in point.parameters:
-                    given = self._given(Path(notebook), parameters, left, usd_per_hour)
+                    given = self._given(point, Path(notebook), parameters, left, usd_per_hour)
                     folder = self.folder / str(point.number) / Path(notebook).stem
                     ended = await run_notebook(
                         notebook, given, out=folder, run_id=run_id, progress=self._progress
@@ -108,12 +117,34 @@ class MatrixRun:
                     usd_per_hour = self._usd_per_hour(run_id) or usd_per_hour
                     if ended.exit_code:
                         break
-        finally:
+        except BaseException:
             await self._close(run_id)
-        return self._ended(point, ended, usd_per_hour)
+            raise
+        await self._finish(point, ended, usd_per_hour)
+
+    async def _finish(self, point: Point, ended: RunResult, usd_per_hour: Decimal | None) -> None:
+        """End what it opened and write down what came of it, also where it cannot be ended: then
+        nothing else is begun."""
+        problem: ToolkitError | None = None
+        try:
+            await self._close(f"{self.result.matrix_id}-{point.number}")
+        except ToolkitError as error:
+            problem = error
+        outcome = self._ended(point, ended, usd_per_hour)
+        if problem is not None:
+            why = f"{outcome.why}; it could not be closed: {problem.message}".lstrip("; ")
+            outcome = msgspec.structs.replace(outcome, why=why)
+        self._add(outcome)
+        if problem is not None:
+            raise problem
+
+    def _name(self, point: Point) -> str:
+        """Of this matrix alone: nothing that another one, or a person, opened is adopted."""
+        return f"{point.name}-{self.result.matrix_id[-8:]}"
 
     def _given(
         self,
+        point: Point,
         notebook: Path,
         parameters: dict[str, Any],
         left: Decimal | None,
@@ -128,6 +159,8 @@ class MatrixRun:
             known["usd_per_hour"] = float(usd_per_hour)
         declared = {one.name for one in read_parameters(notebook)}
         fixed = parameters.keys() - {"max_usd_total"}
+        if "name" in parameters:
+            parameters = parameters | {"name": self._name(point)}
         wanted = {key: each for key, each in known.items() if key in declared - fixed}
         return parameters | wanted
 
@@ -165,19 +198,23 @@ class MatrixRun:
         await self._keeper.close_all(names)
 
     def _ended(self, point: Point, ended: RunResult, usd_per_hour: Decimal | None) -> Outcome:
+        figures, exit_code = figures_of(ended.scraps), ended.exit_code or 0
+        why = f"{ended.error.name}: {ended.error.message}" if ended.error else ""
+        if not exit_code and figures is None and SCRAP in ended.scraps:
+            exit_code, why = EndpointError.exit_code, "not one answer was measured"
         return self._outcome(
             point,
-            "failed" if ended.exit_code else "ok",
-            why=f"{ended.error.name}: {ended.error.message}" if ended.error else "",
-            exit_code=ended.exit_code or 0,
+            "failed" if exit_code else "ok",
+            why=why,
+            exit_code=exit_code,
             usd_per_hour=usd_per_hour,
-            figures=figures_of(ended.scraps),
+            figures=figures,
         )
 
     def _outcome(self, point: Point, status: Status, **known: Any) -> Outcome:
         return Outcome(
             number=point.number,
-            name=point.name,
+            name=self._name(point),
             choices=point.choices,
             status=status,
             spent_usd=self._spent_usd(f"{self.result.matrix_id}-{point.number}"),

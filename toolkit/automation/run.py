@@ -40,7 +40,7 @@ from toolkit.automation.run_folder import (
     run_folder,
     set_aside,
 )
-from toolkit.deploy.base import Progress, Record, Update
+from toolkit.deploy.base import Progress, Update
 from toolkit.deploy.keeper import RUN_VARIABLE, Keeper
 from toolkit.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, DeadlineError, ToolkitError
 from toolkit.safetext import cleaned
@@ -99,7 +99,7 @@ async def run_notebook(
         run = _Run(notebook, given, folder, started, cell_timeout_s)
         run.run_id = run_id or run.run_id
         if before is not None:
-            set_aside(before)
+            set_aside(folder, before)
             run.follow(before)
         run.write(run.result("running"))
         return await _executed(run, kernel_timeout_s, progress, echo)
@@ -116,6 +116,7 @@ async def _executed(
     except BaseException as error:
         is_interrupt = isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
         kind = "KeyboardInterrupt" if is_interrupt else type(error).__name__
+        run.say_what_is_open(progress)
         ended = await run.finish(Failed(kind, str(error) or "interrupted"))
         if progress is not None and ended.closed:
             names = ", ".join(ended.closed)
@@ -210,18 +211,26 @@ class _Run:
                 return event
         return Failed("DeadWorker", "the program that runs notebooks died", number)
 
+    def say_what_is_open(self, progress: Progress | None) -> None:
+        """Before it is closed, which may take long: who interrupts that, too, has been told."""
+        names = [record.name for record in Keeper().ledger.open_records(run_id=self.run_id)]
+        if names and progress is not None:
+            text = f"{', '.join(names)}; if this is interrupted: akash-llm close {' '.join(names)}"
+            progress(Update("closing", text, self._elapsed_s))
+
     async def finish(self, end: End) -> RunResult:
         """Close what a failed run opened, keep what is wanted, write the result."""
         keeper = Keeper()
         mine = [r for r in keeper.ledger.records() if r.run_id == self.run_id]
-        closed: list[Record] = []
-        if isinstance(end, Failed):
-            closed = await keeper.close_run(self.run_id)
         scraps = read_scraps(read_cells(self.output)) if self.output.exists() else {}
         named = keeper.ledger.find(str(scraps["name"])) if "name" in scraps else None
         keep_deployments(self.folder, [*mine, *([named] if named else [])])
-        result = self.result(_status(end), end, scraps, tuple(r.name for r in closed))
-        self.write(result)
+        result = self.result(_status(end), end, scraps)
+        self.write(result)  # whatever becomes of what it opened
+        if isinstance(end, Failed):
+            closed = await keeper.close_run(self.run_id)
+            result = self.result(_status(end), end, scraps, tuple(r.name for r in closed))
+            self.write(result)
         return result
 
     def result(

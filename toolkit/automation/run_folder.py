@@ -117,15 +117,16 @@ def earlier_run(folder: Path, notebook: Path, parameters: dict[str, Any]) -> Run
             f"the run in {folder} was begun with other parameters: {', '.join(other)}",
             hint="Give the same ones, or another --out.",
         )
-    return found
+    # It may have been moved here from elsewhere.
+    output = str(folder / Path(found.output).name)
+    return msgspec.structs.replace(found, folder=str(folder), output=output)
 
 
-def set_aside(before: RunResult) -> None:
-    """Keep what an earlier attempt left: its notebook, its log and its result."""
-    folder = Path(before.folder)
+def set_aside(folder: Path, before: RunResult) -> None:
+    """Keep what an earlier attempt left in the folder: its notebook, its log and its result."""
     kept = folder / f"attempt-{before.attempt}"
     kept.mkdir(exist_ok=True)
-    for path in (Path(before.output), folder / WORKER_LOG):
+    for path in (folder / Path(before.output).name, folder / WORKER_LOG):
         if path.exists():
             path.replace(kept / path.name)
     # Copied: it says that there was a run until the next attempt says so.

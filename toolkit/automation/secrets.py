@@ -44,10 +44,19 @@ def is_secret_value(value: object) -> bool:
     return False
 
 
+_FILE = "_FILE"
+
+
 def known_secrets(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
-    """The secrets at hand: variables named like one, and the keys of endpoints here."""
+    """The secrets at hand: variables named like one, files that such variables name, and the keys
+    of endpoints here."""
     named = {value for name, value in environment.items() if is_secret_name(name)}
-    keys = {_key(path) for path in paths.endpoints().glob("*/api.key")}
+    files = {
+        Path(value).expanduser()
+        for name, value in environment.items()
+        if name.endswith(_FILE) and is_secret_name(name.removesuffix(_FILE)) and value
+    }
+    keys = {_key(path) for path in (*files, *paths.endpoints().glob("*/api.key"))}
     return frozenset(secret for secret in named | keys if len(secret) >= SHORTEST)
 
 
@@ -61,5 +70,5 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 def _key(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return ""

@@ -100,6 +100,8 @@ class BenchConfig(msgspec.Struct, frozen=True, kw_only=True):
             not self.concurrency or min(self.concurrency) < 1 or max(self.concurrency) > MOST_OPEN
         ):
             raise UsageError(f"Each concurrency must be between 1 and {MOST_OPEN}.", hint=hint)
+        if len(set(self.rates or self.concurrency)) < len(self.rates or self.concurrency):
+            raise UsageError("A load is there twice.", hint="Give each once; raise the requests.")
         if self.rates and self.arrival == "closed":
             raise UsageError(
                 "A closed loop has no rate.", hint="Let them come constant, poisson or gamma."

@@ -100,6 +100,12 @@ class Level(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The records that are neither warm-up nor cool-down."""
         return [record for record in self.records if record.phase is Phase.MEASURED]
 
+    @property
+    def overdue(self) -> list[RequestRecord]:
+        """Those still open when the level's time and the grace after it had passed: to who asked
+        they are no better than errors."""
+        return self.having(Outcome.UNFINISHED) if self.ended_by == "duration" else []
+
     def having(self, *outcomes: Outcome) -> list[RequestRecord]:
         """The measured records that ended so."""
         return [record for record in self.measured if record.outcome in outcomes]

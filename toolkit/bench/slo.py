@@ -114,9 +114,9 @@ def goodput_per_s(level: Level, slos: Sequence[SLO]) -> float | None:
 
 
 def good_share(level: Level, slos: Sequence[SLO]) -> float | None:
-    """Good requests of all measured ones that ended, of 1."""
-    ended = level.having(Outcome.OK, Outcome.SHORT, Outcome.ERROR)
-    return sum(is_good(r, slos) for r in ended) / len(ended) if ended else None
+    """Good requests of all measured ones that ended or are overdue, of 1."""
+    asked = [*level.having(Outcome.OK, Outcome.SHORT, Outcome.ERROR), *level.overdue]
+    return sum(is_good(r, slos) for r in asked) / len(asked) if asked else None
 
 
 def _stat(ordered: Sequence[float], stat: str) -> float:

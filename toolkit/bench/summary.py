@@ -12,6 +12,7 @@ from toolkit.bench.records import Level, Outcome
 from toolkit.bench.slo import Verdict
 
 NOT_MANY_MESSAGES = 10
+OVERDUE = "no answer when even the grace had passed"
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +83,8 @@ def summarize(
         asked=level.asked,
         ok=len(level.having(Outcome.OK)),
         short=len(level.having(Outcome.SHORT)),
-        errors=len(level.having(Outcome.ERROR)),
-        unfinished=len(level.having(Outcome.UNFINISHED)),
+        errors=len(level.having(Outcome.ERROR)) + len(level.overdue),
+        unfinished=len(level.having(Outcome.UNFINISHED)) - len(level.overdue),
         excluded=len(level.records) - len(level.measured),
         window_s=throughput.window_s(level),
         total_tokens_per_s=rates.pop("total_tokens_per_s"),
@@ -107,18 +108,16 @@ def summarize(
 
 def marked(summaries: Sequence[Summary]) -> tuple[Summary, ...]:
     """The same, closed loops marked from where more open requests bring hardly more on."""
-    done: list[Summary] = []
+    done = list(summaries)
     before: tuple[float, float] | None = None
     is_over = False
-    for one in sorted(summaries, key=lambda s: s.load.at):
+    for at, one in sorted(enumerate(summaries), key=lambda pair: pair[1].load.at):
         if not one.load.is_open and one.output_tokens_per_s is not None:
             point = (one.load.at, one.output_tokens_per_s)
             is_over = is_over or (before is not None and saturation.gains_little(before, point))
             before = point
-            one = msgspec.structs.replace(one, is_saturated=is_over)
-        done.append(one)
-    by_load = {one.load: one for one in done}
-    return tuple(by_load[one.load] for one in summaries)
+            done[at] = msgspec.structs.replace(one, is_saturated=is_over)
+    return tuple(done)
 
 
 def _rates(level: Level, usd_per_hour: float | None) -> dict[str, float | None]:
@@ -136,7 +135,7 @@ def _rates(level: Level, usd_per_hour: float | None) -> dict[str, float | None]:
 
 def _messages(level: Level) -> dict[str, int]:
     """The commonest errors, and how often each was met."""
-    counts: dict[str, int] = {}
+    counts: dict[str, int] = {OVERDUE: len(level.overdue)} if level.overdue else {}
     for record in level.having(Outcome.ERROR):
         counts[record.error] = counts.get(record.error, 0) + 1
     most = sorted(counts, key=lambda text: -counts[text])[:NOT_MANY_MESSAGES]

@@ -106,9 +106,10 @@ def tokens_per_chunk(level: Level) -> float | None:
 
 
 def error_rate(level: Level) -> float | None:
-    """Errors over all measured requests that ended, of 1."""
-    ended = level.having(Outcome.OK, Outcome.SHORT, Outcome.ERROR)
-    return len(level.having(Outcome.ERROR)) / len(ended) if ended else None
+    """Errors and overdue requests over these and all measured ones that ended, of 1."""
+    failed = [*level.having(Outcome.ERROR), *level.overdue]
+    asked = [*level.having(Outcome.OK, Outcome.SHORT), *failed]
+    return len(failed) / len(asked) if asked else None
 
 
 def usd_per_million(rate: float | None, usd_per_hour: float | None) -> float | None:

@@ -14,10 +14,17 @@ from toolkit.bench.export import LIKES, Like
 from toolkit.bench.progress import Progress
 from toolkit.bench.result import Result
 from toolkit.bench.runner import Run
-from toolkit.cli import bench_engine, bench_files
+from toolkit.cli import bench_engine, bench_files, loop
 from toolkit.cli.bench_options import Counts, Numbers, bench_options, config_of
 from toolkit.cli.target import Target, target_options
-from toolkit.errors import EXIT_INTERRUPTED, EXIT_OK, EndpointError, SLOMissed, UsageError
+from toolkit.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EndpointError,
+    SLOMissed,
+    ToolkitError,
+    UsageError,
+)
 
 PROGRESS_EVERY_S = 2.0
 SWEEP_S = 10.0
@@ -151,17 +158,28 @@ def _run(
 ) -> int:
     for path in out:
         export.check(path)
-    result = asyncio.run(_measured(target, config))
-    for path in out:
-        export.save(result, path, like)
+    result = loop.run(_measured(target, config))
     if as_json:
         click.echo(msgspec.json.encode(result).decode())
     else:
         click.echo(report.terminal(result))
-        for path in out:
-            click.echo(f"written: {path}")
         click.echo(report.sentence(result))
+    _write(result, out, like, as_json)
     return exit_code(result)
+
+
+def _write(result: Result, out: tuple[Path, ...], like: Like, as_json: bool) -> None:
+    """Every file that can be written; what kept the first of the others from it is raised."""
+    failures = list[ToolkitError]()
+    for path in out:
+        try:
+            export.save(result, path, like)
+        except ToolkitError as error:
+            failures.append(error)
+        else:
+            click.echo(f"written: {path}", err=as_json)
+    if failures:
+        raise failures[0]
 
 
 async def _measured(target: Target, config: BenchConfig) -> Result:

@@ -27,13 +27,14 @@ def commands() -> Iterator[str]:
     """Every call of our program in the examples."""
     steps = "\n".join(step.get("run", "") for step in STEPS)
     texts = [(EXAMPLES / name).read_text() for name in ("crontab", "nightly.sh")]
+    texts = [text.replace("\\\n", " ") for text in texts]
     for line in "\n".join([*texts, steps]).splitlines():
         if not line.lstrip().startswith("#") and (found := re.search(r"akash-llm [a-z].*", line)):
             yield re.split(r"&&|\|\||\||>>|;", found.group())[0]
 
 
 def test_there_are_some() -> None:
-    assert len(list(commands())) == 6
+    assert len(list(commands())) == 5
 
 
 @pytest.mark.parametrize("line", sorted(set(commands())))
@@ -75,7 +76,7 @@ def test_cron_reads_the_table() -> None:
 
 
 def test_the_script_opens_measures_and_ends(stocked_home: Path, tmp_path: Path) -> None:
-    small = {"name": "nightly", "context": 512, "parallel": 1}
+    small = {"context": 512, "parallel": 1}
     (tmp_path / "endpoint.yaml").write_text(yaml.safe_dump({"target": "local", **small}))
     brief: dict[str, object] = {
         "name": "nightly",
@@ -90,7 +91,7 @@ def test_the_script_opens_measures_and_ends(stocked_home: Path, tmp_path: Path) 
         argv = ["sh", str(EXAMPLES / "nightly.sh")]
         return subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
-    (tmp_path / "benchmark.yaml").write_text("name: nightly\nconcurrency: [0]\n")
+    (tmp_path / "benchmark.yaml").write_text("concurrency: [0]\n")
     assert nightly().returncode == 2  # and the endpoint is closed
     assert [record.state for record in Keeper().ledger.records()] == [State.CLOSED]
     (tmp_path / "benchmark.yaml").write_text(yaml.safe_dump(brief))
@@ -102,3 +103,26 @@ def test_the_script_opens_measures_and_ends(stocked_home: Path, tmp_path: Path) 
     again = nightly()
     assert again.returncode == 0, again.stderr
     assert len(Keeper().ledger.records()) == 2  # nothing was opened a second time
+
+
+def test_the_script_closes_what_it_opened_also_when_it_is_ended(tmp_path: Path) -> None:
+    """With a program that only notes what it is called with."""
+    bin_folder, calls = tmp_path / "bin", tmp_path / "calls"
+    bin_folder.mkdir()
+    program = bin_folder / "akash-llm"
+    program.write_text(
+        '#!/bin/sh\necho "$1 $2" >> "$CALLS"\n'
+        '[ "$3" = 06_benchmark ] && { kill -TERM "$PPID"; sleep 1; }\nexit 0\n'
+    )
+    program.chmod(0o755)
+    environment = {
+        "PATH": f"{bin_folder}:{os.environ['PATH']}",
+        "CALLS": str(calls),
+        "RUNS": str(tmp_path / "runs"),
+        "HOME": str(tmp_path),
+    }
+    argv = ["sh", str(EXAMPLES / "nightly.sh")]
+    done = subprocess.run(argv, cwd=tmp_path, env=environment)
+    assert done.returncode == 143
+    assert calls.read_text().splitlines()[-1] == "close nightly"
+    assert not list(tmp_path.glob("runs/*/done"))

@@ -5,6 +5,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import nbformat
 import pytest
 import yaml
 
@@ -71,6 +73,21 @@ def test_what_is_rented_has_a_worst_case(tmp_path: Path) -> None:
     assert "2 combinations, $1.30 at most, of which $1.00 may be spent" in said
 
 
+def test_what_a_notebook_rents_by_itself_is_not_free(tmp_path: Path) -> None:
+    node: Any = nbformat.v4
+    cell = node.new_code_cell(
+        'model: str = "a"  # what\nname: str = ""  # which\ntarget: str = "console"  # where\n'
+        "max_usd_per_hour: float = 5.0  # at most\nruntime_hours: float = 24.0  # so long",
+        metadata={"tags": ["parameters"]},
+    )
+    nbformat.write(node.new_notebook(cells=[cell]), tmp_path / "rents.ipynb")
+    document = {"notebooks": [str(tmp_path / "rents.ipynb")], "matrix": {"model": ["a"]}}
+    with pytest.raises(UsageError, match="needs a budget"):
+        read(tmp_path, document)
+    (point,) = read(tmp_path, {**document, "budget_usd": 200}).points
+    assert point.worst_usd == 120
+
+
 @pytest.mark.parametrize(
     ("document", "says"),
     [
@@ -89,6 +106,19 @@ def test_what_is_rented_has_a_worst_case(tmp_path: Path) -> None:
         ({"matrix": {"seed": list(range(501))}, "notebooks": ["06_benchmark"]}, "501 comb"),
         ({"matrix": {"name": ["a", "b"]}}, "'name' is not for the file to say"),
         ({"matrix": {"model": ["a"]}, "parameters": {"keep": False}}, "'keep' is not"),
+        ({"matrix": {"model": ["a"]}, "parameters": {"replace": True}}, "'replace' is not"),
+        (
+            {"matrix": {"model": ["a"]}, "parameters": RENTED, "budget_usd": float("inf")},
+            "have an end",
+        ),
+        (
+            {
+                "matrix": {"max_usd_per_hour": [float("nan")]},
+                "parameters": {"target": "console", "runtime_hours": 1},
+                "budget_usd": 1,
+            },
+            "have an end",
+        ),
         ({"matrix": {"parallel": ["many"]}}, "'parallel' must be int"),
         ({"matrix": {"model": ["a"]}, "notebooks": ["04_deplyo"]}, "no notebook '04_deplyo'"),
         ({"matrix": {"model": ["a"]}, "parameters": RENTED}, "needs a budget"),
@@ -150,8 +180,15 @@ def test_the_best_are_named_each_for_what_it_is_best_at() -> None:
     said = sentences(result(outcome(1), outcome(2, figures=quick)))
     assert said[0].startswith("Fastest: model model-2 (200 tok/s at 4 open, 3.00 USD per million")
     assert said[1].startswith("Cheapest: model model-1 ")
-    assert said[2].startswith("Soonest: model model-1 ")
+    assert said[2].startswith("First token soonest: model model-1 ")
     assert said[-1] == "Spent $0.50 of $2.00."
+
+
+def test_what_failed_often_is_not_the_best() -> None:
+    failing = msgspec.structs.replace(FIGURES, error_rate=0.6, output_tokens_per_s=900.0)
+    said = sentences(result(outcome(1), outcome(2, figures=failing)))
+    assert said[0].startswith("Fastest: model model-1 ")
+    assert "| 60.0 |" in markdown(result(outcome(1, figures=failing)))
 
 
 def test_what_was_not_measured_is_said() -> None:

@@ -113,14 +113,14 @@ async def test_a_duration_ends_sending_and_what_is_open_gets_its_grace() -> None
     assert sum(record.sent_s >= 0.5 for record in records) <= 2 and result.complete
 
 
-async def test_what_is_open_after_the_grace_is_unfinished_and_in_no_figure() -> None:
+async def test_what_is_open_after_the_grace_is_an_error_and_in_no_latency() -> None:
     script = in_turn(quick, lambda _: Answer(["a", Hold()]))
     config = but(concurrency=(2,), requests=None, duration_s=0.2, grace_s=0.1, warmup=0)
     async with ScriptedEndpoint(script) as server, endpoint_of(server) as endpoint:
         result = await run(config, endpoint)
         await server.until(lambda s: s.active == 0)
     (summary,) = result.summaries
-    assert summary.unfinished == 2 and summary.errors == 0 and summary.ended_by == "duration"
+    assert summary.unfinished == 0 and summary.errors == 2 and summary.ended_by == "duration"
     assert summary.spreads["ttft_ms"].n == summary.ok
     assert any("open when the level was ended" in notice for notice in summary.notices)
 

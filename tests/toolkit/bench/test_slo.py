@@ -7,7 +7,7 @@ from toolkit.bench.arrival import Load
 from toolkit.bench.config import BenchConfig, Sweep
 from toolkit.bench.records import Outcome
 from toolkit.bench.slo import SLO, is_good, parse
-from toolkit.bench.summary import summarize
+from toolkit.bench.summary import marked, summarize
 from toolkit.errors import SLOMissed, UsageError
 
 
@@ -96,3 +96,27 @@ def test_every_gap_of_a_good_request_is_good() -> None:
     assert is_good(record(), [parse("itl<=200.1")])
     assert not is_good(record(), [parse("itl<=199")])
     assert not is_good(record(outcome=Outcome.SHORT), [])
+
+
+@pytest.mark.parametrize(("ended_by", "is_bad"), [("duration", True), ("stopped", False)])
+def test_who_gets_no_answer_in_time_is_no_better_off_than_with_an_error(
+    ended_by: str, is_bad: bool
+) -> None:
+    records = [record(), *(record(n, outcome=Outcome.UNFINISHED) for n in range(1, 10))]
+    config = BenchConfig(slos=(parse("error_rate<=1%"), parse("e2e<=3600s")))
+    summary = summarize(level(*records, ended_by=ended_by), config)
+    assert (summary.errors, summary.unfinished) == ((9, 0) if is_bad else (0, 9))
+    assert summary.error_rate == pytest.approx(0.9 if is_bad else 0.0)
+    assert summary.is_good is not is_bad
+    assert bool(summary.messages) is is_bad
+
+
+def test_a_load_is_measured_once() -> None:
+    with pytest.raises(UsageError, match="there twice"):
+        BenchConfig(concurrency=(1, 2, 1)).checked()
+
+
+def test_levels_whose_loads_look_the_same_keep_their_own_figures() -> None:
+    same = Load(arrival="constant", rate=1.0)
+    two = [summarize(level(*[record(n) for n in range(count)], load=same)) for count in (1, 3)]
+    assert [summary.ok for summary in marked(two)] == [1, 3]

@@ -6,7 +6,6 @@ the account says.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from decimal import Decimal
@@ -16,7 +15,7 @@ from toolkit import paths
 from toolkit.deploy import logfile
 from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.akash import strays
-from toolkit.deploy.akash.access import KEY_VARIABLE, console_client
+from toolkit.deploy.akash.access import account_key, console_client
 from toolkit.deploy.akash.bidding import Bidders, terms_of
 from toolkit.deploy.akash.choosing import Judged, judged
 from toolkit.deploy.akash.ending import end
@@ -233,7 +232,7 @@ class ConsoleTarget:
         """What is open of this home and not in use, by the books and by the account, and what is
         in use and not known to run what the books say."""
         left = {finding.key: finding for finding in strays.in_the_books(self._orders)}
-        if not os.environ.get(KEY_VARIABLE) and self._console is console_client and not left:
+        if account_key() is None and self._console is console_client and not left:
             return []  # nothing was ever rented from here, and nobody means to
         async with self._console(needs_key=True) as console:
             for stray in await strays.at_the_account(console, self._orders):
