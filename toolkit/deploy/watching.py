@@ -5,7 +5,7 @@ Nothing here runs by itself. `akash-llm status --watch`, a panel, or a scheduler
 target's own.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from toolkit.deploy.access import endpoint_of
@@ -16,6 +16,9 @@ from toolkit.errors import ToolkitError
 Seen = Status | EndpointStatus
 """What somebody has just seen of it: there is no need to look again."""
 
+# So much later than asked for, an end that the target keeps by itself will do: a lease begins some
+# minutes after its row.
+_ALONE = timedelta(minutes=30)
 _IDLE = "akash_llm_idle_seconds"
 # Of a reply that long, the rest is not read.
 _MOST_LINES = 20_000
@@ -35,12 +38,15 @@ def _cost(record: Record, status: Seen) -> str:
 
 
 def _hours(record: Record, status: Seen, now: datetime) -> str:
-    """Where the target does not end it by itself."""
+    """Where the target does not end it by itself, or only after whole hours."""
     hours = record.intent.runtime_hours
-    if hours is None or status.spend is None or status.spend.ends_at is not None:
+    if hours is None or status.spend is None:
+        return ""
+    due = record.opened_at + timedelta(hours=hours)
+    if status.spend.ends_at is not None and status.spend.ends_at <= due + _ALONE:
         return ""
     ran = (now - record.opened_at).total_seconds() / 3600
-    return f"it has run for {ran:.1f} h, and {hours:g} were allowed" if ran >= hours else ""
+    return f"it has run for {ran:.1f} h, and {hours:g} were allowed" if now >= due else ""
 
 
 async def _idle(record: Record, status: Seen, now: datetime) -> str:

@@ -44,6 +44,7 @@ class BenchPanel:
     def __init__(self, endpoint: Endpoint, config: BenchConfig | None = None) -> None:
         self.endpoint = endpoint
         self.results: list[Result] = []
+        self._num_runs = 0
         self._home = HomeLoop()
         self._task = BackgroundTask(self._failed)
         self._drawing = BackgroundTask(self._failed)
@@ -51,6 +52,7 @@ class BenchPanel:
         self._error: ToolkitError | None = None
         self._moments: list[page.Moment] = []
         self._charts: dict[str, str] = {}
+        self._earlier: dict[str, Result] = {}
         self._build(config or BenchConfig())
         self._show_busy(False)
 
@@ -180,9 +182,12 @@ class BenchPanel:
         put(self._table, page.levels(result))
         self._offer_earlier()
         self.results = [*self.results, result][-MOST_RUNS:]
+        self._num_runs += 1
         stamp = f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
         self._path.value = f"benchmark-{stamp}.html"
         show(self._after, True)
+        self._drawing.cancel()
+        self._drawing = BackgroundTask(self._failed)
         self._drawing.start(lambda: self._draw(result))
 
     async def _draw(self, result: Result) -> None:
@@ -202,8 +207,10 @@ class BenchPanel:
 
     def _offer_earlier(self) -> None:
         """The runs before this one, the last of them first."""
-        options = [(_named(at, one), str(at)) for at, one in enumerate(self.results)]
-        self._before.options = [(NOTHING, NOTHING), *reversed(options)]
+        first = self._num_runs - len(self.results) + 1
+        self._earlier = {_named(at, one): one for at, one in enumerate(self.results, first)}
+        names = [(name, name) for name in reversed(self._earlier)]
+        self._before.options = [(NOTHING, NOTHING), *names]
         self._before.value = NOTHING
 
     def _compare(self) -> None:
@@ -211,9 +218,8 @@ class BenchPanel:
         if chosen == NOTHING or result is None:
             put(self._compared, "")
             return
-        before = self.results[int(chosen)]
         try:
-            put(self._compared, page.compare(_named(int(chosen), before), before, result))
+            put(self._compared, page.compare(chosen, self._earlier[chosen], result))
         except UsageError as error:
             put(self._compared, notice(error.message, error.hint))
 
@@ -250,4 +256,4 @@ def _named(at: int, result: Result) -> str:
     """A run, as somebody would tell it from others."""
     best = max((one.output_tokens_per_s or 0.0 for one in result.summaries), default=0.0)
     model = cleaned(result.subject.model)
-    return f"run {at + 1}: {model}, {best:.1f} tok/s at best"
+    return f"run {at}: {model}, {best:.1f} tok/s at best"

@@ -15,6 +15,7 @@ from typing import Any
 from toolkit import paths
 from toolkit.client import Endpoint
 from toolkit.deploy.access import endpoint_of
+from toolkit.deploy.agreed import refusal
 from toolkit.deploy.base import Action, Intent, Plan, Progress, Record, State, Update
 from toolkit.deploy.keeper import Keeper
 from toolkit.errors import EndpointError, ToolkitError, UsageError
@@ -66,7 +67,7 @@ class DeployPanel:
         )
         self._models = BackgroundTask(lambda _error: None)  # without the list one can type
         self._phases = Phases()
-        self._watch = Watch(self.keeper, self._paint, self._said_ended)
+        self._watch = Watch(self.keeper, self._paint, self._said_ended, self._failed)
         self.form = DeployForm(self._intent)
         self._view = DeployView(self._home, self.form.view, self)
         self.view = self._view.view
@@ -219,6 +220,7 @@ class DeployPanel:
     async def _opened(
         self, plan: Plan, replace: bool, deadline_s: float | None, see: Progress
     ) -> None:
+        plan = await self._still_agreed(plan)
         before, end = self.record, FAILED
         self._watch.start(plan.intent.name)
         try:
@@ -232,11 +234,24 @@ class DeployPanel:
             self._settle(self._stopped(plan, before))
             if self.record is None:
                 await self._watch.stopped()
-        except ToolkitError:
+        except Exception:
             self._after_failure(plan)
             raise
         finally:
             self._phases.end(end)
+
+    async def _still_agreed(self, plan: Plan) -> Plan:
+        """The plan as it would be carried out now. Where that is more than the button said, it is
+        shown, and nothing is done: raises what has changed."""
+        try:
+            made, found = await self.keeper.plan_again(plan)
+        except BaseException:
+            self._show(Stage.PLAN, "")
+            raise
+        if found:
+            self._show_plan(made, "")
+            raise refusal(found)
+        return made
 
     def _stopped(self, plan: Plan, before: Record | None) -> str:
         """What is left after Stop, in a sentence."""
@@ -259,6 +274,7 @@ class DeployPanel:
 
     async def _closed(self) -> None:
         name = self._intent.name
+        self._view.is_stopping = self._view.stop.disabled = True  # nothing ends an end
         await self._watch.stopped()
         self._phases = Phases()
         try:

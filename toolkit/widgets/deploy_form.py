@@ -83,6 +83,7 @@ class DeployForm:
     def intent(self) -> Intent:
         """What the fields say. `UsageError`, naming the field, for what cannot be meant."""
         target = str(self.place.value)
+        self._refuse_secrets()
         if not self.model.value.strip():
             raise UsageError("No model is named.", hint="Name one, such as smollm2:135m.")
         said = msgspec.structs.replace(
@@ -104,7 +105,7 @@ class DeployForm:
             said,
             gpus=_words(self.gpus.value),
             region=self.region.value.strip(),
-            secrets=self._names(),
+            secrets=_words(self.secrets.value),
             registry=self.registry.value.strip(),
             max_usd_per_hour=_amount(self.per_hour),
             runtime_hours=None if hours is None else float(hours),
@@ -112,18 +113,22 @@ class DeployForm:
             idle_minutes=None if idle is None else float(idle),
         )
 
-    def _names(self) -> tuple[str, ...]:
-        """Names of variables that are set here. Anything else may be a secret that was pasted:
-        it neither stays nor is repeated."""
-        names = _words(self.secrets.value)
-        if any(name not in os.environ for name in names):
+    def _refuse_secrets(self) -> None:
+        """What is no name of a variable that is set here may be a secret that was pasted, and what
+        has a colon a password: it neither stays nor is repeated, whatever else is wrong."""
+        if ":" in self.registry.value.partition("@")[0]:
+            self.registry.value = ""
+            raise UsageError(
+                "Registry takes no password; what stood there is removed.",
+                hint="Give user@host, and the password in AKASH_LLM_REGISTRY_PASSWORD.",
+            )
+        if any(name not in os.environ for name in _words(self.secrets.value)):
             self.secrets.value = ""
             raise UsageError(
                 "Sealed variables takes names of variables that are set here; what stood there"
                 " is removed.",
                 hint="Set the variable in the environment that the notebook is started from.",
             )
-        return names
 
     def _lay_out(self) -> None:
         target = str(self.place.value)

@@ -31,8 +31,9 @@ PLACES = {"local": "this machine", "compose": "Docker here", "console": "Akash"}
 def confirm_text(plan: Plan) -> str:
     """What the button says that agrees to a plan: the verb and the most that it can cost."""
     verb = _VERBS[plan.action]
-    if plan.action is Action.ADOPT:
+    if plan.action is Action.ADOPT and plan.worst_case_usd == 0:
         return verb
+    # What is there may have to be carried on, which may order and lease.
     if plan.worst_case_usd is None:
         return f"{verb}, without a limit on its cost"
     if plan.worst_case_usd == 0:
@@ -168,7 +169,9 @@ def limits_of(intent: Intent) -> list[str]:
     if intent.max_usd_per_hour is not None:
         found.append(f"at most {usd(intent.max_usd_per_hour)} an hour (holds by itself)")
     if intent.runtime_hours is not None:
-        found.append(f"ends {in_hours(intent.runtime_hours)} after it starts (holds by itself)")
+        alone = intent.target == "console"
+        whole = "holds by itself, after whole hours" if alone else watched
+        found.append(f"ends {in_hours(intent.runtime_hours)} after it starts ({whole})")
     if intent.max_usd_total is not None:
         found.append(f"ends when it has cost {usd(intent.max_usd_total)} in all ({watched})")
     if intent.idle_minutes is not None:

@@ -5,12 +5,13 @@ and the reason is said. Nothing here asks a person.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing
 
-from toolkit.deploy.base import Record, Spend, State, Status
+from toolkit.deploy.base import Health, Record, Spend, State, Status
 from toolkit.deploy.keeper import Keeper
 from toolkit.deploy.ledger import Event
 from toolkit.deploy.watching import over
@@ -24,19 +25,28 @@ LINES = 300
 AGAIN_S = (1.0, 30.0)
 
 
+logger = logging.getLogger(__name__)
+
+
 class Watch:
     """Watches the endpoint called `name` between `start` and `stop`.
 
     `paint` is called about once a second; `ended` with a sentence when it is past a limit and was
-    closed, or is no longer in the ledger.
+    closed, or is no longer in the ledger; `failed` when it could not be closed. That is tried
+    again at the next look.
     """
 
     def __init__(
-        self, keeper: Keeper, paint: Callable[[], None], ended: Callable[[str], None]
+        self,
+        keeper: Keeper,
+        paint: Callable[[], None],
+        ended: Callable[[str], None],
+        failed: Callable[[ToolkitError], None],
     ) -> None:
         self._keeper = keeper
         self._paint = paint
         self._ended = ended
+        self._failed = failed
         self._looks = BackgroundTask(lambda error: self._note(error.message))
         self._log = BackgroundTask(lambda error: self._note(error.message))
         self._is_followed = False
@@ -99,23 +109,49 @@ class Watch:
         if record is None:
             return
         self.status = await self._keeper.target(record.target).status(record)
-        if record.state is not State.READY or self._keeper.is_busy(record.name):
+        if record.state is State.OPENING or self._keeper.is_busy(record.name):
             return
-        why = await over(record, self.status)
-        if why and await self._keeper.close(record.name, error=why, only=record):
+        if why := await self._over(record, self.status):
+            await self._close(record, why)
+
+    async def _over(self, record: Record, status: Status) -> str:
+        """Why it has to end: a limit, or an end that has begun or come already."""
+        if record.state is State.CLOSING:
+            return "its end had begun"
+        if status.health is Health.GONE:
+            return "it had ended by itself"
+        return await over(record, status)
+
+    async def _close(self, record: Record, why: str) -> None:
+        try:
+            closed = await self._keeper.close(record.name, error=why, only=record)
+        except ToolkitError as error:
+            message = f"{record.name} has to end ({why}) and could not be closed: {error.message}"
+            self._failed(ToolkitError(message, hint=f"It is tried again. {error.hint}".strip()))
+            return
+        if closed:
             self._ended(f"{record.name} is closed: {why}.")
 
     async def _look_on(self) -> None:
-        while (record := self.record) is not None:
-            if time.monotonic() >= self._due:
-                self._due = time.monotonic() + LOOK_S.get(record.target, RENTED_LOOK_S)
-                try:
-                    await self.look()
-                except ToolkitError as error:
-                    self._note(error.message)
-            self._paint()
-            await asyncio.sleep(PAINT_S)
-        self._paint()
+        is_there = True
+        while is_there:
+            try:
+                is_there = await self._looked()
+                self._paint()
+            except ToolkitError as error:
+                self._note(error.message)
+            except Exception as error:  # a look that fails must not be the last
+                logger.exception("an endpoint could not be looked at")
+                self._note(f"it could not be looked at: {error}")
+            await asyncio.sleep(PAINT_S if is_there else 0)
+
+    async def _looked(self) -> bool:
+        """Whether it is still in the ledger; a look at it where one is due."""
+        record = self.record
+        if record is not None and time.monotonic() >= self._due:
+            self._due = time.monotonic() + LOOK_S.get(record.target, RENTED_LOOK_S)
+            await self.look()
+        return record is not None
 
     async def _follow(self) -> None:
         """Its log, again when it ends or cannot be read: another process may write another."""

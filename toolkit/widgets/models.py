@@ -41,6 +41,7 @@ class ModelsPanel:
         if endpoint is not None:
             self._shelves.insert(0, EndpointModels(endpoint))
         self.rows: Sequence[Row] = ()
+        self._asked: tuple[Shelf, str] | None = None
         self._pace = Pace()
         self._is_pulling = False
         self._home = HomeLoop()
@@ -73,7 +74,8 @@ class ModelsPanel:
     async def delete(self, name: str) -> None:
         """Delete a model and wait for it. Raises what the panel shows."""
         self._work.check_idle()
-        self._run(f"deleting {name}…", lambda: self._deleted(name))
+        shelf = self._shelf
+        self._run(f"deleting {name}…", lambda: self._deleted(shelf, name))
         await self._work.finished()
 
     def stop(self) -> None:
@@ -133,11 +135,16 @@ class ModelsPanel:
     # -- what the buttons do --------------------------------------------------------
 
     def _moved(self) -> None:
+        # What is shown is of the other place until this one has answered.
+        self.rows = []
+        self._model.options = []
+        put(self._listed, "")
         put(self._details, "")
         self._ask(False)
         self._lister.cancel()
         self._lister = BackgroundTask(self._failed)
         self._lister.start(self._list)
+        self._enable(is_busy=self._work.is_busy)
 
     def _show(self) -> None:
         name = str(self._model.value)
@@ -153,6 +160,7 @@ class ModelsPanel:
     def _ask(self, is_asked: bool) -> None:
         found = next((each for each in self.rows if each.name == self._model.value), None)
         is_asked = is_asked and found is not None
+        self._asked = (self._shelf, found.name) if is_asked and found else None
         if found is not None:
             self._yes.description = f"Delete {found.name}, {megabytes(found.size_bytes)}"
         show(self._question, is_asked)
@@ -160,9 +168,11 @@ class ModelsPanel:
         self._model.disabled = is_asked  # the question is about this one
 
     def _confirmed(self) -> None:
-        name = str(self._model.value)
+        if self._asked is None:
+            return
+        shelf, name = self._asked
         self._ask(False)
-        self._run(f"deleting {name}…", lambda: self._deleted(name))
+        self._run(f"deleting {name}…", lambda: self._deleted(shelf, name))
 
     # -- how it is done -------------------------------------------------------------
 
@@ -177,6 +187,7 @@ class ModelsPanel:
 
     async def _list(self) -> None:
         self.rows = await self._shelf.listed()
+        self._ask(False)
         names = [each.name for each in self.rows]
         chosen = self._model.value
         self._model.options = names
@@ -189,8 +200,8 @@ class ModelsPanel:
         put(self._details, page.details_page(await self._shelf.show(name)))
         self._say("")
 
-    async def _deleted(self, name: str) -> None:
-        await self._shelf.delete(name)
+    async def _deleted(self, shelf: Shelf, name: str) -> None:
+        await shelf.delete(name)
         put(self._details, "")
         await self._list()
         self._say(f"{name} is deleted.")

@@ -56,6 +56,7 @@ class BackgroundTask:
     def __init__(self, failed: Callable[[ToolkitError], None]) -> None:
         self._failed = failed
         self._task: asyncio.Task[None] | None = None
+        self._is_ending = False
 
     @property
     def is_running(self) -> bool:
@@ -65,11 +66,14 @@ class BackgroundTask:
     def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Begin `work`, unless a task runs; does not block."""
         if not self.is_running:
+            self._is_ending = False
             self._task = asyncio.get_running_loop().create_task(self._guarded(work))
 
     def cancel(self) -> None:
-        """Ask the task to end now; does not block."""
-        if self._task is not None:
+        """Ask the task to end now; does not block. Once: asked again, it would leave undone what
+        it ends with."""
+        if self._task is not None and not self._is_ending:
+            self._is_ending = True
             # Not before its first step, or its own cleanup would never run.
             asyncio.get_running_loop().call_soon(self._task.cancel)
 
@@ -79,7 +83,7 @@ class BackgroundTask:
             try:
                 await asyncio.wait({self._task})
             except asyncio.CancelledError:
-                self._task.cancel()
+                self.cancel()
                 raise
 
     async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -113,12 +117,18 @@ async def ticking(paint: Callable[[], None], every_s: float = TICK_S) -> AsyncIt
     Painting that takes long is done less often, so that it never takes the loop over.
     """
 
+    def painted() -> None:
+        try:
+            paint()
+        except Exception:  # what is shown decides nothing about what is done
+            logger.exception("a panel could not be painted")
+
     async def tick() -> None:
         pause_s = every_s
         while True:
             await asyncio.sleep(pause_s)
             begin = time.perf_counter()
-            paint()
+            painted()
             pause_s = max(every_s, PAINT_REST * (time.perf_counter() - begin))
 
     ticker = asyncio.create_task(tick())
@@ -128,4 +138,4 @@ async def ticking(paint: Callable[[], None], every_s: float = TICK_S) -> AsyncIt
         ticker.cancel()
         with suppress(asyncio.CancelledError):
             await ticker
-        paint()
+        painted()

@@ -10,9 +10,10 @@ import pytest
 from tests.support.deploying import MakeKeeper
 from tests.support.panels import all_widgets, buttons, fields, markup, shown, state, until
 from toolkit import paths
-from toolkit.deploy.base import Limit, Plan, Price, State, Update
+from toolkit.deploy.base import Limit, Plan, Price, Record, State, Status, Update
 from toolkit.deploy.keeper import Keeper
-from toolkit.errors import ConfigError
+from toolkit.errors import ConfigError, EndpointError
+from toolkit.widgets import deploy_watch
 from toolkit.widgets.deploy import DeployPanel
 from toolkit.widgets.deploy_page import confirm_text
 from toolkit.widgets.deploy_phases import Phases
@@ -263,3 +264,79 @@ def test_phases_tell_what_each_took() -> None:
     assert phases.sentence == "bids: two will do (6 s, usually 30 s)"
     phases.end("stopped")
     assert phases.told()[-1].state == "stopped" and not phases.is_done
+
+
+async def test_what_is_there_no_more_is_not_opened_anew_by_the_same_button(
+    keeper: MakeKeeper,
+) -> None:
+    used = keeper()
+    await (await panel_of(used).deploy()).aclose()
+    second = panel_of(used)
+    await click(second, "Change…")
+    await click(second, "Plan")
+    await offers(second, "Use what is there")
+    await used.close("mine")
+    await click(second, "Use what is there")
+    await sees(second, "it is not as it was planned")
+    await offers(second, "Deploy, it costs nothing")
+    assert used.ledger.find("mine") is None and len(used.ledger.records()) == 1
+
+
+async def test_an_end_that_failed_is_told_and_tried_again(
+    keeper: MakeKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = keeper()
+    panel = panel_of(used)
+    await (await panel.deploy()).aclose()
+    real, tried = used.close, list[str]()
+
+    async def close(name: str, **given: Any) -> Record | None:
+        tried.append(name)
+        if len(tried) == 1:
+            record = used.ledger.find(name)
+            assert record is not None
+            used.ledger.move(record.uid, State.CLOSING)
+            raise EndpointError("the account is away")
+        return await real(name, **given)
+
+    async def over(record: Record, status: Status) -> str:
+        return "it has cost enough"
+
+    monkeypatch.setattr(used, "close", close)
+    monkeypatch.setattr(deploy_watch, "over", over)
+    await sees(panel, "could not be closed: the account is away", "tried again")
+    await sees(panel, "mine is closed: its end had begun.")
+    assert len(tried) == 2 and used.ledger.find("mine") is None
+
+
+async def test_stop_does_not_end_the_closing_behind_a_cell_that_was_interrupted(
+    keeper: MakeKeeper,
+) -> None:
+    used = keeper("never")
+    panel = panel_of(used)
+    cell = asyncio.create_task(panel.deploy())
+    await until(lambda: (r := used.ledger.find("mine")) is not None and bool(r.handle))
+    cell.cancel()
+    await asyncio.sleep(0)
+    panel.stop()
+    panel.stop()
+    with pytest.raises(asyncio.CancelledError):
+        await cell
+    assert used.ledger.find("mine") is None
+    assert [record.state for record in used.ledger.records()] == [State.CLOSED]
+
+
+async def test_a_fault_of_ours_leaves_a_way_to_go_on(
+    keeper: MakeKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = keeper()
+    panel = panel_of(used)
+    await click(panel, "Plan")
+
+    async def apply(*_: Any, **__: Any) -> Record:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(used, "apply", apply)
+    await click(panel, "Deploy, it costs nothing")
+    await sees(panel, "This panel failed")
+    await offers(panel, "Deploy, it costs nothing", "Back")

@@ -10,6 +10,7 @@ import pytest
 
 from server.keys import digest
 from server.models.extras import Extras
+from server.models.name import ModelName
 from server.models.pull import Progress
 from server.models.store import Store
 from tests.support.gguf_files import write_model
@@ -162,3 +163,14 @@ def test_how_a_pull_goes_in_words() -> None:
     pace.see(Progress("pulling abc", "sha256:abc", 100_000_000, 60_000_000))
     assert str(pace) == "pulling abc: 60.0 of 100.0 MB (60 %), 20.0 MB/s, 2 s left"
     assert pace.share == 0.6
+
+
+async def test_nothing_of_another_place_can_be_deleted(stored: Store) -> None:
+    panel = ModelsPanel()
+    await click(panel, "Delete…")
+    panel._moved()
+    assert panel.rows == [] and "Delete…" not in buttons(panel)
+    assert not any(name.startswith("Delete") for name in buttons(panel))
+    panel._confirmed()  # a click that was on its way
+    await sees(panel, "mine:latest")
+    assert stored.get(ModelName.parse("mine")).name == ModelName.parse("mine")
