@@ -30,7 +30,7 @@ MAX_SLUG_CHARS = 40
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the folder: its title, or why it cannot be opened."""
+    """A file of the folder: its title and local time, or why it cannot be opened."""
 
     name: str
     title: str
@@ -121,7 +121,7 @@ class ConversationFolder:
             heading = files.heading_of(self._bytes(name), name)
         except ConfigError:
             return Entry(name, f"{cleaned(name)} (cannot be opened)")
-        return Entry(name, cleaned(heading.title), heading.updated_at)
+        return Entry(name, cleaned(heading.title), files.local_time(heading.updated_at))
 
     def _bytes(self, name: str) -> bytes:
         try:

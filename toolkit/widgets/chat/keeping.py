@@ -127,5 +127,5 @@ class Keeping:
 
 
 def _label(entry: Entry) -> str:
-    when = f" · {entry.updated_at.astimezone():%d %b %H:%M}" if entry.updated_at else ""
+    when = f" · {entry.updated_at:%d %b %H:%M}" if entry.updated_at else ""
     return f"{entry.title}{when}"
