@@ -78,7 +78,13 @@ class ConversationFolder:
         Where the file is not as it was last seen, that one is left alone and this one goes
         into a new file: the place that is returned has another name then.
         """
-        data = files.encode(conversation)
+        try:
+            data = files.encode(conversation)
+        except UnicodeEncodeError:
+            raise ConfigError(
+                "The conversation holds half a character, which no file can.",
+                hint="It is in a reply or the name of a picture: Edit last takes that message back.",
+            ) from None
         with self._locked():
             if place is None or self._now(place.name) != place.digest:
                 name = self.new_name(conversation)
