@@ -83,7 +83,7 @@ class ConversationFolder:
         except UnicodeEncodeError:
             raise ConfigError(
                 "The conversation holds half a character, which no file can.",
-                hint="It is in a reply or the name of a picture: Edit last takes that message back.",
+                hint="It is in a reply or a picture's name: Edit last takes that message back.",
             ) from None
         with self._locked():
             if place is None or self._now(place.name) != place.digest:
