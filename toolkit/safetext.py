@@ -25,3 +25,11 @@ def cleaned(text: str) -> str:
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return _CONTROL.sub("", _SEQUENCE.sub("", text))
+
+
+def well_formed(text: str) -> str:
+    """`text` that can be written as UTF-8: pairs of surrogates joined, lone ones as U+FFFD.
+
+    A browser sends one where a character outside the basic plane was cut in two.
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,9 +1,9 @@
 """A conversation as Markdown in which the text of a model stays text.
 
 Who opens the file chooses what reads it, and most readers run HTML and fetch pictures. So
-each text is parsed as they would; one that holds HTML, a picture or an address goes into a
-block of code as a whole, where it is shown as it stands. The others keep their form, in a
-quotation, which ends whatever they leave open.
+each text is parsed as they would; one that holds HTML, a picture, an address or code that a
+reader may take for more than code goes into a block of code as a whole, where it is shown as
+it stands. The others keep their form, in a quotation, which ends whatever they leave open.
 """
 
 import functools
@@ -19,6 +19,9 @@ from toolkit.widgets.chat.figures import figures
 _ACTIVE = frozenset({"html_block", "html_inline", "image", "link_open"})
 # What readers make a link of although CommonMark does not, and bare references to people.
 _ADDRESS = re.compile(r"://|www\.|\S@\S|mailto:", re.IGNORECASE)
+# Pandoc and Quarto write code marked {=html} as HTML, and Quarto runs code marked {python}.
+_RAW = re.compile(r"\{\s*=")
+_LANGUAGE = re.compile(r"[\w+-]*")
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!<>|~:@&$])")
 
 
@@ -60,7 +63,12 @@ def _is_inert(text: str) -> bool:
     environment: dict[str, object] = {}
     tokens = _parser().parse(text, environment)
     kinds = {t.type for token in tokens for t in (token, *(token.children or ()))}
-    return not (kinds & _ACTIVE or environment.get("references") or _ADDRESS.search(text))
+    fences = [token.info.strip() for token in tokens if token.type == "fence"]
+    return (
+        not (kinds & _ACTIVE or environment.get("references"))
+        and not (_ADDRESS.search(text) or _RAW.search(text))
+        and all(_LANGUAGE.fullmatch(language) for language in fences)
+    )
 
 
 def _as_code(text: str) -> str:

@@ -14,8 +14,6 @@ from toolkit.errors import ConfigError, ToolkitError
 from toolkit.widgets.chat.conversation import Conversation, Turn, TurnState
 from toolkit.widgets.chat.pictures import Picture, picture_of
 
-T = TypeVar("T")
-
 
 class StoredTurn(msgspec.Struct, frozen=True, omit_defaults=True):
     """A turn as it is written; `pictures` are digests."""
@@ -42,6 +40,9 @@ class Heading(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     created_at: datetime
     updated_at: datetime
+
+
+H = TypeVar("H", bound=Heading)
 
 
 class StoredConversation(Heading, frozen=True, kw_only=True):
@@ -85,11 +86,25 @@ def decode(data: bytes, name: str) -> Conversation:
     )
 
 
-def _decoded(data: bytes, name: str, kind: type[T]) -> T:
+def local_time(moment: datetime) -> datetime:
+    """`moment` on this machine's clock; without a zone it counts as UTC, which is what we write.
+
+    `ValueError` for a date that no clock here can show.
+    """
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return aware.astimezone()
+    except (OverflowError, OSError):
+        raise ValueError(f"no clock shows {moment.isoformat()}") from None
+
+
+def _decoded(data: bytes, name: str, kind: type[H]) -> H:
+    try:
+        heading = msgspec.json.decode(data, type=kind)
+        local_time(heading.updated_at)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _foreign(name, str(error)) from None
+    return heading
 
 
 def _foreign(name: str, why: str) -> ConfigError:

@@ -30,7 +30,7 @@ MAX_SLUG_CHARS = 40
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the folder: its title, or why it cannot be opened."""
+    """A file of the folder: its title and local time, or why it cannot be opened."""
 
     name: str
     title: str
@@ -78,7 +78,13 @@ class ConversationFolder:
         Where the file is not as it was last seen, that one is left alone and this one goes
         into a new file: the place that is returned has another name then.
         """
-        data = files.encode(conversation)
+        try:
+            data = files.encode(conversation)
+        except UnicodeEncodeError:
+            raise ConfigError(
+                "The conversation holds half a character, which no file can.",
+                hint="It is in a reply or a picture's name: Edit last takes that message back.",
+            ) from None
         with self._locked():
             if place is None or self._now(place.name) != place.digest:
                 name = self.new_name(conversation)
@@ -121,7 +127,7 @@ class ConversationFolder:
             heading = files.heading_of(self._bytes(name), name)
         except ConfigError:
             return Entry(name, f"{cleaned(name)} (cannot be opened)")
-        return Entry(name, cleaned(heading.title), heading.updated_at)
+        return Entry(name, cleaned(heading.title), files.local_time(heading.updated_at))
 
     def _bytes(self, name: str) -> bytes:
         try:

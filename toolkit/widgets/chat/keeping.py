@@ -8,6 +8,7 @@ the code names the conversation.
 from pathlib import Path
 
 from toolkit.errors import ConfigError
+from toolkit.safetext import well_formed
 from toolkit.widgets.chat.conversation import Conversation
 from toolkit.widgets.chat.folder import ConversationFolder, Entry, Place
 
@@ -46,6 +47,7 @@ class Keeping:
 
     def open_titled(self, title: str) -> None:
         """The latest conversation of that title or file name, or a new one that is kept."""
+        title = well_formed(title)
         found = [e.name for e in self.folder.entries() if title in (e.title, e.name)]
         if found:
             self.open(found[0])
@@ -77,7 +79,7 @@ class Keeping:
 
     def rename(self, title: str) -> str:
         """Give it a title, and keep it."""
-        self.conversation.given_title = title.strip()
+        self.conversation.given_title = well_formed(title).strip()
         self.is_on = True
         return self.save()
 
@@ -127,5 +129,5 @@ class Keeping:
 
 
 def _label(entry: Entry) -> str:
-    when = f" · {entry.updated_at.astimezone():%d %b %H:%M}" if entry.updated_at else ""
+    when = f" · {entry.updated_at:%d %b %H:%M}" if entry.updated_at else ""
     return f"{entry.title}{when}"

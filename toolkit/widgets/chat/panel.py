@@ -13,7 +13,7 @@ import ipywidgets as widgets
 
 from toolkit.client import ChatStats, Endpoint
 from toolkit.errors import EndpointError, ToolkitError, UsageError
-from toolkit.safetext import cleaned
+from toolkit.safetext import cleaned, well_formed
 from toolkit.widgets.chat import bubble
 from toolkit.widgets.chat.answering import Answering
 from toolkit.widgets.chat.attaching import Attaching
@@ -159,7 +159,7 @@ class ChatPanel:
 
     def _begin(self, text: str, pictures: tuple[Picture, ...]) -> Turn:
         self.conversation.system = self.settings.system
-        turn = self.conversation.begin(text.strip(), self.settings.model, pictures)
+        turn = self.conversation.begin(well_formed(text).strip(), self.settings.model, pictures)
         self._say("")
         self._save()
         self._task.start(lambda: self._reply(turn))

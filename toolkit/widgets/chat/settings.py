@@ -7,6 +7,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.errors import UsageError
+from toolkit.safetext import well_formed
 from toolkit.widgets.chat.controls import show
 from toolkit.widgets.chat.figures import FORMULA, usd_text
 from toolkit.widgets.task import HomeLoop
@@ -31,7 +32,7 @@ class ChatSettings:
         self._model = widgets.Dropdown(description="Model", options=[model], value=model)
         self._system = widgets.Textarea(
             description="System prompt",
-            value=system,
+            value=well_formed(system),
             placeholder="The model's own",
             continuous_update=False,
             rows=2,
@@ -64,11 +65,11 @@ class ChatSettings:
     @property
     def system(self) -> str:
         """The system prompt; empty for the model's own."""
-        return str(self._system.value).strip()
+        return well_formed(str(self._system.value)).strip()
 
     @system.setter
     def system(self, text: str) -> None:
-        self._system.value = text
+        self._system.value = well_formed(text)
 
     def options(self) -> dict[str, Any]:
         """The `options` of a request. `UsageError` for a seed that is none."""

@@ -1,5 +1,7 @@
 """Markdown files of conversations: the text of a model stays text for whoever opens them."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,12 @@ TEXTS = [
     "`<b>` `` <b>",
     "\\`<b>`",
     "</details>",
+    "```{=html}\n<script>alert(1)</script>\n```",
+    "~~~ { =html}\n<script>alert(1)</script>\n~~~",
+    "- a\n\n  ```{=html}\n  <script>alert(1)</script>\n  ```",
+    "`<script>alert(1)</script>`{=html}",
+    "```{python}\nimport os\n```",
+    "```python {.cell}\nimport os\n```",
 ]
 
 
@@ -47,6 +55,9 @@ def check(document: str) -> None:
     )
     kinds = {t.type for token in tokens for t in (token, *(token.children or ()))}
     assert not kinds & ACTIVE and not environment.get("references")
+    # No code that Pandoc or Quarto takes for more than code.
+    assert all(re.fullmatch(r"[\w+-]*", t.info.strip()) for t in tokens if t.type == "fence")
+    assert not any(re.search(r"(?<!\\)\{\s*=", t.content) for t in tokens if t.type == "inline")
     # Nothing that a reply leaves open reaches the next turn.
     headings = [
         tokens[n + 1].content
@@ -62,7 +73,7 @@ def test_hostile_text_stays_text(text: str) -> None:
     check(exported(text, text))
 
 
-@given(st.text(alphabet=st.sampled_from(list("<>\"'&;:/()[]!`~*_#|-=\\\n ab.@\t1+\x1b\u202e"))))
+@given(st.text(alphabet=st.sampled_from(list("<>{}\"'&;:/()[]!`~*_#|-=\\\n ab.@\t1+\x1b\u202e"))))
 def test_no_text_comes_alive_or_reaches_the_next_turn(text: str) -> None:
     check(exported(text, text))
 

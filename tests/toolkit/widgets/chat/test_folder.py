@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
@@ -125,6 +126,44 @@ def test_what_is_no_conversation_is_one_line_and_stays(
     assert alien.read_bytes() == content
 
 
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize(
+    ("date", "is_broken"),
+    [
+        ("2026-01-02T03:04:05", False),
+        ("2026-01-02T03:04:05-14:00", False),
+        ("0001-01-01T00:00:00+14:00", True),
+        ("9999-12-31T23:59:59-14:00", True),
+        ("0001-01-01T00:00:00", None),
+        ("9999-12-31T23:59:59Z", None),
+    ],
+)
+def test_no_date_of_one_file_hides_the_others(
+    folder: ConversationFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    zone: str,
+    date: str,
+    is_broken: bool | None,
+) -> None:
+    path = folder.path / folder.write(said("odd"), None).name
+    folder.write(said("mine"), None)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"updated_at": date}))
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        choices = Keeping(folder.path).choices()
+        entry = {entry.name: entry for entry in folder.entries()}[path.name]
+        if entry.is_broken:
+            with pytest.raises(ConfigError, match="no conversation"):
+                folder.read(path.name)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert len(choices) == 3 and any(title.startswith("mine · ") for title, _ in choices)
+    if is_broken is not None:  # where the zone decides, either is right
+        assert entry.is_broken == is_broken
+
+
 def test_a_file_cut_short_is_not_destroyed(folder: ConversationFolder) -> None:
     place = folder.write(said("one"), None)
     path = folder.path / place.name
@@ -200,6 +239,14 @@ def test_a_disk_that_refuses_is_one_clear_error(impossible: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         ConversationFolder(impossible).write(said("one"), None)
     assert "folder=" in refused.value.hint and "\n" not in refused.value.message
+
+
+def test_half_a_character_is_one_clear_error(folder: ConversationFolder) -> None:
+    conversation = said("one")
+    conversation.turns[0].add("half \ud83d")
+    with pytest.raises(ConfigError, match="half a character"):
+        folder.write(conversation, None)
+    assert not folder.path.exists()
 
 
 def test_nothing_is_made_before_there_is_something_to_keep(tmp_path: Path) -> None:

@@ -398,6 +398,25 @@ async def test_a_disk_that_refuses_is_said_and_the_chat_goes_on(tmp_path: Path) 
         assert "an answer" in shown(panel) and "names another" in shown(panel)
 
 
+async def test_half_a_character_loses_nothing(tmp_path: Path) -> None:
+    half, whole = "hi \ud83d there", "hi \ufffd there"
+    async with ScriptedEndpoint(lambda _: words("an answer")) as server:
+        panel = panel_of(server, system=half)
+        enter(panel, half)
+        await idle(panel)
+        panel.picker.rename.click()
+        panel.picker.title.value = half
+        await click(panel.picker.save)
+        await panel.ask(half + " \ud83d\ude00")
+        await idle(panel)
+        again = panel_of(server, conversation=half)
+        await idle(again)
+    (stored,) = kept(tmp_path)
+    assert stored["given_title"] == stored["system"] == whole
+    assert [turn["prompt"] for turn in stored["turns"]] == [whole, whole + " \U0001f600"]
+    assert again.conversation.turns[1].text == "an answer" in shown(panel)
+
+
 async def test_two_panels_at_one_conversation_lose_nothing(tmp_path: Path) -> None:
     async with ScriptedEndpoint() as server:
         first, second = (panel_of(server, conversation="Shared") for _ in range(2))
