@@ -116,10 +116,6 @@ class Conversation:
         self.turns.append(turn)
         return turn
 
-    def take_back(self) -> Turn | None:
-        """Remove the last turn and return it."""
-        return self.turns.pop() if self.turns else None
-
     def said(self, until: Turn | None = None) -> list[Said]:
         """What counts when the turn `until` (or the last) is answered, its message included."""
         last = until or (self.turns[-1] if self.turns else None)

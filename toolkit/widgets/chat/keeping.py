@@ -6,19 +6,29 @@ the code names the conversation.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 from toolkit.errors import ConfigError
 from toolkit.safetext import well_formed
 from toolkit.widgets.chat.conversation import Conversation
 from toolkit.widgets.chat.folder import ConversationFolder, Entry, Place
 
-DRAFT = ""  # what is chosen where a conversation has no file
+NO_FILE = ""  # the name of what is shown and has no file
+
+
+class Draft(NamedTuple):
+    """A conversation that is not shown, and that no file has as it is."""
+
+    conversation: Conversation
+    place: Place | None
+    is_on: bool
 
 
 class Keeping:
     """The conversation that a panel shows, and its file.
 
-    `is_on` says whether it is kept; `draft` is one that is not, while another is shown.
+    `is_on` says whether it is kept, `is_behind` whether its file could not be written last;
+    `drafts` are those that have no file, or one that is behind, while another is shown.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -26,23 +36,27 @@ class Keeping:
         self.conversation = Conversation()
         self.place: Place | None = None
         self.is_on = False
-        self.draft: Conversation | None = None
+        self.is_behind = False
+        self.drafts: dict[str, Draft] = {}
+        self._num_drafts = 0
 
     def begin(self) -> None:
         """A new conversation, not kept yet."""
+        self._set_aside()
         self._show(Conversation(), None)
-        self.draft = None
 
-    def back_to_draft(self) -> None:
-        """The conversation that is not kept, or a new one."""
-        self._show(self.draft or Conversation(), None)
-        self.draft = None
+    def back_to_draft(self, name: str) -> str:
+        """The draft of that name, which is kept now if a person took part in it."""
+        draft = self.drafts.pop(name)
+        self._set_aside()
+        self._show(draft.conversation, draft.place)
+        self.is_on = draft.is_on
+        return self.save()
 
     def open(self, name: str) -> None:
         """The conversation in that file; the one before stays if it cannot be opened."""
         conversation, place = self.folder.read(name)
-        if not self.is_on and self.conversation.turns:
-            self.draft = self.conversation
+        self._set_aside()
         self._show(conversation, place)
 
     def open_titled(self, title: str) -> None:
@@ -68,8 +82,9 @@ class Keeping:
         """
         if not self.is_on or (self.place is None and not self.conversation.turns):
             return ""
-        before = self.place
+        before, self.is_behind = self.place, True
         self.place = self.folder.write(self.conversation, before)
+        self.is_behind = False
         if before is None or before.name == self.place.name:
             return ""
         return (
@@ -87,17 +102,24 @@ class Keeping:
         """Remove its file, and begin a new one."""
         if self.place is not None:
             self.folder.delete(self.place)
-        self.begin()
+        self._show(Conversation(), None)
+
+    def _set_aside(self) -> None:
+        """Keep what no file has, before another conversation is shown."""
+        if self.conversation.turns and (self.place is None or self.is_behind):
+            self._num_drafts += 1
+            name = f"draft {self._num_drafts}"
+            self.drafts[name] = Draft(self.conversation, self.place, self.is_on)
 
     def _show(self, conversation: Conversation, place: Place | None) -> None:
         self.conversation, self.place, self.is_on = conversation, place, place is not None
+        self.is_behind = False
 
     def choose(self, name: str) -> str:
         """What a person chose of `choices`."""
-        if name == DRAFT:
-            self.back_to_draft()
-        else:
-            self.open(name)
+        if name in self.drafts:
+            return self.back_to_draft(name)
+        self.open(name)
         return ""
 
     def clear(self) -> str:
@@ -110,10 +132,10 @@ class Keeping:
     def choices(self) -> list[tuple[str, str]]:
         """Titles and file names that can be chosen, the one that is shown first."""
         entries = self.folder.entries()
-        shown = self.place.name if self.place else DRAFT
+        shown = self.place.name if self.place else NO_FILE
         made = [(self.conversation.title, shown)]
-        if self.draft is not None:
-            made.append((f"{self.draft.title} (not kept)", DRAFT))
+        for name, draft in reversed(self.drafts.items()):
+            made.append((f"{draft.conversation.title} (not kept)", name))
         return made + [(_label(entry), entry.name) for entry in entries if entry.name != shown]
 
     def export_name(self) -> str:

@@ -25,6 +25,7 @@ from toolkit.widgets.chat.keeping import Keeping
 from toolkit.widgets.chat.look import chat_sheet
 from toolkit.widgets.chat.picker import ConversationPicker
 from toolkit.widgets.chat.pictures import Picture
+from toolkit.widgets.chat.revising import Revising
 from toolkit.widgets.chat.settings import ChatSettings
 from toolkit.widgets.chat.takeaway import Takeaway
 from toolkit.widgets.chat.transcript import Transcript
@@ -57,6 +58,7 @@ class ChatPanel:
     ) -> None:
         self.endpoint = endpoint
         self.keeping = Keeping(folder)
+        self.revising = Revising()
         self._home = HomeLoop()
         self._task = BackgroundTask(self._failed)
         self.facts = EndpointFacts(endpoint, usd_per_hour)
@@ -65,7 +67,7 @@ class ChatPanel:
         )
         # Without these facts the endpoint's own model is still offered, without pictures.
         self._looking = BackgroundTask(lambda _error: None)
-        self._answering = Answering(endpoint, self.facts, self._paint, self._save)
+        self._answering = Answering(endpoint, self.facts, self._paint, self._keep)
         self._build()
         if conversation:
             self.keeping.open_titled(conversation)
@@ -93,6 +95,7 @@ class ChatPanel:
         """
         if self._task.is_running or not prompt.strip():
             raise UsageError("Nothing to ask, or a reply is under way.", hint="Await it first.")
+        self.revising.give_up()
         turn = self._begin(prompt, tuple(pictures))
         await self._task.wait()
         if turn.stats is None:
@@ -158,10 +161,11 @@ class ChatPanel:
             self._begin(text, self.attaching.take())
 
     def _begin(self, text: str, pictures: tuple[Picture, ...]) -> Turn:
+        self.revising.send(self.conversation)
         self.conversation.system = self.settings.system
         turn = self.conversation.begin(well_formed(text).strip(), self.settings.model, pictures)
         self._say("")
-        self._save()
+        self._keep()
         self._task.start(lambda: self._reply(turn))
         self._show_all()
         return turn
@@ -170,27 +174,34 @@ class ChatPanel:
         try:
             await self._answering.answer(turn, self.conversation, self.settings)
         finally:
-            self._save()
+            is_lost = self.revising.settle(self.conversation)
+            self._keep()
             self._show_all(is_busy=False)
+            if is_lost:
+                self._tell_lost(turn)
+
+    def _tell_lost(self, turn: Turn) -> None:
+        """Nothing came for a message that was asked again: what it replaced is back."""
+        if self.revising.count:  # it was edited, and still is
+            self.composer.draft = "\n".join(filter(None, (turn.prompt, self.composer.draft)))
+            self.attaching.put_back(turn.pictures)
+        hint = f"{turn.hint} Nothing is lost: what it was to replace is kept.".strip()
+        self._status.value = notice(turn.error or "The reply was stopped.", hint, turn.details)
 
     def _retry(self) -> None:
-        turn = self._take_back()
-        if turn is not None:
+        if self._is_busy():
+            return
+        self.revising.give_up()
+        if turn := self.revising.take_back(self.conversation):
             self.keeping.is_on = True
             self._begin(turn.prompt, turn.pictures)
 
     def _edit_last(self) -> None:
-        turn = self._take_back()
-        if turn is not None:
+        if not self._is_busy() and (turn := self.revising.take_back(self.conversation)):
             self.composer.draft = turn.prompt
             self.attaching.put_back(turn.pictures)
-            self._save()
             self._show_all()
-            self._say("Edit the message and send it again.")
-
-    def _take_back(self) -> Turn | None:
-        """Remove the last turn, unless it is being answered."""
-        return None if self._is_busy() else self.conversation.take_back()
+            self._say("Edit the message and send it again: that replaces it.")
 
     def _is_busy(self) -> bool:
         """Whether a reply is under way; says so, because a click may overtake the buttons."""
@@ -204,13 +215,17 @@ class ChatPanel:
         """Do something to the conversation, and show what there is then."""
         if not self._is_busy():
             self._say("")
+            self.revising.give_up()
             self._try(act)
             if self.conversation.turns:
                 self.settings.system = self.conversation.system
         self._show_all()
 
-    def _save(self) -> None:
-        self._try(self.keeping.save)
+    def _keep(self) -> None:
+        """Save the conversation, unless its file still has what is being replaced."""
+        turns = self.conversation.turns
+        if not (turns and self.revising.holds_back(turns[-1])):
+            self._try(self.keeping.save)
 
     def _export(self) -> None:
         self._try(lambda: f"Written to {self.export()}")
@@ -230,7 +245,7 @@ class ChatPanel:
     def _show_all(self, *, is_busy: bool | None = None) -> None:
         """Bring every part up to date with the conversation and what can be done now."""
         busy = self._task.is_running if is_busy is None else is_busy
-        turns = self.conversation.turns
+        turns = self.revising.in_sight(self.conversation)
         self._transcript.show(turns)
         self.composer.enable(is_busy=busy, has_turns=bool(turns))
         self.picker.enable(is_busy=busy, has_file=self.keeping.place is not None)

@@ -266,8 +266,34 @@ def test_what_is_not_kept_can_be_gone_back_to(tmp_path: Path) -> None:
     keeping.open(kept.name)
     titles = [title for title, _ in keeping.choices()]
     assert titles[:2] == ["kept", "asked by code (not kept)"]
-    keeping.choose("")
+    keeping.choose(keeping.choices()[1][1])
     assert keeping.conversation.title == "asked by code" and not keeping.is_on
+
+
+@pytest.mark.parametrize("had_a_file", [False, True])
+def test_what_could_not_be_saved_can_be_gone_back_to(tmp_path: Path, had_a_file: bool) -> None:
+    path = tmp_path / "conversations"
+    keeping = Keeping(path)
+    other = keeping.folder.write(said("other"), None)
+    keeping.conversation, keeping.is_on = said("mine"), True
+    if had_a_file:
+        assert keeping.save() == ""
+    keeping.conversation.begin("unsaved", "m")
+    (path / ".lock").unlink(missing_ok=True)
+    (path / ".lock").mkdir()  # whoever holds it
+    with pytest.raises(ConfigError):
+        keeping.save()
+    keeping.choose(other.name)
+    keeping.begin()
+    keeping.conversation = said("by code")
+    keeping.begin()
+    drafts = {title: name for title, name in keeping.choices() if title.endswith("(not kept)")}
+    assert list(drafts) == ["by code (not kept)", "mine (not kept)"]
+    (path / ".lock").rmdir()
+    assert keeping.choose(drafts["mine (not kept)"]) == ""
+    assert keeping.place is not None and list(keeping.drafts) == [drafts["by code (not kept)"]]
+    stored = [t.prompt for t in keeping.folder.read(keeping.place.name)[0].turns]
+    assert stored == ["mine", "unsaved"] and len(_names(path)) == 2
 
 
 @pytest.mark.parametrize("act", [Keeping.clear, lambda k: k.rename("new"), Keeping.save])

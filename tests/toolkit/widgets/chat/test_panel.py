@@ -175,7 +175,58 @@ async def test_retry_asks_again_and_edit_takes_back() -> None:
         await idle(panel)
         assert len(panel.conversation.turns) == 1 and len(server.generations()) == 2
         panel.composer.edit.click()
-        assert panel.conversation.turns == [] and panel.composer.draft == "hi"
+        assert panel.conversation.turns and panel.composer.draft == "hi"
+        assert "You</div>" not in shown(panel)
+
+
+@pytest.mark.parametrize("ending", [Answer(status=503, error="busy"), Answer([Hold()])])
+async def test_a_retry_without_a_reply_keeps_the_one_before(tmp_path: Path, ending: Answer) -> None:
+    async with ScriptedEndpoint(lambda _: words("a good reply")) as server:
+        panel = panel_of(server)
+        enter(panel, "hi")
+        await idle(panel)
+        server.script = lambda _: ending
+        panel.composer.retry.click()
+        await server.until(lambda s: len(s.generations()) == 2)
+        assert kept(tmp_path)[0]["turns"][0]["text"] == "a good reply"
+        if ending.status == 200:
+            await server.until(lambda s: s.active == 1)
+            panel.stop()
+        await idle(panel)
+        assert panel.reply == "a good reply" and "a good reply" in shown(panel)
+        assert "Nothing is lost" in shown(panel)
+        assert kept(tmp_path)[0]["turns"][0]["text"] == "a good reply"
+        server.script = lambda _: words("a better one")
+        panel.composer.retry.click()
+        await idle(panel)
+    (turn,) = kept(tmp_path)[0]["turns"]
+    assert turn["text"] == panel.reply == "a better one"
+
+
+async def test_an_edit_takes_the_turn_back_when_it_is_answered(tmp_path: Path) -> None:
+    async with ScriptedEndpoint(lambda _: words("a reply")) as server:
+        panel = panel_of(server)
+        for prompt in ("one", "two"):
+            enter(panel, prompt)
+            await idle(panel)
+        panel.composer.edit.click()
+        assert panel.composer.draft == "two"
+        panel.picker.rename.click()
+        panel.picker.title.value = "Renamed"
+        await click(panel.picker.save)
+        assert [t["prompt"] for t in kept(tmp_path)[0]["turns"]] == ["one", "two"]
+        panel.composer.edit.click()
+        server.script = lambda _: Answer(status=503, error="busy")
+        enter(panel, "three")
+        await idle(panel)
+        assert [t["prompt"] for t in kept(tmp_path)[0]["turns"]] == ["one", "two"]
+        assert panel.composer.draft == "three" and "busy" in shown(panel)
+        server.script = lambda _: words("a reply")
+        enter(panel, "four")
+        await idle(panel)
+        sent = server.generations()[-1].body["messages"]
+    assert [m["content"] for m in sent if m["role"] == "user"] == ["one", "four"]
+    assert [t["prompt"] for t in kept(tmp_path)[0]["turns"]] == ["one", "four"]
 
 
 async def test_clear_asks_before_it_removes() -> None:
@@ -574,5 +625,3 @@ def test_a_conversation_counts_only_what_was_said() -> None:
     conversation.begin("b", "m").add("half")
     conversation.begin("c", "m")
     assert [m.content for m in conversation.messages()] == ["b", "half", "c"]
-    taken = conversation.take_back()
-    assert taken is not None and taken.prompt == "c"
