@@ -30,7 +30,7 @@ from toolkit.deploy.base import Intent, Update
 from toolkit.deploy.console.catalogue import Catalogue
 from toolkit.deploy.console.client import CONSOLE_URL, ConsoleClient
 from toolkit.deploy.console.refusals import Answer
-from toolkit.deploy.console.wire import Call, Wire
+from toolkit.deploy.console.wire import PATIENCE_S, Call, Wire
 from toolkit.deploy.doctor import diagnose
 from toolkit.deploy.keeper import Keeper
 from toolkit.deploy.ledger import Ledger
@@ -90,8 +90,8 @@ def _json(data: bytes) -> Any:
 
 
 class _RecordingWire(Wire):
-    def __init__(self, url: str, key: str, recorder: Recorder) -> None:
-        super().__init__(url, key)
+    def __init__(self, url: str, key: str, recorder: Recorder, patience_s: float) -> None:
+        super().__init__(url, key, patience_s=patience_s)
         self._recorder = recorder
 
     async def _exchange(self, call: Call, request: httpx2.Request) -> Answer:
@@ -103,9 +103,9 @@ class _RecordingWire(Wire):
 class RecordingClient(ConsoleClient):
     """A client whose answers are kept."""
 
-    def __init__(self, key: str, *, url: str, recorder: Recorder) -> None:
-        super().__init__(key, url=url)
-        self._wire = _RecordingWire(url, key, recorder)
+    def __init__(self, key: str, *, url: str, patience_s: float, recorder: Recorder) -> None:
+        super().__init__(key, url=url, patience_s=patience_s)
+        self._wire = _RecordingWire(url, key, recorder, patience_s)
         self.market = Catalogue(self._wire)
 
 
@@ -115,8 +115,8 @@ async def smoke(
     """Rent, ask once, close; what was answered. The cassette is written in any case."""
     recorder, ledger = Recorder(), Ledger(paths.ledger())
 
-    def console(*, needs_key: bool) -> ConsoleClient:
-        return RecordingClient(key, url=url, recorder=recorder)
+    def console(*, needs_key: bool, patience_s: float = PATIENCE_S) -> ConsoleClient:
+        return RecordingClient(key, url=url, patience_s=patience_s, recorder=recorder)
 
     target = ConsoleTarget(orders=Orders(ledger), pace=pace, console=console)
     keeper = Keeper(targets={"console": target}, ledger=ledger)

@@ -128,6 +128,6 @@ async def test_a_model_that_is_not_there_is_a_configuration_error(
 
 def _assert_no_key(result: RunResult) -> None:
     key = paths.key_file("local").read_bytes().strip()
-    files = [path for path in Path(result.folder).iterdir() if path.is_file()]
+    files = [path for path in Path(result.folder).iterdir() if path.suffix and path.is_file()]
     assert {path.suffix for path in files} == {".ipynb", ".json", ".log", ".yaml"}
     assert [path for path in files if key in path.read_bytes()] == []

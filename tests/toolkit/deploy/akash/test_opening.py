@@ -135,6 +135,7 @@ async def test_every_provider_fails(keeper: Keeper, world: World) -> None:
     assert renting.is_clean(world)
 
 
+@pytest.mark.usefixtures("stocked_home")
 async def test_its_client_knows_what_the_lease_costs_now(keeper: Keeper) -> None:
     plan = renting.plan(renting.intent())
     async with await lifecycle.deploy(plan, keeper=keeper) as endpoint:
