@@ -9,9 +9,12 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
+from toolkit.errors import ConfigError
+
 # Stands for the page's text colour, which matplotlib has no name for.
 TEXT = "#010203"
 BLUE, ORANGE, GREEN = "#2f81d0", "#d9822b", "#2e9e6b"
+RED, GREY = "#c23b3b", "#8a8f98"
 
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -28,10 +31,16 @@ _STYLE: Any = {
 
 def picture(size: tuple[float, float], draw: Callable[[Any], None], summary: str) -> str:
     """The svg element of a figure of `size` inches that `draw` has drawn on, with `summary` as
-    its name. What stands in it is text, whoever wrote it."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
+    its name. What stands in it is text, whoever wrote it. Raises `ConfigError` without
+    matplotlib."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(
+            "Pictures need matplotlib, which is not installed.",
+            hint="Install it: pip install 'akash-llm[notebook]'; other formats do without.",
+        ) from error
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)

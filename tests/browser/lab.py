@@ -78,12 +78,17 @@ def running_lab(
             _wait_until_up(process, log, port)
             yield Lab(f"http://127.0.0.1:{port}", token, folder)
         finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a server of notebooks, and its kernels with it; kill it if it takes too long."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def notebook_with(source: Path, target: Path, parameters: dict[str, Any]) -> None:

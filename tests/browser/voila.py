@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.browser.lab import START_TIMEOUT_S, Lab, notebook_with
+from tests.browser.lab import START_TIMEOUT_S, Lab, end, notebook_with
 from tests.browser.panel import NOTEBOOKS, Opened
 from tests.support.ports import free_port
 from toolkit import paths
@@ -61,12 +61,7 @@ def running_voila(folder: Path) -> Iterator[Voila]:
             _wait_until_up(process, log)
             yield Voila(f"http://127.0.0.1:{port}", token, folder)
         finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 def _wait_until_up(process: subprocess.Popen[bytes], log: Path) -> None:

@@ -4,25 +4,19 @@ matplotlib takes seconds to import, so it is imported when a picture is asked fo
 of saturated levels are hollow; every picture says in text what it shows.
 """
 
-import html
-import io
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
+from toolkit import svg
 from toolkit.bench.best import best, sentence
 from toolkit.bench.metrics import BY_TAG
 from toolkit.bench.numbers import number
 from toolkit.bench.records import Outcome, Phase
 from toolkit.bench.result import Result
 from toolkit.bench.summary import Summary
-from toolkit.errors import ConfigError
 
-# Stands for the page's text colour, which matplotlib has no name for.
-_TEXT = "#010203"
-_BLUE, _ORANGE, _GREEN, _RED, _GREY = "#2f81d0", "#d9822b", "#2e9e6b", "#c23b3b", "#8a8f98"
 MOST_BARS = 150
 
 
@@ -58,55 +52,29 @@ def throughput_and_latency(result: Result) -> str:
     def draw(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
         _rates(left, result)
-        _waits(right, result, "ttft_ms", _ORANGE)
+        _waits(right, result, "ttft_ms", svg.ORANGE)
 
-    return _svg(draw, sentence(result), (8.4, 2.7))
+    return svg.picture((8.4, 2.7), draw, sentence(result))
 
 
 def _chart(title: str, text: str, draw: Callable[[Any], None], result: Result) -> Chart:
-    return Chart(title, text, _svg(draw, f"{title}. {text} {sentence(result)}", (7.2, 3.0)))
-
-
-def _svg(draw: Callable[[Any], None], label: str, size: tuple[float, float]) -> str:
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            "Pictures need matplotlib, which is not installed.",
-            hint="Install it: pip install 'akash-llm[notebook]'; other formats do without.",
-        ) from error
-    style: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "akash-llm",
-        "font.size": 9,
-        "text.color": _TEXT,
-        "axes.edgecolor": _TEXT,
-        "axes.labelcolor": _TEXT,
-        "xtick.color": _TEXT,
-        "ytick.color": _TEXT,
-    }
-    with mpl.rc_context(style):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(out.getvalue(), label)
+    summary = f"{title}. {text} {sentence(result)}"
+    return Chart(title, text, svg.picture((7.2, 3.0), draw, summary))
 
 
 def _latencies(figure: Any, result: Result) -> None:
     left, right = figure.subplots(1, 2)
-    _waits(left, result, "ttft_ms", _ORANGE)
-    _waits(right, result, "itl_gap_ms", _BLUE)
+    _waits(left, result, "ttft_ms", svg.ORANGE)
+    _waits(right, result, "itl_gap_ms", svg.BLUE)
 
 
 def _rates(axes: Any, result: Result) -> None:
     summaries = [s for s in _ordered(result) if s.output_tokens_per_s]
     rates = [s.output_tokens_per_s or 0.0 for s in summaries]
-    _line(axes, summaries, rates, "o", "-", _BLUE, "all together")
+    _line(axes, summaries, rates, "o", "-", svg.BLUE, "all together")
     users = [s for s in summaries if "user_tokens_per_s" in s.spreads]
     per_user = [s.spreads["user_tokens_per_s"].p50 for s in users]
-    _line(axes, users, per_user, "s", "--", _GREEN, "per user, p50")
+    _line(axes, users, per_user, "s", "--", svg.GREEN, "per user, p50")
     for one, rate in zip(summaries, rates, strict=True):
         axes.annotate(
             number(rate), (one.load.at, rate), textcoords="offset points", xytext=(0, 6),
@@ -124,7 +92,7 @@ def _waits(axes: Any, result: Result, tag: str, color: str) -> None:
     _line(axes, timed, p99, "s", "--", color, "p99")
     _line(axes, timed, p50, "o", "-", color, "p50")
     for limit in (s.limit for s in result.config.slos if s.metric == tag and s.sign == "<="):
-        axes.axhline(limit, color=_RED, linewidth=1, linestyle=":", label=f"objective {limit:g}")
+        axes.axhline(limit, color=svg.RED, linewidth=1, linestyle=":", label=f"objective {limit:g}")
     _dress(axes, result, f"{BY_TAG[tag].label}, {BY_TAG[tag].unit}")
 
 
@@ -134,9 +102,9 @@ def _pareto(axes: Any, result: Result) -> None:
     ]
     users = [s.spreads["user_tokens_per_s"].p50 for s in shown]
     rates = [s.output_tokens_per_s or 0.0 for s in shown]
-    axes.plot(users, rates, "-", color=_GREY, linewidth=1)
+    axes.plot(users, rates, "-", color=svg.GREY, linewidth=1)
     for one, x, y in zip(shown, users, rates, strict=True):
-        axes.plot(x, y, "o", color=_BLUE, fillstyle="none" if one.is_saturated else "full")
+        axes.plot(x, y, "o", color=svg.BLUE, fillstyle="none" if one.is_saturated else "full")
         axes.annotate(str(one.load), (x, y), textcoords="offset points", xytext=(6, 4), fontsize=8)
     axes.set_xlabel("tokens per second per user, p50")
     axes.set_ylabel("tokens per second of all")
@@ -151,8 +119,8 @@ def _cdf(axes: Any, result: Result) -> None:
             axes.step(values, shares, where="post", label=str(level.load), linewidth=1.5)
     axes.set_xlabel("first token, ms")
     axes.set_ylabel("share of requests")
-    axes.axhline(0.5, color=_GREY, linewidth=0.5)
-    axes.axhline(0.99, color=_GREY, linewidth=0.5)
+    axes.axhline(0.5, color=svg.GREY, linewidth=0.5)
+    axes.axhline(0.99, color=svg.GREY, linewidth=0.5)
     _frame(axes, legend=any(BY_TAG["ttft_ms"].values(level) for level in result.levels))
 
 
@@ -173,12 +141,12 @@ def _timeline(axes: Any, result: Result) -> None:
     for place, record in enumerate(records, 1):
         first = record.text_s[0] if record.text_s else record.end_s
         if record.phase is not Phase.MEASURED:
-            bar(place, record.sent_s, record.end_s, _GREY, "warm-up, cool-down")
+            bar(place, record.sent_s, record.end_s, svg.GREY, "warm-up, cool-down")
         elif record.outcome is not Outcome.OK:
-            bar(place, record.sent_s, record.end_s, _RED, "no full answer")
+            bar(place, record.sent_s, record.end_s, svg.RED, "no full answer")
         else:
-            bar(place, record.sent_s, first, _ORANGE, "waits for the first token")
-            bar(place, first, record.end_s, _BLUE, "answers")
+            bar(place, record.sent_s, first, svg.ORANGE, "waits for the first token")
+            bar(place, first, record.end_s, svg.BLUE, "answers")
     axes.invert_yaxis()
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel(f"seconds since the level began ({level.load})")
@@ -226,13 +194,3 @@ def _ordered(result: Result) -> list[Summary]:
 def _axis(result: Result) -> str:
     is_open = any(s.load.is_open for s in result.summaries)
     return "requests per second" if is_open else "open requests"
-
-
-def _inline(svg: str, summary: str) -> str:
-    """The svg element alone, safe to stand in a page: its rules and colours are its own."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style[^>]*>\*\{", "<style>.akl-plot svg *{", svg)
-    svg = svg.replace(_TEXT, "currentColor")
-    label = html.escape(summary)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

@@ -5,13 +5,12 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 from playwright.async_api import BrowserContext
 
-from tests.browser.conftest import LOOPBACK
+from tests.browser.conftest import watched
 from tests.browser.lab import Lab, running_lab
 from tests.browser.panels.desk import THEME, Desk
 from tests.support.console import renting, samples
@@ -76,17 +75,7 @@ def lab(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 async def desk(lab: Lab, context: BrowserContext) -> AsyncIterator[Desk]:
     """A page; at the end no request may have gone beyond loopback."""
-    page = await context.new_page()
-    outside: list[str] = []
-
-    def note(url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("data", "blob") and parts.hostname not in LOOPBACK:
-            outside.append(url)
-
-    page.on("request", lambda request: note(request.url))
-    page.on("websocket", lambda socket: note(socket.url))
-    desk = Desk(page, lab)
-    yield desk
-    await desk.shut_down()
-    assert outside == [], "requests beyond loopback"
+    async with watched(context) as page:
+        desk = Desk(page, lab)
+        yield desk
+        await desk.shut_down()
