@@ -24,6 +24,8 @@ import pytest
 from tests.support import ports
 from tests.support.image_registry import PROGRAM, ImageRegistry
 
+pytest_plugins = ["pytester", "tests.goals"]
+
 SCRUBBED = ("AKASH_LLM_", "AKASH_API_", "OLLAMA_", "OPENAI_", "ANTHROPIC_", "JUPYTER_")
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 LOOPBACK = ("127.", "::1", "localhost")

@@ -13,10 +13,10 @@ import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright
 
 from tests.browser.lab import CHROMIUM, CHROMIUM_FLAGS, Lab, running_lab
-from tests.browser.panel import Measure, Opened
+from tests.browser.panel import Opened
 from tests.browser.voila import OpenedPage, Voila, running_voila
+from tests.goals import Measure
 
-TIMES = pytest.StashKey[list[str]]()
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1", None, "")
 
 
@@ -26,22 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.path.is_relative_to(Path(__file__).parent):
                 item.add_marker(pytest.mark.skip("there is no Chromium: see system-packages.txt"))
-
-
-@pytest.fixture
-def measured(request: pytest.FixtureRequest) -> Measure:
-    """A function that keeps a time in ms for the end of the report; nothing is asserted."""
-
-    def keep(what: str, milliseconds: float) -> None:
-        request.config.stash.setdefault(TIMES, []).append(f"{what}: {milliseconds:.0f} ms")
-
-    return keep
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was measured."""
-    for line in terminalreporter.config.stash.get(TIMES, []):
-        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -76,25 +60,27 @@ def voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Voila]:
 
 
 @pytest.fixture
-async def opened(lab: Lab, context: BrowserContext) -> AsyncIterator[Opened]:
+async def opened(lab: Lab, context: BrowserContext, measured: Measure) -> AsyncIterator[Opened]:
     """A page on JupyterLab; at the end no request may have gone beyond loopback."""
-    async with watched(context) as page:
+    async with watched(context, measured) as page:
         panel = Opened(page, lab)
         yield panel
         await panel.shut_down()
 
 
 @pytest.fixture
-async def opened_page(voila: Voila, context: BrowserContext) -> AsyncIterator[OpenedPage]:
+async def opened_page(
+    voila: Voila, context: BrowserContext, measured: Measure
+) -> AsyncIterator[OpenedPage]:
     """A page on Voila; at the end no request may have gone beyond loopback."""
-    async with watched(context) as page:
+    async with watched(context, measured) as page:
         panel = OpenedPage(page, voila)
         yield panel
         await panel.shut_down()
 
 
 @asynccontextmanager
-async def watched(context: BrowserContext) -> AsyncIterator[Page]:
+async def watched(context: BrowserContext, measured: Measure) -> AsyncIterator[Page]:
     """A page that asks nothing of other hosts, or the test fails."""
     page = await context.new_page()
     outside: list[str] = []
@@ -107,4 +93,5 @@ async def watched(context: BrowserContext) -> AsyncIterator[Page]:
     page.on("request", lambda request: note(request.url))
     page.on("websocket", lambda socket: note(socket.url))
     yield page
+    measured(3, "requests of a page to other hosts", len(outside), "", 0)
     assert outside == [], "requests beyond loopback"

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 # Read when tests are collected: each test scrubs such variables from its environment.
 SCREENSHOTS = os.environ.get("AKASH_LLM_SCREENSHOTS")
 TIMEOUT_MS = 60_000
-
-Measure = Callable[[str, float], None]
 
 
 class Opened:
@@ -29,7 +26,12 @@ class Opened:
         expect.set_options(timeout=TIMEOUT_MS)
 
     async def open(self, name: str, /, **parameters: Any) -> None:
-        """Copy one of our notebooks with these parameters, open it and run all of it."""
+        """Run one of our notebooks until its panel is there."""
+        await self.run(name, **parameters)
+        await self.page.locator(".akl").wait_for()
+
+    async def run(self, name: str, /, **parameters: Any) -> None:
+        """Copy one of our notebooks with these parameters, open it and begin to run all of it."""
         self._name = name
         copy = self._lab.folder / name
         notebook_with(NOTEBOOKS / name, copy, parameters)
@@ -37,7 +39,6 @@ class Opened:
         await self.page.get_by_text("| Idle").wait_for()
         await self.page.get_by_role("menuitem", name="Run", exact=True).click()
         await self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        await self.page.locator(".akl").wait_for()
 
     async def use_theme(self, name: str) -> None:
         """Change the colours of JupyterLab."""

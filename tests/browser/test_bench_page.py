@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import msgspec
+import pytest
 from playwright.async_api import BrowserContext, expect
 
 from tests.support.benching import level, record, result_of
@@ -14,6 +15,7 @@ OWNS = "document.title='owned'"
 HOSTILE = f'</title></svg><script>{OWNS}</script><img src=https://203.0.113.7/x onerror="{OWNS}">'
 
 
+@pytest.mark.goal(3, 4, 6)
 async def test_hostile_names_and_errors_execute_and_load_nothing(
     context: BrowserContext, tmp_path: Path
 ) -> None:

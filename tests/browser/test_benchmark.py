@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.panel import Opened
@@ -18,6 +19,7 @@ def paced(received: Received) -> Answer:
     return Answer(steps)
 
 
+@pytest.mark.goal(3, 6)
 async def test_a_run_fills_table_and_plot_and_stop_keeps_what_is_there(
     opened: Opened, tmp_path: Path
 ) -> None:

@@ -12,7 +12,8 @@ from playwright.async_api import Locator, expect
 
 from tests.browser.golden import assert_tree
 from tests.browser.lab import Lab
-from tests.browser.panel import SCREENSHOTS, Measure, Opened
+from tests.browser.panel import SCREENSHOTS, Opened
+from tests.goals import Measure
 from tests.support.canaries import ARABIC, HOSTILE, LONG_LINE, SPLIT, SPLIT_TOGETHER
 from tests.support.endpoint import (
     MODEL,
@@ -67,6 +68,7 @@ def picture_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.goal(3, 10)
 async def test_a_conversation(opened: Opened) -> None:
     gate = asyncio.Event()
 
@@ -137,6 +139,7 @@ async def test_a_conversation(opened: Opened) -> None:
         await opened.picture("chat-empty")
 
 
+@pytest.mark.goal(2)
 async def test_text_is_seen_while_it_streams_and_stop_frees_the_slot(
     opened: Opened, measured: Measure
 ) -> None:
@@ -155,7 +158,9 @@ async def test_text_is_seen_while_it_streams_and_stop_frees_the_slot(
         clicked = time.monotonic()
         await opened.button("Stop").click()
         await server.until(lambda s: s.active == 0 and s.cancelled == 1)
-        measured("Stop clicked to slot free (goal 300 ms)", 1e3 * (server.gone_at - clicked))
+        measured(
+            2, "JupyterLab: Stop clicked to slot free", 1e3 * (server.gone_at - clicked), "ms", 300
+        )
         await expect(opened.replies.nth(1)).to_contain_text("stopped")
         await expect(opened.replies.nth(1)).to_contain_text("This part came before the stop.")
         await opened.say("a slow one")
@@ -195,7 +200,7 @@ async def test_nothing_jumps_while_a_reply_streams(opened: Opened, measured: Mea
         first.set()
         await expect(opened.replies.nth(1)).to_contain_text("canary")
         seen = await opened.evaluate("window.seenAt") / 1e3
-        measured("First token emitted to seen (goal 150 ms)", 1e3 * (seen - emitted))
+        measured(2, "JupyterLab: first token emitted to seen", 1e3 * (seen - emitted), "ms", 150)
         assert await _is_at_its_end(opened)
         await opened.evaluate("document.querySelector('.akl-log').scrollTop = -300")
         height = "document.querySelector('.akl').getBoundingClientRect().height"
@@ -210,6 +215,7 @@ async def test_nothing_jumps_while_a_reply_streams(opened: Opened, measured: Mea
         await expect(opened.button("Hide thinking")).to_be_visible()
 
 
+@pytest.mark.goal(4)
 async def test_hostile_text_runs_and_loads_nothing(opened: Opened) -> None:
     async with ScriptedEndpoint(script) as server:
         await opened.open(NOTEBOOK, url=server.url, model=MODEL, first_message="be hostile")
@@ -230,6 +236,7 @@ async def test_hostile_text_runs_and_loads_nothing(opened: Opened) -> None:
         await assert_harmless(opened)
 
 
+@pytest.mark.goal(10)
 async def test_a_conversation_survives_its_kernel_and_the_keyboard_is_enough(
     opened: Opened, lab: Lab
 ) -> None:

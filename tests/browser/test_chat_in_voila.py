@@ -10,12 +10,13 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.golden import assert_tree
-from tests.browser.panel import Measure
 from tests.browser.test_chat import NOTEBOOK, assert_harmless, script
 from tests.browser.voila import OpenedPage, Voila
+from tests.goals import Measure
 from tests.support.endpoint import MODEL, ScriptedEndpoint
 
 
+@pytest.mark.goal(2, 3, 10)
 async def test_the_panel_is_the_same_as_in_jupyterlab(
     opened_page: OpenedPage, voila: Voila, measured: Measure
 ) -> None:
@@ -41,7 +42,7 @@ async def test_the_panel_is_the_same_as_in_jupyterlab(
         clicked = asyncio.get_running_loop().time()
         await page.button("Stop").click()
         await server.until(lambda s: s.active == 0 and s.cancelled == 1)
-        measured("Voila: Stop clicked to slot free (goal 300 ms)", 1e3 * (server.gone_at - clicked))
+        measured(2, "Voila: Stop clicked to slot free", 1e3 * (server.gone_at - clicked), "ms", 300)
         await expect(page.replies.nth(2)).to_contain_text("stopped")
         await page.button("Copy, export").click()
         await page.field("Copy").select_option("this request as code: ollama")
@@ -50,6 +51,7 @@ async def test_the_panel_is_the_same_as_in_jupyterlab(
     assert len(json.loads(kept.read_text())["turns"]) == 3
 
 
+@pytest.mark.goal(4)
 async def test_hostile_text_runs_and_loads_nothing(opened_page: OpenedPage) -> None:
     async with ScriptedEndpoint(script) as server:
         await opened_page.open(NOTEBOOK, url=server.url, model=MODEL, first_message="be hostile")
@@ -58,6 +60,7 @@ async def test_hostile_text_runs_and_loads_nothing(opened_page: OpenedPage) -> N
         await assert_harmless(opened_page)
 
 
+@pytest.mark.goal(3, 4)
 async def test_the_page_itself_may_load_nothing_from_elsewhere(opened_page: OpenedPage) -> None:
     """A second wall behind the first: what its policy forbids is not even asked for."""
     async with ScriptedEndpoint(script) as server:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.panel import TIMEOUT_MS, Measure, Opened
+from tests.browser.panel import TIMEOUT_MS, Opened
+from tests.goals import Measure
 from toolkit.client import Endpoint
 
 MODEL = "smollm2:135m"
@@ -51,6 +52,7 @@ async def served(stocked_home: Path, free_port: Callable[[], int]) -> AsyncItera
         await log
 
 
+@pytest.mark.goal(2, 3)
 async def test_the_embedded_model_answers_stops_and_leaves_no_key_behind(
     opened: Opened, served: Served, measured: Measure
 ) -> None:
@@ -77,7 +79,7 @@ async def test_the_embedded_model_answers_stops_and_leaves_no_key_behind(
         async for _ in endpoint.chat("hi", options={"num_predict": 1}):
             pass
         took = 1e3 * (time.monotonic() - clicked)
-    measured("Stop clicked to the next request answered, one slot, embedded model", took)
+    measured(2, "Stop clicked to the next request answered, one slot, embedded model", took)
     await expect(opened.replies.nth(2)).to_contain_text("stopped")
 
     saved = await opened.saved()

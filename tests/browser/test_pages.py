@@ -38,6 +38,7 @@ def notebook(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.goal(3, 4)
 async def test_a_page_loads_nothing_and_runs_nothing(
     notebook: Path, context: BrowserContext
 ) -> None:

@@ -17,6 +17,7 @@ def caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.goal(8)
 async def test_it_answers_and_litters_nothing(caller: Path) -> None:
     async with ScriptedEndpoint(lambda _: words("Hello there.")) as server:
         result = await run_notebook("05_chat", {"url": server.url, "model": MODEL})
@@ -28,6 +29,7 @@ async def test_it_answers_and_litters_nothing(caller: Path) -> None:
     assert len(list(caller.glob("conversations/*.json"))) == 1
 
 
+@pytest.mark.goal(8)
 async def test_an_endpoint_that_refuses_is_exit_code_7() -> None:
     async with ScriptedEndpoint(lambda _: Answer(status=503, error="busy")) as server:
         result = await run_notebook("05_chat", {"url": server.url, "model": MODEL})

@@ -58,6 +58,7 @@ def test_it_uses_the_plain_kernel(notebook: Path) -> None:
     assert (document["nbformat"], document["nbformat_minor"]) == (4, 5)
 
 
+@pytest.mark.goal(8)
 def test_every_parameter_is_annotated_and_explained(notebook: Path) -> None:
     found = read_parameters(notebook)
     assert found
@@ -91,6 +92,7 @@ def test_nbstripout_would_change_nothing(notebook: Path) -> None:
 # -- the ones of this part, run -----------------------------------------------------
 
 
+@pytest.mark.goal(8)
 async def test_04_deploy_ends_with_an_endpoint_that_answers(stocked_home: Path) -> None:
     printed: list[str] = []
     result = await run_notebook("04_deploy", {"context": 512}, echo=printed.append)
@@ -110,6 +112,7 @@ async def test_04_deploy_ends_with_an_endpoint_that_answers(stocked_home: Path) 
         await Keeper().close("local")
 
 
+@pytest.mark.goal(8)
 async def test_01_start_can_clean_up_after_itself(stocked_home: Path) -> None:
     result = await run_notebook("01_start", {"keep": False, "prompt": "Hello"})
     assert (result.status, result.exit_code) == ("ok", 0)
@@ -117,6 +120,7 @@ async def test_01_start_can_clean_up_after_itself(stocked_home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["01_start", "04_deploy"])
+@pytest.mark.goal(8)
 async def test_a_model_that_is_not_there_is_a_configuration_error(
     name: str, stocked_home: Path
 ) -> None:

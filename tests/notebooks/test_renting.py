@@ -53,6 +53,7 @@ def open_ones(world: World) -> int:
     return sum(each.is_active for each in world.deployments.values())
 
 
+@pytest.mark.goal(8)
 async def test_it_rents_and_answers_and_closes(
     server: ConsoleServer, ingress: Ingress, world: World, akash_home: Path
 ) -> None:
@@ -63,6 +64,7 @@ async def test_it_rents_and_answers_and_closes(
     _assert_nowhere(akash_home, CANARY, server.key)
 
 
+@pytest.mark.goal(8)
 async def test_kept_it_is_adopted_and_not_paid_twice(
     server: ConsoleServer, ingress: Ingress, world: World
 ) -> None:
@@ -71,17 +73,20 @@ async def test_kept_it_is_adopted_and_not_paid_twice(
     assert server.count("POST", "/v1/deployments") == 1 and open_ones(world) == 1
 
 
+@pytest.mark.goal(8)
 async def test_a_key_that_is_refused_is_4(server: ConsoleServer, ingress: Ingress) -> None:
     server.key += "0"
     assert (await deploy()).exit_code == 4
 
 
+@pytest.mark.goal(8)
 async def test_no_bids_are_5(server: ConsoleServer, ingress: Ingress, world: World) -> None:
     world.hosts.clear()
     assert (await deploy()).exit_code == 5
     assert open_ones(world) == 0
 
 
+@pytest.mark.goal(8)
 async def test_a_model_that_does_not_come_in_time_is_6(
     server: ConsoleServer, ingress: Ingress, world: World
 ) -> None:
@@ -92,6 +97,7 @@ async def test_a_model_that_does_not_come_in_time_is_6(
     assert open_ones(world) == 0
 
 
+@pytest.mark.goal(8)
 async def test_providers_that_fail_are_7(
     server: ConsoleServer, ingress: Ingress, world: World
 ) -> None:
@@ -103,6 +109,7 @@ async def test_providers_that_fail_are_7(
 
 
 @pytest.mark.parametrize("cause", ["no limit", "no money"])
+@pytest.mark.goal(8)
 async def test_money_is_9(
     server: ConsoleServer, ingress: Ingress, world: World, cause: str
 ) -> None:

@@ -64,6 +64,7 @@ async def test_the_kernel_is_of_this_environment_whatever_python3_means_elsewher
 
 
 @pytest.mark.parametrize("name", ["SDLError", "CredentialsError", "BudgetError"])
+@pytest.mark.goal(8)
 async def test_the_class_in_the_failed_cell_is_the_exit_code(name: str) -> None:
     result = await run("raises", error=name)
     assert result.status == "failed"
@@ -75,6 +76,7 @@ async def test_the_class_in_the_failed_cell_is_the_exit_code(name: str) -> None:
     assert any("papermill-error-cell" in str(cell["source"]) for cell in cells_of(result))
 
 
+@pytest.mark.goal(8)
 def test_every_class_of_the_tree_has_its_code() -> None:
     classes = [c for c in vars(errors).values() if isinstance(c, type)]
     assert len(classes) >= 11
@@ -94,6 +96,7 @@ def test_every_class_of_the_tree_has_its_code() -> None:
         ("import os; os.kill(os.getpid(), 9)", "failed", 1, "DeadKernel"),
     ],
 )
+@pytest.mark.goal(8)
 async def test_other_ends(code: str, status: str, exit_code: int, name: str) -> None:
     result = await run("fails", code=code)
     assert (result.status, result.exit_code) == (status, exit_code)
@@ -118,6 +121,7 @@ async def test_a_notebook_that_names_no_language_takes_parameters(tmp_path: Path
     assert result.error is None and result.exit_code == 0
 
 
+@pytest.mark.goal(8)
 async def test_bad_parameters_start_nothing(akash_home: Path) -> None:
     with pytest.raises(UsageError):
         await run("typed", cuont=1)
@@ -125,6 +129,7 @@ async def test_bad_parameters_start_nothing(akash_home: Path) -> None:
 
 
 @pytest.mark.parametrize("fail", [False, True])
+@pytest.mark.goal(3)
 async def test_no_artefact_holds_a_secret(
     fail: bool, akash_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from toolkit.deploy.base import State
 from toolkit.deploy.keeper import Keeper
 
 
+@pytest.mark.goal(8)
 async def test_02_models_sizes_shows_and_deletes(stocked_home: Path) -> None:
     result = await run_notebook("02_models", {"delete": True})
     assert (result.exit_code, result.error) == (0, None)
@@ -23,6 +24,7 @@ async def test_02_models_sizes_shows_and_deletes(stocked_home: Path) -> None:
     assert not list((paths.models() / "manifests").rglob("135m"))
 
 
+@pytest.mark.goal(8)
 async def test_03_sdl_makes_breaks_and_explains(akash_home: Path) -> None:
     result = await run_notebook("03_sdl")
     assert (result.exit_code, result.error) == (0, None)
@@ -35,6 +37,7 @@ async def test_03_sdl_makes_breaks_and_explains(akash_home: Path) -> None:
     assert "what to do" in html and "can be updated in place" in html
 
 
+@pytest.mark.goal(8)
 async def test_07_manage_changes_and_closes(stocked_home: Path) -> None:
     printed: list[str] = []
     result = await run_notebook("07_manage", echo=printed.append)
@@ -49,6 +52,7 @@ async def test_07_manage_changes_and_closes(stocked_home: Path) -> None:
         await Keeper().close("managed")
 
 
+@pytest.mark.goal(8)
 async def test_07_manage_touches_nothing_if_it_is_told_so(stocked_home: Path) -> None:
     try:
         first = await run_notebook("07_manage", {"change": False, "keep": True})
@@ -72,6 +76,7 @@ async def test_07_manage_touches_nothing_if_it_is_told_so(stocked_home: Path) ->
         ("07_manage", {"name": "No Name"}, 2, "cannot name an endpoint"),
     ],
 )
+@pytest.mark.goal(8)
 async def test_a_mistake_is_said_with_its_exit_code(
     name: str, parameters: dict[str, object], code: int, told: str, stocked_home: Path
 ) -> None:

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from tests.goals import Measure
 from tests.soak.mixture import Mixture
 from tests.soak.renting import rented
 from tests.soak.run import soak
@@ -28,8 +31,12 @@ async def test_a_minute_of_everything_leaves_no_slot_taken_and_no_answer_wrong(
         assert "Traceback" not in server.log.read_text()
 
 
-def test_fifty_deployments_that_go_wrong_cost_what_the_ledger_says() -> None:
+@pytest.mark.goal(5)
+def test_fifty_deployments_that_go_wrong_cost_what_the_ledger_says(measured: Measure) -> None:
     found = rented(50, seed=3, say=print)
+    apart = abs(found.spent_usd - found.paid_usd)
+    what = f"{found.deployments} deployments that go wrong: ledger and account apart by"
+    measured(5, what, float(apart), "USD", 0)
     assert found.deployments >= 50
     assert found.spent_usd == found.paid_usd > 0
     assert any("killed" in each for each in found.outcomes)

@@ -13,6 +13,7 @@ from playwright.async_api import BrowserContext
 from tests.browser.conftest import watched
 from tests.browser.lab import Lab, running_lab
 from tests.browser.panels.desk import THEME, Desk
+from tests.goals import Measure
 from tests.support.console import renting, samples
 from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
@@ -73,9 +74,9 @@ def lab(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture
-async def desk(lab: Lab, context: BrowserContext) -> AsyncIterator[Desk]:
+async def desk(lab: Lab, context: BrowserContext, measured: Measure) -> AsyncIterator[Desk]:
     """A page; at the end no request may have gone beyond loopback."""
-    async with watched(context) as page:
+    async with watched(context, measured) as page:
         desk = Desk(page, lab)
         yield desk
         await desk.shut_down()

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.panels.conftest import Account
@@ -11,6 +12,7 @@ from tests.support.console import renting
 AGREE = "Deploy, at most $2.00"
 
 
+@pytest.mark.goal(10)
 async def test_from_the_form_to_the_end_with_the_keyboard_alone(
     desk: Desk, account: Account
 ) -> None:
@@ -65,6 +67,7 @@ async def fill(desk: Desk, name: str) -> None:
         await desk.field(label).fill(value)
 
 
+@pytest.mark.goal(3, 5, 10)
 async def test_renting_names_the_amount_and_leaves_no_secret(desk: Desk, account: Account) -> None:
     await fill(desk, "rented")
     await desk.pictures("rent-form")

@@ -65,6 +65,7 @@ def test_a_list_may_do_without_its_brackets(text: str, value: object) -> None:
     ("name", "value"),
     [("count", "four"), ("count", 1.5), ("count", True), ("is_on", 3), ("words", [1]), ("text", 4)],
 )
+@pytest.mark.goal(8)
 def test_values_of_another_type_are_refused(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=f"'{name}' must be "):
         check_parameters(TYPED, {}, {name: value})
@@ -76,6 +77,7 @@ def test_a_text_that_is_no_number_is_refused_without_repeating_it() -> None:
     assert "canary-value" not in str(caught.value)
 
 
+@pytest.mark.goal(8)
 def test_an_unknown_one_is_refused_with_a_suggestion() -> None:
     with pytest.raises(UsageError) as caught:
         check_parameters(TYPED, {"cuont": "1"}, {})

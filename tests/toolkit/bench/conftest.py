@@ -1,12 +1,8 @@
-"""Figures that tests measure and do not assert are printed at the end of the report."""
+"""What the tests of the benchmark have in common."""
 
 import os
-from collections.abc import Callable
 
 import pytest
-
-TOLD = pytest.StashKey[list[str]]()
-Tell = Callable[[str], None]
 
 
 def skip_if_busy() -> None:
@@ -14,15 +10,3 @@ def skip_if_busy() -> None:
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores:
         pytest.skip(f"too busy to time anything: a load of {load:.1f} on {cores} cores")
-
-
-@pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Tell:
-    """A function that keeps a line for the end of the report."""
-    return request.config.stash.setdefault(TOLD, []).append
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was told."""
-    for line in terminalreporter.config.stash.get(TOLD, []):
-        terminalreporter.write_line(line)

@@ -16,11 +16,12 @@ import pytest
 
 from server.models.name import ModelName
 from server.models.store import Store
+from tests.goals import Measure
 from tests.support.benching import asked, endpoint_of
 from tests.support.endpoint import Answer, Mark, Pause, Received, ScriptedEndpoint, Step
 from tests.support.ports import free_port
 from tests.support.serving import ROW_VARIABLE, Serving, write_gguf
-from tests.toolkit.bench.conftest import Tell, skip_if_busy
+from tests.toolkit.bench.conftest import skip_if_busy
 from toolkit.bench import BenchConfig, Summary, Workload, run
 from toolkit.bench.distribution import percentile
 from toolkit.client import Endpoint
@@ -55,14 +56,17 @@ def deviations(summary: Summary, truth: Truth) -> list[Deviation]:
     ]
 
 
-async def recovered(measure: Callable[[], Awaitable[tuple[Summary, Truth]]], tell: Tell) -> None:
+async def recovered(
+    name: str, measure: Callable[[], Awaitable[tuple[Summary, Truth]]], measured: Measure
+) -> None:
     """One of some measurements is within the bound in all that it measured."""
     for _ in range(TRIES):
         found = deviations(*await measure())
         if all(abs(one.share) <= WITHIN for one in found):
             break
     for one in found:
-        tell(f"bench: {one.tag} p{one.p} {one.value_ms:.1f} ms is {one.share:+.2%} off the truth")
+        what = f"{name}: {one.tag} p{one.p}, {one.value_ms:.1f} ms, is off by"
+        measured(7, what, 100 * abs(one.share), "%", 100 * WITHIN)
     if any(abs(one.share) > WITHIN for one in found):
         skip_if_busy()
     assert max(abs(one.share) for one in found) <= WITHIN
@@ -82,8 +86,9 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 @pytest.mark.parametrize("api", ["ollama", "openai"])
+@pytest.mark.goal(7)
 async def test_our_server_over_an_engine_of_known_costs(
-    serving: Serving, api: str, tell: Tell
+    serving: Serving, api: str, measured: Measure
 ) -> None:
     """Prompts of different lengths make a distribution of first tokens."""
     work = Workload(prompt_words=40, prompt_words_to=120, output_tokens=5)
@@ -99,10 +104,11 @@ async def test_our_server_over_an_engine_of_known_costs(
         token = [STEP_S + ROW_S]
         return summary, {"ttft_ms": firsts, "itl_gap_ms": token, "tpot_ms": token}
 
-    await recovered(measure, tell)
+    await recovered(f"our server, {api} API", measure, measured)
 
 
-async def test_distributions_of_first_tokens_and_gaps(tell: Tell) -> None:
+@pytest.mark.goal(7)
+async def test_distributions_of_first_tokens_and_gaps(measured: Measure) -> None:
     """Both log-normal, as those of servers under load are, and noted as they were sent; the
     first wave opens the connections, which is not the server's doing, and is left out."""
     work = Workload(prompt_words=5, output_tokens=12)
@@ -132,4 +138,4 @@ async def test_distributions_of_first_tokens_and_gaps(tell: Tell) -> None:
         gaps = [b - a for moments in whole for a, b in pairwise(moments[1:])]
         return summary, {"ttft_ms": firsts, "itl_gap_ms": gaps}
 
-    await recovered(measure, tell)
+    await recovered("log-normal times", measure, measured)

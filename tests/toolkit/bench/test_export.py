@@ -1,12 +1,16 @@
 """Files of a result: their names, their figures, and what hostile text becomes in them."""
 
+import ast
 import csv
 import io
 import json
+import sys
+import tomllib
 from pathlib import Path
 
 import msgspec
 import pytest
+from packaging.requirements import Requirement
 
 from tests.support.benching import level, record, result_of
 from toolkit.bench import Result, page, parse, plots, report, save
@@ -17,6 +21,7 @@ from toolkit.bench.metrics import ALL
 from toolkit.bench.records import Outcome, Phase
 from toolkit.errors import ConfigError, UsageError
 
+ROOT = Path(__file__).parents[3]
 HOSTILE = "</title><script>alert(1)</script>|`=1+1`\x1b[2J‮<img src=//x>"
 
 
@@ -146,6 +151,7 @@ def test_markdown_says_all_of_it_and_hostile_text_stays_text() -> None:
     assert "\x1b" not in text and "‮" not in text
 
 
+@pytest.mark.goal(3, 6)
 def test_a_page_is_one_file_without_scripts_and_addresses() -> None:
     text = page(result())
     assert text.count("<svg") == 5 and text.count('role="img"') == 5
@@ -164,6 +170,7 @@ def test_a_page_is_one_file_without_scripts_and_addresses() -> None:
         assert formula in text
 
 
+@pytest.mark.goal(6)
 def test_reports_print_their_formulas_and_the_pictures_are_plain_svg() -> None:
     made = result()
     for text in (report.terminal(made), report.markdown(made)):
@@ -180,3 +187,15 @@ def test_a_result_without_an_answer_has_its_page_and_tables() -> None:
     for like in LIKES:
         assert table(empty, like)
     assert "No answer" in page(result_of())
+
+
+@pytest.mark.goal(6)
+def test_measuring_and_drawing_need_one_package_beyond_the_base() -> None:
+    base = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    code = [*(ROOT / "toolkit" / "bench").glob("*.py"), ROOT / "toolkit" / "svg.py"]
+    trees = [ast.parse(path.read_text()) for path in code]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    named = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    named |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules = {name.partition(".")[0] for name in named} - sys.stdlib_module_names - {"toolkit"}
+    assert modules - {Requirement(text).name for text in base} == {"matplotlib"}

@@ -48,10 +48,12 @@ from toolkit.bench.throughput import (
         ("output_tokens", [3]),
     ],
 )
+@pytest.mark.goal(6)
 def test_one_request_by_every_formula(tag: str, values: list[float]) -> None:
     assert metrics.BY_TAG[tag].one(record(due_s=0.98)) == pytest.approx(values)
 
 
+@pytest.mark.goal(6)
 def test_every_formula_is_tested_and_says_its_unit() -> None:
     assert len({metric.tag for metric in ALL}) == len(ALL) == 19
     assert all(metric.unit and metric.formula and metric.label for metric in ALL)
@@ -133,6 +135,7 @@ def test_what_was_offered_is_counted_by_what_was_sent() -> None:
     assert offered_per_s(level(*sent)) == pytest.approx(2.0)
 
 
+@pytest.mark.goal(6)
 def test_the_price_of_a_million_tokens() -> None:
     hour = record(output_tokens=3_600, prompt_tokens=32_400, sent_s=0.0, end_s=3600.0)
     summary = summarize(level(hour), BenchConfig(usd_per_hour=0.36))
@@ -141,6 +144,7 @@ def test_the_price_of_a_million_tokens() -> None:
     assert usd_per_million(None, 1.0) is None and usd_per_million(1.0, None) is None
 
 
+@pytest.mark.goal(6)
 def test_goodput_needs_every_bound_and_errors_are_not_good() -> None:
     config = BenchConfig(slos=(parse("ttft<=300"), parse("e2e<=700")), usd_per_hour=2.0)
     good = record(0)

@@ -16,11 +16,12 @@ import pytest
 
 from server.models.name import ModelName
 from server.models.store import Store
+from tests.goals import Measure
 from tests.performance import peers
 from tests.support import vllm_server
 from tests.support.ports import free_port
 from tests.support.serving import Serving, write_gguf
-from tests.toolkit.bench.conftest import Tell, skip_if_busy
+from tests.toolkit.bench.conftest import skip_if_busy
 from toolkit.bench import BenchConfig, Workload, run
 from toolkit.bench.theirs import vllm
 from toolkit.client import Endpoint
@@ -79,14 +80,16 @@ async def theirs(url: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-async def test_both_find_the_same(serving: Serving, tmp_path: Path, tell: Tell) -> None:
+@pytest.mark.goal(7)
+async def test_both_find_the_same(serving: Serving, tmp_path: Path, measured: Measure) -> None:
     for _ in range(TRIES):
         here, there = await ours(serving.url), await theirs(serving.url, tmp_path)
         off = {name: here[name] / there[name] - 1 for name in FIGURES}
         if max(map(abs, off.values())) <= WITHIN:
             break
     for name, share in off.items():
-        tell(f"bench: {name} {here[name]:.2f}, vllm bench serve {there[name]:.2f}: {share:+.2%}")
+        what = f"{name} {here[name]:.2f}, vllm bench serve {there[name]:.2f}, apart by"
+        measured(7, what, 100 * abs(share), "%", 100 * WITHIN)
     if max(map(abs, off.values())) > WITHIN:
         skip_if_busy()
     assert max(map(abs, off.values())) <= WITHIN

@@ -47,6 +47,7 @@ def test_a_good_file_is_said_to_be_ok() -> None:
     assert run("validate", FULL) == (0, f"{FULL}: ok\n", "")
 
 
+@pytest.mark.goal(9)
 def test_problems_read_like_a_compilers(broken: Path) -> None:
     code, out, err = run("validate", broken)
     assert (code, out) == (3, "")
@@ -65,6 +66,7 @@ def test_problems_read_like_a_compilers(broken: Path) -> None:
     ]
 
 
+@pytest.mark.goal(9)
 def test_json_is_one_object_per_file(broken: Path, tmp_path: Path) -> None:
     code, out, err = run("validate", "--json", FULL, broken, tmp_path / "none.yaml")
     good, bad, missing = rows(out)

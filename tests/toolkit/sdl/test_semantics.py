@@ -1,11 +1,13 @@
 """Rules that compare two places of the file."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from toolkit.sdl import Level
+from tests.goals import Measure
+from toolkit.sdl import Level, validate
 
 RESOURCES = "/profiles/compute/model/resources"
 MOUNTS = "/services/model/params/storage"
@@ -133,6 +135,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.goal(9)
 @pytest.mark.parametrize(("old", "new", "path", "pointed_at", "message", "hint"), MISTAKES)
 def test_a_mistake_is_found_where_it_stands(
     edited: Callable[[str, str], str],
@@ -149,6 +152,20 @@ def test_a_mistake_is_found_where_it_stands(
     assert found.pointed_at.startswith(pointed_at)
     assert message in found.message
     assert hint in found.hint
+
+
+@pytest.mark.goal(9)
+def test_every_mistake_has_a_path_a_line_and_a_remedy(
+    edited: Callable[[str, str], str], measured: Measure
+) -> None:
+    for old, new, *_ in MISTAKES:
+        text = edited(old, new)
+        began = time.perf_counter()
+        report = validate(text)
+        took_ms = 1e3 * (time.perf_counter() - began)
+        measured(9, "a file with a mistake is read, checked and told of", took_ms, "ms", 100)
+        invalid = [each for each in report.problems if each.level is Level.INVALID]
+        assert invalid and all(each.line > 0 and each.path and each.hint for each in invalid)
 
 
 def test_an_unknown_profile_has_neither_resources_nor_a_price(

@@ -81,6 +81,7 @@ async def closing(panel: DeployPanel, cost: str = "") -> str:
     return found[0]
 
 
+@pytest.mark.goal(5)
 async def test_nothing_is_ordered_before_the_button_with_the_amount(
     panel: DeployPanel, server: ConsoleServer, world: World, ingress: Ingress
 ) -> None:

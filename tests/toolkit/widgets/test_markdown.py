@@ -48,6 +48,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.goal(4)
 def test_hostile_text_is_only_text(text: str) -> None:
     check(rendered(text))
     check(plain(text))
@@ -58,6 +59,7 @@ def test_hostile_text_is_only_text(text: str) -> None:
         alphabet=st.sampled_from(list("<>\"'&;:/()[]!`*_#|-\n =ajvscriptonerrorhref\x1b\u202e"))
     )
 )
+@pytest.mark.goal(4)
 def test_no_text_makes_a_tag_that_could_load_or_run(text: str) -> None:
     check(rendered(text))
     check(plain(text))

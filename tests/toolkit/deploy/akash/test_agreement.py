@@ -103,6 +103,7 @@ def older(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConsoleServer]:
         yield server
 
 
+@pytest.mark.goal(5)
 def test_a_worst_case_that_is_worse_since(
     akash: Commands, saved: str, older: ConsoleServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ def failing_over(chaos: Chaos, cut: Cut | None) -> None:
 @pytest.mark.parametrize("is_done", [False, True], ids=["without effect", "with effect"])
 @pytest.mark.parametrize("is_write", [False, True], ids=["requests", "writes"])
 @pytest.mark.parametrize("story", [opening, updating, replacing, closing, healing, failing_over])
+@pytest.mark.goal(5)
 def test_wherever_it_is_killed_nothing_is_left(
     chaos: Chaos, story: Story, is_write: bool, is_done: bool
 ) -> None:

@@ -69,11 +69,13 @@ def check(document: str) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.goal(4)
 def test_hostile_text_stays_text(text: str) -> None:
     check(exported(text, text))
 
 
 @given(st.text(alphabet=st.sampled_from(list("<>{}\"'&;:/()[]!`~*_#|-=\\\n ab.@\t1+\x1b\u202e"))))
+@pytest.mark.goal(4)
 def test_no_text_comes_alive_or_reaches_the_next_turn(text: str) -> None:
     check(exported(text, text))
 

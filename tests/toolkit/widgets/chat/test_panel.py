@@ -290,6 +290,7 @@ async def test_ask_returns_the_figures_or_raises_what_is_shown() -> None:
             await panel.ask("hi")
 
 
+@pytest.mark.goal(4)
 async def test_hostile_text_is_harmless_in_every_widget() -> None:
     text = (
         "<script>alert(1)</script><img src=x onerror=alert(1)> \x1b[31m ![x](http://evil.example)"
@@ -310,6 +311,7 @@ async def test_a_million_characters_survive() -> None:
         assert len(panel.conversation.turns[0].text) == 1_000_000
 
 
+@pytest.mark.goal(3)
 async def test_no_widget_holds_the_key() -> None:
     async with ScriptedEndpoint(lambda _: Answer(status=400, error=f"bad key {KEY}")) as server:
         panel = panel_of(server)
@@ -319,6 +321,7 @@ async def test_no_widget_holds_the_key() -> None:
     assert KEY not in json.dumps(states, default=repr)
 
 
+@pytest.mark.goal(10)
 async def test_every_control_is_named_in_text() -> None:
     async with ScriptedEndpoint() as server:
         panel = panel_of(server)

@@ -48,6 +48,7 @@ def has_notice(plan: Plan, text: str) -> bool:
 # -- the whole
 
 
+@pytest.mark.goal(5)
 async def test_a_plan_is_an_offer(models: None, console: ConsoleClient) -> None:
     plan = await planned(A100, console)
     assert plan.missing == ()
@@ -168,6 +169,7 @@ async def test_a_console_that_is_not_there(models: None, free_port: Any) -> None
 # -- what is missing
 
 
+@pytest.mark.goal(5)
 async def test_without_caps_it_is_shown_and_cannot_be_deployed(
     models: None, console: ConsoleClient
 ) -> None:
