@@ -78,10 +78,8 @@ def _of_connections(ok: list[RequestRecord]) -> Iterator[str]:
         and any(1e3 * record.connect_s > CONNECT_SHARE * ttft for ttft in ttft_ms(record))
     ]
     if opened:
-        yield (
-            f"{len(opened)} first tokens include opening a connection, with its TLS"
-            f" (up to {1e3 * max(opened):.1f} ms)"
-        )
+        most = f"up to {1e3 * max(opened):.1f} ms"
+        yield f"{len(opened)} first tokens came after a connection was opened ({most})"
 
 
 def _of_client(level: Level) -> Iterator[str]:
