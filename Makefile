@@ -1,6 +1,6 @@
 # One command each for the main job and the tests; all set-up happens inside.
-# PYTHON is what makes .venv; TESTS and PYTEST_ARGS narrow `make test`, PYTEST_ARGS also
-# `make engines`; BENCH_ARGS is for `make bench`,
+# PYTHON is what makes .venv; TESTS and PYTEST_ARGS narrow `make test`, WORKERS is how many tests
+# it runs at once; PYTEST_ARGS is also for `make engines`, BENCH_ARGS for `make bench`,
 # SOAK_ARGS `make soak`; IMAGE and VARIANT (cpu, cuda or gateway) say what `make image` makes.
 
 SHELL := /bin/sh
@@ -9,6 +9,7 @@ UV ?= uv
 export PROMPT ?= Give me three names for a friendly robot.
 TESTS ?=
 PYTEST_ARGS ?=
+WORKERS ?= 2
 BENCH_ARGS ?=
 SOAK_ARGS ?=
 export IMAGE ?=
@@ -47,8 +48,10 @@ start: set-up  ## A private endpoint on this machine, and one answer from it
 		'make lab    opens the chat and benchmark panels in JupyterLab' \
 		'make stop   stops the endpoint'
 
+# A file is one worker's, in the order of their names: the long ones are not last.
 test: set-up-tests  ## Every test
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+		$(PYTEST_ARGS) $(TESTS)
 
 # Neither looks anything up on the network: no news, no catalogue of extensions.
 lab: set-up  ## JupyterLab on the notebooks, for this machine only

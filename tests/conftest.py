@@ -24,7 +24,7 @@ import pytest
 from tests.support import ports
 from tests.support.image_registry import PROGRAM, ImageRegistry
 
-pytest_plugins = ["pytester", "tests.goals"]
+pytest_plugins = ["pytester", "tests.alone", "tests.goals"]
 
 SCRUBBED = ("AKASH_LLM_", "AKASH_API_", "OLLAMA_", "OPENAI_", "ANTHROPIC_", "JUPYTER_")
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")

@@ -140,6 +140,7 @@ async def test_a_conversation(opened: Opened) -> None:
 
 
 @pytest.mark.goal(2)
+@pytest.mark.alone
 async def test_text_is_seen_while_it_streams_and_stop_frees_the_slot(
     opened: Opened, measured: Measure
 ) -> None:
@@ -178,6 +179,7 @@ async def test_text_is_seen_while_it_streams_and_stop_frees_the_slot(
         await assert_tree(opened, "chat-settings", ".akl-settings >> nth=1")
 
 
+@pytest.mark.alone
 async def test_nothing_jumps_while_a_reply_streams(opened: Opened, measured: Measure) -> None:
     first, rest = asyncio.Event(), asyncio.Event()
     thought: list[Step] = [Think("Let me see. "), Think("Nearly. ")]

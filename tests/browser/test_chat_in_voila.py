@@ -17,6 +17,7 @@ from tests.support.endpoint import MODEL, ScriptedEndpoint
 
 
 @pytest.mark.goal(2, 3, 10)
+@pytest.mark.alone
 async def test_the_panel_is_the_same_as_in_jupyterlab(
     opened_page: OpenedPage, voila: Voila, measured: Measure
 ) -> None:

@@ -53,6 +53,7 @@ async def served(stocked_home: Path, free_port: Callable[[], int]) -> AsyncItera
 
 
 @pytest.mark.goal(2, 3)
+@pytest.mark.alone
 async def test_the_embedded_model_answers_stops_and_leaves_no_key_behind(
     opened: Opened, served: Served, measured: Measure
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from server.keys import digest
 from server.models.store import Store
 from tests.support.serving import Serving, write_gguf
+from tests.support.waiting import until
 
 READ, INFERENCE, ADMIN = "ak-read-canary", "ak-inference-canary", "ak-admin-canary"
 KEYS = ",".join(
@@ -253,6 +254,8 @@ def test_one_line_says_how_a_request_went(guarded: Serving, client: httpx2.Clien
     client.post("/api/chat", json=CHAT, headers=headers)
     headers["x-request-id"] = "went-wrong"
     client.post("/api/chat", json={**CHAT, "model": "nope"}, headers=headers)
+    # A line is written when its answer has gone out.
+    until(lambda: "went-wrong" in guarded.log.read_text())
     lines = [json.loads(line) for line in guarded.log.read_text().splitlines()]
     (well,) = [line for line in lines if line.get("request_id") == "went-well"]
     (wrong,) = [line for line in lines if line.get("request_id") == "went-wrong"]

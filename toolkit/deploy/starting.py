@@ -38,8 +38,11 @@ async def start(opening: Opening, jobs: Jobs, close: Callable[[Record], Awaitabl
     _check_key(record.name, jobs.server)
     program = await _prepare(opening, jobs)
     folder.prepare(record, jobs.server)
+    wanted = int(record.handle.get("port", PORT))  # one that is started again keeps its address
     for attempt in range(1, PORT_TRIES + 1):
-        ports = _free_ports(opening, jobs, PORT if attempt == 1 else 0)
+        ports = _free_ports(opening, jobs, wanted if attempt == 1 else 0)
+        if ports.server != wanted:
+            opening.report("start", f"port {wanted} is in use, taking {ports.server}")
         started = await _spawn(opening, jobs, ports, program)
         try:
             await wait(opening, started, is_new=True)
@@ -56,8 +59,6 @@ async def _spawn(
     opening: Opening, jobs: Jobs, ports: Ports, program: Path | None
 ) -> dict[str, Started]:
     """All processes, each noted as soon as there is something to note."""
-    if ports.server != PORT:
-        opening.report("start", f"port {PORT} is in use, taking {ports.server}")
     logs = _note_places(opening, jobs, ports)
     made = await launches(opening.record.intent, jobs, ports, program)
     started = {}

@@ -24,6 +24,7 @@ FIRST_TEXT = """asks => new Promise(done => {
 
 
 @pytest.mark.goal(1)
+@pytest.mark.alone
 async def test_three_cells_lead_to_the_first_token(desk: Desk, measured: Measure) -> None:
     code = [
         cell["source"] for cell in read_cells(NOTEBOOKS / NOTEBOOK) if cell["cell_type"] == "code"

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -254,9 +254,10 @@ async def child() -> psutil.Process:
     async with asyncio.timeout(20):
         while True:
             for process in psutil.Process().children():
-                if CHILD in process.cmdline():
-                    process.suspend()
-                    return process
+                with suppress(psutil.ZombieProcess):  # of a test before this one
+                    if CHILD in process.cmdline():
+                        process.suspend()
+                        return process
             await asyncio.sleep(0)
 
 

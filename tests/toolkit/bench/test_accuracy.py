@@ -87,6 +87,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 @pytest.mark.parametrize("api", ["ollama", "openai"])
 @pytest.mark.goal(7)
+@pytest.mark.alone
 async def test_our_server_over_an_engine_of_known_costs(
     serving: Serving, api: str, measured: Measure
 ) -> None:
@@ -108,6 +109,7 @@ async def test_our_server_over_an_engine_of_known_costs(
 
 
 @pytest.mark.goal(7)
+@pytest.mark.alone
 async def test_distributions_of_first_tokens_and_gaps(measured: Measure) -> None:
     """Both log-normal, as those of servers under load are, and noted as they were sent; the
     first wave opens the connections, which is not the server's doing, and is left out."""

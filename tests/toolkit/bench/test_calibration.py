@@ -8,6 +8,7 @@ from toolkit.errors import UsageError
 
 
 @pytest.mark.goal(7)
+@pytest.mark.alone
 async def test_two_hundred_streams_are_read_whole_and_the_cost_is_told(measured: Measure) -> None:
     found = await calibrate(200, tokens=20)
     assert found.chunks == 200 * 20 and found.streams == 200

@@ -202,6 +202,7 @@ async def test_a_saturated_open_loop_ends_by_itself() -> None:
     assert result.complete
 
 
+@pytest.mark.alone
 async def test_a_sweep_finds_the_limit_of_a_server() -> None:
     """It answers two at a time, so four bring no more."""
     turn = asyncio.Semaphore(2)

@@ -81,6 +81,7 @@ async def theirs(url: str, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.goal(7)
+@pytest.mark.alone
 async def test_both_find_the_same(serving: Serving, tmp_path: Path, measured: Measure) -> None:
     for _ in range(TRIES):
         here, there = await ours(serving.url), await theirs(serving.url, tmp_path)

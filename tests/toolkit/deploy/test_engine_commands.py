@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.deploying import until
 from tests.support.pairs import install_vllm, pair_sdl
+from tests.support.ports import occupied
 from toolkit import paths
 from toolkit.deploy import keyfile, members
 from toolkit.deploy.base import Intent, Plan, Price
@@ -74,7 +75,8 @@ def table() -> list[list[str]]:
 
 @pytest.mark.usefixtures("vllm")
 async def test_deploy_ask_lose_the_engine_and_get_it_back() -> None:
-    row = deployed()
+    with occupied(11434):  # so that its address is not the one that it would have anyhow
+        row = deployed()
     assert (row["model"], row["engine"], row["state"]) == (MODEL, "vllm", "ready")
     said = akash_llm("chat", "mine", "--once", "⟦Hello there⟧").stdout
     assert "Hello there" in said

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 from server.keys import digest
 from tests.support.deploying import STAND_IN, MakeKeeper, until
+from tests.support.ports import occupied
 from toolkit import paths
 from toolkit.deploy import lifecycle, processes
 from toolkit.deploy.base import Action, Health, Intent, Plan, Record, State, Update
@@ -195,15 +195,10 @@ async def test_two_names_get_two_ports(keeper: MakeKeeper, intent: Intent) -> No
     assert {s.health for s in await keeper().status()} == {Health.READY}
 
 
+@pytest.mark.alone  # others have that port, or give it back
 async def test_a_port_in_use_is_avoided_and_said(keeper: MakeKeeper, intent: Intent) -> None:
     updates = list[Update]()
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            taken.bind(("127.0.0.1", 11434))
-            taken.listen()
-        except OSError:
-            pass  # somebody else has it: as good
+    with occupied(11434):
         record = await keeper().apply(await keeper().plan(intent), progress=updates.append)
     assert record.handle["port"] != 11434
     assert any("11434 is in use" in update.text for update in updates)
