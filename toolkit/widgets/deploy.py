@@ -71,7 +71,7 @@ class DeployPanel:
         self.form = DeployForm(self._intent)
         self._view = DeployView(self._home, self.form.view, self)
         self.view = self._view.view
-        observed(self.form, lambda: self._home.do(self.make_plan))
+        observed(self._home, self.form, self.make_plan)
         self._stage = Stage.FORM
         self._home.do(self._begin)
 

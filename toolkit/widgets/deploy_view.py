@@ -11,6 +11,7 @@ from toolkit.widgets.controls import button, put, row, show, toggle
 from toolkit.widgets.deploy_watch import Watch
 from toolkit.widgets.style import classed, sheet
 from toolkit.widgets.task import HomeLoop
+from toolkit.widgets.typed import TEXT_GRACE_S
 
 STEPS = ("Choose", "Read the plan", "Open", "Use")
 
@@ -73,8 +74,13 @@ class DeployView:
         def made(text: str, tip: str, act: str, style: str = "") -> widgets.Button:
             return button(home, text, tip, lambda: getattr(do, act)(), style=style)
 
-        self.plan = made(
-            "Plan", "Say what it takes and costs; start nothing", "make_plan", "primary"
+        self.plan = button(
+            home,
+            "Plan",
+            "Say what it takes and costs; start nothing",
+            do.make_plan,
+            style="primary",
+            after_s=TEXT_GRACE_S,
         )
         self.halt = made("Stop", "Give up planning", "stop")
         self.keep = made("Back", "Leave it as it is", "back")

@@ -20,12 +20,12 @@ from tests.support.endpoint import (
 )
 from toolkit.client import Endpoint
 from toolkit.errors import EndpointError, UsageError
-from toolkit.widgets.chat.controls import TEXT_GRACE_S
 from toolkit.widgets.chat.conversation import Conversation, TurnState
 from toolkit.widgets.chat.folder import ConversationFolder
 from toolkit.widgets.chat.panel import ChatPanel
 from toolkit.widgets.chat.snippet import Client
 from toolkit.widgets.chat.transcript import MANY, STARTERS
+from toolkit.widgets.typed import TEXT_GRACE_S
 
 KEY = "ak-canary-5eed"
 
@@ -171,7 +171,7 @@ async def test_retry_asks_again_and_edit_takes_back() -> None:
         panel = panel_of(server)
         enter(panel, "hi")
         await idle(panel)
-        panel.composer.retry.click()
+        await click(panel.composer.retry)
         await idle(panel)
         assert len(panel.conversation.turns) == 1 and len(server.generations()) == 2
         panel.composer.edit.click()
@@ -197,7 +197,7 @@ async def test_a_retry_without_a_reply_keeps_the_one_before(tmp_path: Path, endi
         assert "Nothing is lost" in shown(panel)
         assert kept(tmp_path)[0]["turns"][0]["text"] == "a good reply"
         server.script = lambda _: words("a better one")
-        panel.composer.retry.click()
+        await click(panel.composer.retry)
         await idle(panel)
     (turn,) = kept(tmp_path)[0]["turns"]
     assert turn["text"] == panel.reply == "a better one"
