@@ -379,6 +379,11 @@ class Keeper:
         async for line in target.logs(record, follow=follow, tail=tail, service=service):
             yield line
 
+    def services(self, record: Record) -> Sequence[str]:
+        """What the parts are called that `logs` knows; none where its target keeps no logs."""
+        target = self.target(record.target)
+        return target.services(record) if isinstance(target, SupportsLogs) else ()
+
     # -- one program at a time ------------------------------------------------------
 
     @asynccontextmanager
