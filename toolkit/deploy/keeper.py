@@ -303,9 +303,10 @@ class Keeper:
             message = f"{name} could not be closed within {deadline_s:.0f} s"
             raise DeadlineError(message, hint=hint) from None
 
-    async def close_run(self, run_id: str) -> list[Record]:
-        """End what a notebook run opened; what it adopted stays."""
-        return await self.close_all([r.name for r in self.ledger.open_records(run_id=run_id)])
+    async def close_runs(self, *run_ids: str) -> list[Record]:
+        """End what notebook runs opened, all of it that can be ended; what they adopted stays."""
+        found = (self.ledger.open_records(run_id=run_id) for run_id in run_ids)
+        return await self.close_all([record.name for records in found for record in records])
 
     async def _end(self, record: Record, *, error: str | None = None) -> Record:
         self.ledger.move(record.uid, State.CLOSING, error=error)
