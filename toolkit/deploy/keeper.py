@@ -78,6 +78,11 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...] = ()
     spend: Spend | None = None
 
+    @property
+    def is_of_this_run(self) -> bool:
+        """Whether the run of a notebook that this program is part of has opened it."""
+        return self.run_id is not None and self.run_id == os.environ.get(RUN_VARIABLE)
+
 
 class Keeper:
     """All of it over one ledger and a set of targets. Holds no state of its own."""
