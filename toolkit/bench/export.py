@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from toolkit import svg
+from toolkit import jsontext, svg
 from toolkit.bench import report, theirs
 from toolkit.bench.html_page import page
 from toolkit.bench.metrics import ALL
@@ -59,7 +59,7 @@ def check(path: Path) -> None:
 
 def jsonl(result: Result) -> str:
     """One line per request, with its level and phase."""
-    return "".join(f"{msgspec.json.encode(line).decode()}\n" for line in _requests(result))
+    return "".join(f"{jsontext.encoded(line).decode()}\n" for line in _requests(result))
 
 
 def table(result: Result, like: Like = "ours") -> str:

@@ -13,10 +13,12 @@ from typing import Literal, Self
 
 import msgspec
 
+from toolkit import jsontext
 from toolkit.bench.config import BenchConfig
 from toolkit.bench.records import Level, RequestRecord
 from toolkit.bench.summary import Summary
 from toolkit.errors import ConfigError, SLOMissed, UsageError
+from toolkit.safetext import well_formed
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +92,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> str:
         """The file's content."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=1).decode()
+        return msgspec.json.format(jsontext.encoded(self), indent=1).decode()
 
     def save(self, path: Path) -> None:
         """Write the file, its folder too. Raises `ConfigError` where that cannot be done."""
@@ -113,7 +115,7 @@ def write(path: Path, text: str) -> None:
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = _draft(path)
-        draft.write_text(text, encoding="utf-8", newline="")
+        draft.write_text(well_formed(text), encoding="utf-8", newline="")
         draft.replace(path)
 
 

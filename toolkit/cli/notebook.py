@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 import yaml
 
+from toolkit import jsontext
 from toolkit.automation.artefacts import write_whole
 from toolkit.automation.book import make_book
 from toolkit.automation.matrix import read_matrix
@@ -273,4 +273,4 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def _print(value: object) -> None:
-    click.echo(msgspec.json.encode(value))
+    click.echo(jsontext.encoded(value))

@@ -89,6 +89,20 @@ async def test_prompts_of_a_file_and_the_texts_that_are_kept(tmp_path: Path) -> 
     assert "the canary sings" in out.read_text()
 
 
+async def test_a_reply_with_half_a_character_is_measured_and_kept(tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    files = ("--out", str(out), "--out", str(tmp_path / "lines.jsonl"), "--keep-text")
+    for api in ("ollama", "openai"):
+        async with ScriptedEndpoint(lambda _: Answer(["w ", "a\ud800b", " w"])) as server:
+            ended = await ran(
+                *RUN, "--url", server.url, "--api", api, "--concurrency", "1", "--requests", "1",
+                "--warmup", "0", *files,
+            )  # fmt: skip
+        assert ended.code == 0, ended.err
+        (kept,) = json.loads(out.read_text())["levels"][0]["records"]
+        assert kept["reply"] == "w a\ufffdb w"
+
+
 async def test_an_interrupted_run_writes_its_files(tmp_path: Path) -> None:
     out = tmp_path / "result.json"
     script = in_turn(*[tokens] * 3, *[lambda _: Answer(["a", Hold()])] * 50)

@@ -21,6 +21,7 @@ from tests.support.endpoint import (
 from toolkit.client import Endpoint
 from toolkit.errors import EndpointError, UsageError
 from toolkit.widgets.chat.conversation import Conversation, TurnState
+from toolkit.widgets.chat.files import encode
 from toolkit.widgets.chat.folder import ConversationFolder
 from toolkit.widgets.chat.panel import ChatPanel
 from toolkit.widgets.chat.snippet import Client
@@ -625,3 +626,16 @@ def test_a_conversation_counts_only_what_was_said() -> None:
     conversation.begin("b", "m").add("half")
     conversation.begin("c", "m")
     assert [m.content for m in conversation.messages()] == ["b", "half", "c"]
+
+
+async def test_a_reply_with_half_a_character_is_kept_and_exported(tmp_path: Path) -> None:
+    async with ScriptedEndpoint(lambda _: Answer([Think("h\udc00m"), "a\ud800b"])) as server:
+        panel = panel_of(server)
+        panel.keeping.is_on = True
+        await panel.ask("hi \ud800")
+        exported = panel.export().read_text()
+    (turn,) = kept(tmp_path)[0]["turns"]
+    assert (turn["prompt"], turn["text"]) == ("hi \ufffd", "a\ufffdb")
+    assert turn["thinking"] == "h\ufffdm" and "a\ufffdb" in exported
+    panel.conversation.turns[0].add("\ud800")  # whatever brings it there, the file is written
+    assert "a\ufffdb\ufffd" in encode(panel.conversation).decode()
