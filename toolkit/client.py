@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from toolkit import jsontext
 from toolkit.errors import (
     ConfigError,
     CredentialsError,
@@ -258,8 +259,8 @@ class Endpoint:
         """The reason in its own words; empty where it gives none, or does not answer."""
         try:
             body = await self._route.body("/health/ready")
-            reason = msgspec.json.decode(body, type=_Readiness).reason
-        except (EndpointError, msgspec.MsgspecError, UnicodeDecodeError):
+            reason = jsontext.decoded(body, _Readiness).reason
+        except (EndpointError, msgspec.MsgspecError):
             return ""
         return self._route.redacted(cleaned(reason))
 
@@ -463,8 +464,8 @@ def _body(
 
 def _decoded(body: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return jsontext.decoded(body, kind)
+    except msgspec.DecodeError as error:
         raise EndpointError(
             "The endpoint's answer is not Ollama's API.",
             hint="Check that the URL is that of the endpoint itself, not of a web page or proxy.",

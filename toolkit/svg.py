@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from html import escape
+from importlib.util import find_spec
 from typing import Any
 
 from toolkit.errors import ConfigError
@@ -29,18 +30,23 @@ _STYLE: Any = {
 }
 
 
+def check() -> None:
+    """Raises `ConfigError` where no picture can be made; imports nothing."""
+    if find_spec("matplotlib") is None:
+        raise ConfigError(
+            "Pictures need matplotlib, which is not installed.",
+            hint="Install it: pip install 'akash-llm[notebook]'; other formats do without.",
+        )
+
+
 def picture(size: tuple[float, float], draw: Callable[[Any], None], summary: str) -> str:
     """The svg element of a figure of `size` inches that `draw` has drawn on, with `summary` as
     its name. What stands in it is text, whoever wrote it. Raises `ConfigError` without
     matplotlib."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            "Pictures need matplotlib, which is not installed.",
-            hint="Install it: pip install 'akash-llm[notebook]'; other formats do without.",
-        ) from error
+    check()
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)

@@ -20,7 +20,7 @@ from typing import Any
 import httpx2
 import msgspec
 
-from toolkit import pinning
+from toolkit import jsontext, pinning
 from toolkit.errors import (
     ConfigError,
     CredentialsError,
@@ -124,7 +124,7 @@ class Transport:
     async def _response(
         self, method: str, path: str, body: object, trace: Trace | None = None
     ) -> AsyncIterator[httpx2.Response]:
-        content = None if body is None else msgspec.json.encode(body)
+        content = None if body is None else jsontext.encoded(body)
         headers = {} if body is None else {"content-type": "application/json"}
         client = self._idle.pop() if self._idle else self._opened()
         try:
@@ -377,8 +377,8 @@ async def _read_bounded(response: httpx2.Response, limit: int) -> bytes:
 def _error_text(body: bytes) -> str:
     """The message in an error body: Ollama's `{"error": text}`, OpenAI's nested one."""
     try:
-        decoded: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        decoded = jsontext.decoded(body)
+    except msgspec.DecodeError:
         return ""
     error = decoded.get("error") if isinstance(decoded, dict) else None
     if isinstance(error, dict):

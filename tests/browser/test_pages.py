@@ -16,6 +16,21 @@ HOSTILE = (
     '<link rel="stylesheet" href="http://evil.example/a.css">'
     '<style>body { background: url("http://evil.example/b.png") }</style>'
     "<svg onload=\"document.title = 'hacked'\"><text>in</text></svg>"
+    '<meta http-equiv="refresh" content="0;url=http://evil.example/">'
+    '<!--><meta http-equiv="refresh" content="0;url=http://evil.example/">-->'
+    '<base href="http://evil.example/" target="_top">'
+    '<form action="http://evil.example/"><input name="a"><button>Go on</button></form>'
+    '<p style="position: fixed; inset: 0; color: red">over all</p>'
+)
+KEPT = (
+    '<table><caption>Costs</caption><tr><th scope="row">A</th><td>1</td></tr></table>'
+    "<details><summary>More</summary>of it</details>"
+    '<img alt="dot" src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=">'
+)
+FORBIDDEN = "base, embed, form, iframe, input, button, link, meta, object, script, style, svg"
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="7" height="7">'
+    "<script>document.title = 'hacked'</script></svg>"
 )
 
 
@@ -27,19 +42,23 @@ def notebook(tmp_path: Path) -> Path:
     cell.outputs = [
         node.new_output("stream", text=f"\x1b[31m{HOSTILE}"),
         node.new_output("display_data", data={"text/html": HOSTILE, "text/plain": "plain"}),
+        node.new_output("display_data", data={"text/html": KEPT, "text/plain": "plain"}),
+        node.new_output("display_data", data={"text/markdown": HOSTILE}),
+        node.new_output("display_data", data={"image/svg+xml": SVG}),
         node.new_output(
             "display_data", data={"application/javascript": "document.title = 'hacked'"}
         ),
         node.new_output("error", ename="ConfigError", evalue=HOSTILE, traceback=[HOSTILE]),
     ]
-    cells = [node.new_markdown_cell("# A title\n\nand `code`"), cell]
+    text = f"# A title\n\nand `code`\n\n{HOSTILE}\n\n[elsewhere](data:text/html,hi)"
+    cells = [node.new_markdown_cell(text), cell, node.new_raw_cell(HOSTILE)]
     path = tmp_path / "hostile.ipynb"
     nbformat.write(node.new_notebook(cells=cells), path)
     return path
 
 
 @pytest.mark.goal(3, 4)
-async def test_a_page_loads_nothing_and_runs_nothing(
+async def test_a_page_loads_nothing_runs_nothing_and_goes_nowhere(
     notebook: Path, context: BrowserContext
 ) -> None:
     page_file = notebook.with_suffix(".html")
@@ -55,3 +74,11 @@ async def test_a_page_loads_nothing_and_runs_nothing(
     assert await page.locator("h1").inner_text() == "A title"
     assert await page.locator("pre", has_text='<script>document.title = "hacked"').count() >= 2
     assert "\x1b" not in await page.content()
+    assert page.url == page_file.as_uri()
+    assert await page.locator("body").locator(FORBIDDEN).count() == 0
+    assert await page.locator("a[href^='data:'], [style*=fixed]").count() == 0
+    assert await page.get_by_role("table", name="Costs").get_by_role("rowheader").count() == 1
+    assert await page.locator("details summary").inner_text() == "More"
+    assert await page.locator("img[alt=dot]").evaluate("image => image.naturalWidth") == 1
+    assert await page.locator(".output_svg img").evaluate("image => image.naturalWidth") == 7
+    assert await page.locator(".highlight .nb").inner_text() == "print"

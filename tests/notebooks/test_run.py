@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 
@@ -235,3 +236,16 @@ def test_two_runs_in_one_second_get_two_folders(akash_home: Path) -> None:
     folders = [run_folder(None, DATA / "typed.ipynb", now) for _ in range(3)]
     assert len(set(folders)) == 3
     assert all(folder.parent == paths.runs() for folder in folders)
+
+
+async def test_half_a_character_is_no_failure(akash_home: Path, tmp_path: Path) -> None:
+    code = "import toolkit\nprint('a\\ud800b')\ntoolkit.glue('said', ['c\\ud83d'])\n'd\\udc00'"
+    cells = [nbformat.v4.new_code_cell(code)]
+    path = tmp_path / "halves.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    printed: list[str] = []
+    result = await run_notebook(str(path), echo=printed.append)
+    assert (result.exit_code, result.error) == (0, None)
+    assert result.scraps["said"] == ["c\ufffd"]
+    written = json.loads((Path(result.folder) / "result.json").read_text())
+    assert written["scraps"] == {"said": ["c\ufffd"]}

@@ -53,15 +53,17 @@ async def test_07_manage_changes_and_closes(stocked_home: Path) -> None:
 
 
 @pytest.mark.goal(8)
-async def test_07_manage_touches_nothing_if_it_is_told_so(stocked_home: Path) -> None:
+async def test_07_manage_only_looks_at_what_it_has_not_started(stocked_home: Path) -> None:
+    printed: list[str] = []
     try:
         first = await run_notebook("07_manage", {"change": False, "keep": True})
         assert first.exit_code == 0
         (record,) = Keeper().ledger.records()
-        again = await run_notebook("07_manage", {"change": False, "keep": True})
-        assert again.exit_code == 0
-        assert [r.uid for r in Keeper().ledger.records()] == [record.uid]
         assert record.state is State.READY
+        again = await run_notebook("07_manage", echo=printed.append)
+        assert (again.exit_code, again.error) == (0, None)
+        assert "managed: open already, so it is only looked at" in "".join(printed)
+        assert Keeper().ledger.records() == [record]
     finally:
         await Keeper().close("managed")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from toolkit import paths
+from toolkit import jsontext, paths
 from toolkit.automation.secrets import known_secrets, scrub
 from toolkit.deploy import logfile
 from toolkit.deploy.base import Record
@@ -54,7 +54,7 @@ def _joined(outputs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def as_json(value: object) -> bytes:
     """Indented JSON with a newline at its end."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
+    return msgspec.json.format(jsontext.encoded(value), indent=1) + b"\n"
 
 
 def write_whole(path: str | Path, data: bytes) -> None:

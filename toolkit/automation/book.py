@@ -28,7 +28,6 @@ async def make_book(out: Path, *, progress: Progress | None = None) -> list[RunR
             write_whole(out / f"{notebook.stem}.html", as_page(Path(results[-1].output)))
             pages.append((f"{notebook.stem}.html", title_of(read_cells(notebook))))
     finally:
-        for result in results:
-            await Keeper().close_run(result.run_id)
-    write_whole(out / "index.html", index_page(pages))
+        write_whole(out / "index.html", index_page(pages))
+        await Keeper().close_runs(*(result.run_id for result in results))
     return results

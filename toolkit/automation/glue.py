@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from toolkit import jsontext
 from toolkit.automation.secrets import is_secret_value
 from toolkit.errors import UsageError
 
@@ -36,7 +37,7 @@ def glue(name: str, value: object) -> None:
             hint="Glue the file that holds it, not the secret.",
         )
     try:
-        data = msgspec.json.decode(msgspec.json.encode(value, enc_hook=str))
+        data = jsontext.decoded(jsontext.encoded(value, enc_hook=str))
     except (TypeError, msgspec.MsgspecError) as error:
         raise UsageError(f"{name!r} cannot be stored as JSON: {error}") from None
     _publish(Scrap(name, data))

@@ -1,7 +1,8 @@
-"""A notebook as one web page that loads nothing and runs nothing.
+"""A notebook as one web page that loads nothing, runs nothing and goes nowhere.
 
 nbconvert's own pages fetch scripts from other hosts, even to show an executed notebook without
-widgets. This one is its plain body in a page of ours, whose policy lets a browser load nothing.
+widgets. This one is its plain body, without what acts (`inert`), in a page of ours, whose policy
+lets a browser load nothing.
 """
 
 from functools import cache
@@ -41,6 +42,8 @@ def _body(notebook: Path) -> tuple[str, str]:
     from nbconvert import HTMLExporter
     from pygments.formatters import HtmlFormatter
 
+    from toolkit.automation.inert import inert
+
     document: Any = nbformat.read(notebook, as_version=4)
     for cell in document.cells:
         if cell.cell_type == "code":
@@ -48,7 +51,7 @@ def _body(notebook: Path) -> tuple[str, str]:
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(document)
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
-    return body, f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
+    return inert(body), f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
 
 
 def _is_scrap(output: Any) -> bool:

@@ -228,7 +228,7 @@ class _Run:
         result = self.result(_status(end), end, scraps)
         self.write(result)  # whatever becomes of what it opened
         if isinstance(end, Failed):
-            closed = await keeper.close_run(self.run_id)
+            closed = await keeper.close_runs(self.run_id)
             result = self.result(_status(end), end, scraps, tuple(r.name for r in closed))
             self.write(result)
         return result

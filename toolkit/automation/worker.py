@@ -21,6 +21,7 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import papermill_io
 
+from toolkit import jsontext
 from toolkit.automation.artefacts import clean_notebook, write_whole
 from toolkit.automation.events import CellStarted, End, Event, Failed, Finished, Job, Printed
 
@@ -42,7 +43,7 @@ def main() -> None:
 
     def say(event: Event) -> None:
         with lock:
-            channel.write(msgspec.json.encode(event) + b"\n")
+            channel.write(jsontext.encoded(event) + b"\n")
             channel.flush()
 
     say(_execute(job, say))
@@ -102,7 +103,7 @@ class _CleanFiles:
 
     @classmethod
     def write(cls, text: str, path: str) -> None:
-        document = msgspec.json.decode(text)
+        document = jsontext.decoded(text)
         document["metadata"].get("papermill", {}).pop("output_path", None)
         write_whole(path.removeprefix(SCHEME), clean_notebook(document))
 

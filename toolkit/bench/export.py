@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from toolkit import jsontext, svg
 from toolkit.bench import report, theirs
 from toolkit.bench.html_page import page
 from toolkit.bench.metrics import ALL
-from toolkit.bench.result import Result, write
+from toolkit.bench.result import Result, check_writable, write
 from toolkit.bench.summary import Summary
 from toolkit.errors import UsageError
 from toolkit.safetext import cleaned
@@ -39,7 +40,11 @@ def save(result: Result, path: Path, like: Like = "ours") -> None:
 
 
 def check(path: Path) -> None:
-    """Raises `UsageError` for a name that cannot be written to."""
+    """To be asked before anything is measured: whether `save` will be able to write there.
+
+    Raises `UsageError` for a name it would refuse, and `ConfigError` for a place that cannot be
+    written to or a page without what draws its pictures.
+    """
     if path.suffix not in (".json", ".jsonl", ".csv", ".md", ".html"):
         raise UsageError(
             f"{path.name} has no ending that says how to write it.",
@@ -47,11 +52,14 @@ def check(path: Path) -> None:
         )
     if not path.parent.is_dir():
         raise UsageError(f"There is no folder {path.parent}.", hint="Make it, or give another.")
+    if path.suffix == ".html":
+        svg.check()
+    check_writable(path)
 
 
 def jsonl(result: Result) -> str:
     """One line per request, with its level and phase."""
-    return "".join(f"{msgspec.json.encode(line).decode()}\n" for line in _requests(result))
+    return "".join(f"{jsontext.encoded(line).decode()}\n" for line in _requests(result))
 
 
 def table(result: Result, like: Like = "ours") -> str:

@@ -4,15 +4,21 @@ Texts are in it only if that was asked for. A result says what it was measured o
 that two of them can be told comparable or not.
 """
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
 
 import msgspec
 
+from toolkit import jsontext
 from toolkit.bench.config import BenchConfig
 from toolkit.bench.records import Level, RequestRecord
 from toolkit.bench.summary import Summary
 from toolkit.errors import ConfigError, SLOMissed, UsageError
+from toolkit.safetext import well_formed
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +92,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> str:
         """The file's content."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=1).decode()
+        return msgspec.json.format(jsontext.encoded(self), indent=1).decode()
 
     def save(self, path: Path) -> None:
         """Write the file, its folder too. Raises `ConfigError` where that cannot be done."""
@@ -106,11 +112,33 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 def write(path: Path, text: str) -> None:
     """Write a file as a whole: never half of it where another was."""
-    draft = path.with_name(f"{path.name}.draft")
-    try:
+    with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8", newline="")
+        draft = _draft(path)
+        draft.write_text(well_formed(text), encoding="utf-8", newline="")
         draft.replace(path)
+
+
+def check_writable(path: Path) -> None:
+    """Raises `ConfigError` where `write` could not write; the file itself stays as it is."""
+    with _told(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        # Only trying tells: permissions say nothing of a mount, a quota or a name too long.
+        draft = _draft(path)
+        draft.touch()
+        draft.unlink()
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f"{path.name}.draft")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the disk refuses, in our words."""
+    try:
+        yield
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error.strerror}.", hint="Give another place."

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import psutil
 
+from toolkit import jsontext
 from toolkit.bench.result import Subject
 from toolkit.bench.wire import Wire, wire_of
 from toolkit.client import Endpoint
@@ -140,8 +141,8 @@ async def _object(endpoint: Endpoint, path: str) -> dict[str, Any]:
     async with endpoint.answer("GET", path) as answer:
         body = await answer.whole()
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return jsontext.decoded(body, dict[str, Any])
+    except msgspec.DecodeError as error:
         raise EndpointError(
             f"{endpoint.url} answers neither in Ollama's nor in OpenAI's API.",
             hint="Check the URL; for OpenAI's API it may end in /v1.",

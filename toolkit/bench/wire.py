@@ -4,13 +4,16 @@ A server may speak several; the same load over another API is another benchmark.
 are read as little as can be, since the client's own work delays what it measures.
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from toolkit import jsontext
 from toolkit.bench.workload import Message
 from toolkit.errors import EndpointError
+
+T = TypeVar("T")
 
 APIS = ("ollama", "openai", "openai-completions")
 
@@ -94,8 +97,8 @@ class OllamaWire:
 
     def read(self, line: bytes) -> Piece | None:
         try:
-            read = self._decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            read = _read(self._decode, line)
+        except msgspec.DecodeError as error:
             raise _not_its_api(self.name) from error
         said = read.message or _Content()
         return Piece(
@@ -163,8 +166,8 @@ class OpenAIWire:
         if data == b"[DONE]":
             return Piece(is_done=True)
         try:
-            event = self._decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            event = _read(self._decode, data)
+        except msgspec.DecodeError as error:
             raise _not_its_api(self.name) from error
         choice = event.choices[0] if event.choices else None
         said = (choice.delta if choice else None) or _Content()
@@ -203,6 +206,16 @@ def wire_of(name: str, base: str = "/v1") -> Wire:
         case "openai":
             return OpenAIWire(base)
     return OpenAICompletionsWire(base)
+
+
+def _read(decode: Callable[[bytes], T], line: bytes) -> T:
+    """A line by its decoder, which was made once; again where a character is none."""
+    try:
+        return decode(line)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return decode(jsontext.mended(line))
 
 
 def _seconds(nanoseconds: int | None) -> float | None:

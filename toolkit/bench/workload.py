@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import msgspec
 
+from toolkit import jsontext
 from toolkit.errors import UsageError
 
 # Common words that most vocabularies hold as one token each.
@@ -182,7 +183,7 @@ def _lines(content: bytes, name: str) -> list[Line]:
         if not raw.strip():
             continue
         try:
-            line = msgspec.json.decode(raw, type=Line)
+            line = jsontext.decoded(raw, Line)
         except msgspec.MsgspecError as error:
             raise _bad(name, number, str(error)) from error
         if not line.prompt and not line.messages:

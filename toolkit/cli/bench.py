@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from toolkit import jsontext
 from toolkit.bench import export, report
 from toolkit.bench.config import BenchConfig, Sweep
 from toolkit.bench.export import LIKES, Like
@@ -160,7 +161,7 @@ def _run(
         export.check(path)
     result = loop.run(_measured(target, config))
     if as_json:
-        click.echo(msgspec.json.encode(result).decode())
+        click.echo(jsontext.encoded(result).decode())
     else:
         click.echo(report.terminal(result))
         click.echo(report.sentence(result))

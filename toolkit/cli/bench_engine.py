@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from toolkit import jsontext
 from toolkit.bench import export
 from toolkit.bench.calibration import INTERVAL_S, STREAMS, TOKENS
 from toolkit.bench.calibration import calibrate as calibrated
@@ -96,7 +97,7 @@ def calibrate(streams: int, interval: float, chunks: int, as_json: bool) -> None
     A process beside it sends stamped chunks on time; nothing leaves this machine.
     """
     found = asyncio.run(calibrated(streams, interval_s=interval, tokens=chunks))
-    click.echo(msgspec.json.encode(found).decode() if as_json else str(found))
+    click.echo(jsontext.encoded(found).decode() if as_json else str(found))
 
 
 async def _measured(target: Target, config: EngineConfig) -> EngineResult:
@@ -121,9 +122,9 @@ async def _measured(target: Target, config: EngineConfig) -> EngineResult:
 def _form(result: EngineResult, suffix: str) -> str:
     match suffix:
         case ".json":
-            return msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n"
+            return msgspec.json.format(jsontext.encoded(result), indent=1).decode() + "\n"
         case ".jsonl":
-            return msgspec.json.encode(result).decode() + "\n"
+            return jsontext.encoded(result).decode() + "\n"
         case ".csv":
             out = io.StringIO()
             csv.writer(out, lineterminator="\n").writerows(csv_lines(result))

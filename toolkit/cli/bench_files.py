@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import click
-import msgspec
 
+from toolkit import jsontext
 from toolkit.bench import comparison, export
 from toolkit.bench import report as reporting
 from toolkit.bench.export import LIKES, Like
@@ -24,7 +24,7 @@ def compare(before: Path, after: Path, as_json: bool) -> None:
     """
     found = comparison.compare(Result.load(before), Result.load(after))
     if as_json:
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(jsontext.encoded(found).decode())
     else:
         click.echo(comparison.text(found))
 
@@ -49,7 +49,7 @@ def report(file: Path, out: tuple[Path, ...], like: Like, as_json: bool) -> None
         export.save(result, path, like)
         click.echo(f"written: {path}", err=as_json)
     if as_json:
-        click.echo(msgspec.json.encode(result).decode())
+        click.echo(jsontext.encoded(result).decode())
     elif not out:
         click.echo(reporting.terminal(result))
         click.echo(reporting.sentence(result))

@@ -5,7 +5,7 @@ import asyncio
 import click
 import msgspec
 
-from toolkit import paths
+from toolkit import jsontext, paths
 from toolkit.cli import loop
 from toolkit.cli.intent import json_option
 from toolkit.deploy import doctor as doctoring
@@ -115,7 +115,7 @@ def logs(name: str | None, follow: bool, tail: int, service: str | None, as_json
 
     async def run() -> None:
         async for line in lifecycle.logs(name, follow=follow, tail=tail, service=service):
-            click.echo(msgspec.json.encode({"line": line}) if as_json else cleaned(line))
+            click.echo(jsontext.encoded({"line": line}) if as_json else cleaned(line))
 
     loop.run(run())
 

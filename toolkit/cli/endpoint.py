@@ -19,6 +19,7 @@ from toolkit.cli.intent import (
 )
 from toolkit.deploy.agreed import Difference, refusal
 from toolkit.deploy.base import Action, Plan, Record, Update
+from toolkit.deploy.books import cost_text
 from toolkit.deploy.keeper import Keeper
 from toolkit.errors import UsageError
 from toolkit.safetext import cleaned
@@ -145,7 +146,10 @@ def _confirm(made: Plan, is_agreed: bool, found: tuple[Difference, ...] = ()) ->
 @click.option("--all", "is_all", is_flag=True, help="All endpoints.")
 @json_option
 def close(names: tuple[str, ...], is_all: bool, as_json: bool) -> None:
-    """End an endpoint (the only one, if no NAME is given); its logs and key stay."""
+    """End an endpoint (the only one, if no NAME is given), and say what it cost.
+
+    Its logs and key stay.
+    """
     keeper = Keeper()
 
     async def run() -> list[Record]:
@@ -159,11 +163,16 @@ def close(names: tuple[str, ...], is_all: bool, as_json: bool) -> None:
     ended = loop.run(run())
     for record in ended:
         if as_json:
-            click.echo(msgspec.json.encode({"name": record.name, "state": record.state}))
+            told = {"name": record.name, "state": record.state, "spend": keeper.spend(record)}
+            click.echo(msgspec.json.encode(told))
         else:
-            click.echo(f"{record.name} is closed")
+            click.echo(f"{record.name} is closed; {_cost(keeper, record)}")
     if not ended and not as_json:
         click.echo("nothing is open" + (f" by the name {', '.join(names)}" if names else ""))
+
+
+def _cost(keeper: Keeper, record: Record) -> str:
+    return cost_text(keeper.spend(record), is_closed=True)
 
 
 async def _applied(made: Plan, replace: bool, deadline_s: float | None) -> Record:

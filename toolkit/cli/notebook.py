@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 import yaml
 
+from toolkit import jsontext
 from toolkit.automation.artefacts import write_whole
 from toolkit.automation.book import make_book
 from toolkit.automation.matrix import read_matrix
@@ -216,10 +216,11 @@ def book(out: Path, as_json: bool) -> int:
     What they opened is closed at the end. It ends with the first that fails.
     """
     results = loop.run(make_book(out.expanduser().resolve(), progress=_progress))
-    if results[-1].exit_code:
-        _report(results[-1], as_json)
     for result in results if as_json else ():
         _print(result)
+    if results[-1].exit_code:
+        _tell(results[-1])
+        click.echo(_place(results[-1]), err=True)
     click.echo(f"the notebooks, as they ran: {out / 'index.html'}", err=True)
     return results[-1].exit_code or 0
 
@@ -227,6 +228,13 @@ def book(out: Path, as_json: bool) -> int:
 def _report(result: RunResult, as_json: bool) -> None:
     if as_json:
         _print(result)
+    _tell(result)
+    if not as_json:
+        click.echo(_place(result), err=result.error is not None)
+
+
+def _tell(result: RunResult) -> None:
+    """Why it failed, if it did."""
     error = result.error
     if error is not None:
         where = f" (code cell {error.cell})" if error.cell else ""
@@ -235,10 +243,12 @@ def _report(result: RunResult, as_json: bool) -> None:
             click.echo(f"  {error.hint}", err=True)
         for name in result.closed:
             click.echo(f"closed {name}, which this run had opened", err=True)
-    if not as_json:
-        is_there = Path(result.output).exists()
-        where = f"executed notebook: {result.output}" if is_there else f"run: {result.folder}"
-        click.echo(where, err=error is not None)
+
+
+def _place(result: RunResult) -> str:
+    """Where to look at it."""
+    is_there = Path(result.output).exists()
+    return f"executed notebook: {result.output}" if is_there else f"run: {result.folder}"
 
 
 def _progress(update: Update) -> None:
@@ -263,4 +273,4 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def _print(value: object) -> None:
-    click.echo(msgspec.json.encode(value))
+    click.echo(jsontext.encoded(value))

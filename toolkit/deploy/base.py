@@ -9,7 +9,7 @@ cannot find.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -253,11 +253,13 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Spend(msgspec.Struct, frozen=True, kw_only=True):
-    """The money of one deployment: what it costs now, what it has cost, and when a limit that
+    """The money of one deployment: what it costs now, what it has cost, what is set aside for it
+    and not used (it comes back at the end; None where that is not known), and when a limit that
     holds by itself ends it."""
 
     usd_per_hour: Decimal
     spent_usd: Decimal
+    unused_usd: Decimal | None = None
     ends_at: datetime | None = None
 
 
@@ -385,6 +387,9 @@ class SupportsLogs(Protocol):
         Where there are several parts, each line says whose it is, unless `service` names one
         (`UsageError` if there is none of that name).
         """
+
+    def services(self, record: Record) -> Sequence[str]:
+        """What those parts are called."""
 
 
 class OfferedBid(msgspec.Struct, frozen=True, kw_only=True):

@@ -134,6 +134,18 @@ def spent_text(spend: Spend | None) -> str:
     return f"{usd(spend.spent_usd)} at {usd(spend.usd_per_hour)}/h{ends}"
 
 
+def cost_text(spend: Spend | None, *, is_closed: bool) -> str:
+    """What it has cost, and what comes back of the money set aside, as the end of a sentence."""
+    so_far = "" if is_closed else " so far"
+    if spend is None:
+        return f"it cost nothing{so_far}"
+    cost = f"it cost {usd(spend.spent_usd)}{so_far}"
+    if spend.unused_usd is None:
+        return cost
+    comes = "came" if is_closed else "comes"
+    return f"{cost}, and {usd(spend.unused_usd)} of what was set aside {comes} back"
+
+
 def _entry_row(entry: Entry) -> Row:
     record, spend, _ = entry
     closed = f"{record.closed_at:%Y-%m-%d %H:%M}" if record.closed_at else "-"

@@ -6,7 +6,7 @@ say whose they are, so that they are found again whoever dies.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import Final
@@ -148,6 +148,9 @@ class ComposeTarget:
                 yield line if is_one else f"{parts.part_of(record, who)} | {line}"
         finally:
             await lines.aclose()
+
+    def services(self, record: Record) -> Sequence[str]:
+        return tuple(parts.services(record))
 
     # -- SupportsInventory ----------------------------------------------------------
 

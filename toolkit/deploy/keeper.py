@@ -78,6 +78,11 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...] = ()
     spend: Spend | None = None
 
+    @property
+    def is_of_this_run(self) -> bool:
+        """Whether the run of a notebook that this program is part of has opened it."""
+        return self.run_id is not None and self.run_id == os.environ.get(RUN_VARIABLE)
+
 
 class Keeper:
     """All of it over one ledger and a set of targets. Holds no state of its own."""
@@ -303,9 +308,10 @@ class Keeper:
             message = f"{name} could not be closed within {deadline_s:.0f} s"
             raise DeadlineError(message, hint=hint) from None
 
-    async def close_run(self, run_id: str) -> list[Record]:
-        """End what a notebook run opened; what it adopted stays."""
-        return await self.close_all([r.name for r in self.ledger.open_records(run_id=run_id)])
+    async def close_runs(self, *run_ids: str) -> list[Record]:
+        """End what notebook runs opened, all of it that can be ended; what they adopted stays."""
+        found = (self.ledger.open_records(run_id=run_id) for run_id in run_ids)
+        return await self.close_all([record.name for records in found for record in records])
 
     async def _end(self, record: Record, *, error: str | None = None) -> Record:
         self.ledger.move(record.uid, State.CLOSING, error=error)
@@ -378,6 +384,11 @@ class Keeper:
             raise UsageError(f"the target {record.target!r} keeps no logs")
         async for line in target.logs(record, follow=follow, tail=tail, service=service):
             yield line
+
+    def services(self, record: Record) -> Sequence[str]:
+        """What the parts are called that `logs` knows; none where its target keeps no logs."""
+        target = self.target(record.target)
+        return target.services(record) if isinstance(target, SupportsLogs) else ()
 
     # -- one program at a time ------------------------------------------------------
 

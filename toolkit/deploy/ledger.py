@@ -74,8 +74,10 @@ _ORDERS = (
 )
 # The definition that a lease is being told, until it is known what it runs.
 _CHANGES = ("ALTER TABLE orders ADD COLUMN changing TEXT",)
+# What was put into it, of which the rest comes back.
+_FUNDS = ("ALTER TABLE orders ADD COLUMN funded TEXT",)
 # What each version of the schema adds to the one before.
-_VERSIONS = (_FIRST, _ORDERS, _CHANGES)
+_VERSIONS = (_FIRST, _ORDERS, _CHANGES, _FUNDS)
 SCHEMA_VERSION = len(_VERSIONS)
 
 _COLUMNS = "uid, state, intent, sdl, opened_at, updated_at, closed_at, run_id, url, handle, error"

@@ -9,7 +9,7 @@ it are one endpoint: started together, and ended together.
 import asyncio
 import importlib.util
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -157,6 +157,9 @@ class LocalTarget:
         for name, path in files.items():
             for line in logfile.last_lines(path, tail):
                 yield line if len(files) == 1 else f"{name} | {line}"
+
+    def services(self, record: Record) -> Sequence[str]:
+        return members.services(record)
 
     # -- SupportsInventory ----------------------------------------------------------
 

@@ -28,6 +28,7 @@ from toolkit.widgets.controls import button, choice, line, put, row, show
 from toolkit.widgets.notice import notice
 from toolkit.widgets.style import classed, sheet
 from toolkit.widgets.task import BackgroundTask, HomeLoop, ticking
+from toolkit.widgets.typed import TEXT_GRACE_S
 
 PAINT_S = 0.25
 MOST_RUNS = 20
@@ -92,7 +93,9 @@ class BenchPanel:
 
     def _build(self, config: BenchConfig) -> None:
         self.form = BenchForm(config)
-        self._begin = button(self._home, "Run", "Start the benchmark", self._start)
+        self._begin = button(
+            self._home, "Run", "Start the benchmark", self._start, after_s=TEXT_GRACE_S
+        )
         self._end = button(
             self._home, "Stop", "End the benchmark and keep what was measured", self.stop
         )
@@ -106,7 +109,10 @@ class BenchPanel:
         self._before = choice("Compare with", [(NOTHING, NOTHING)], NOTHING)
         self._compared = classed(widgets.HTML(), "akl-section", "akl-sheet")
         self._path = line("Save as", "benchmark.html")
-        self._save = button(self._home, "Save", "Write the last run to this file", self._save_later)
+        self._save = button(
+            self._home, "Save", "Write the last run to this file", self._write,
+            after_s=TEXT_GRACE_S,
+        )  # fmt: skip
         self._chart.observe(lambda _: self._home.do(self._show_chart), "value")
         self._before.observe(lambda _: self._home.do(self._compare), "value")
         self._after = widgets.VBox(
@@ -223,11 +229,7 @@ class BenchPanel:
         except UsageError as error:
             put(self._compared, notice(error.message, error.hint))
 
-    def _save_later(self) -> None:
-        # A path that was typed just before may come after the click.
-        self._home.later(PAINT_S, self._save_now)
-
-    def _save_now(self) -> None:
+    def _write(self) -> None:
         result = self.result
         if result is None:
             return

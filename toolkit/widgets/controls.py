@@ -13,16 +13,23 @@ W = TypeVar("W", bound=widgets.DOMWidget)
 
 
 def button(
-    home: HomeLoop, text: str, tooltip: str, act: Callable[[], None], *, style: str = ""
+    home: HomeLoop,
+    text: str,
+    tooltip: str,
+    act: Callable[[], None],
+    *,
+    style: str = "",
+    after_s: float = 0.0,
 ) -> widgets.Button:
-    """A button as wide as its text, whose click is handled on the panel's loop."""
+    """A button as wide as its text, whose click is handled on the panel's loop, `after_s` later:
+    `typed.TEXT_GRACE_S` for one that acts on what was typed."""
     made = widgets.Button(
         description=text,
         tooltip=tooltip,
         button_style=style,
         layout=widgets.Layout(width="auto", flex="0 0 auto"),
     )
-    made.on_click(lambda _: home.do(act))
+    made.on_click(lambda _: home.later(after_s, act) if after_s else home.do(act))
     return made
 
 
@@ -38,8 +45,9 @@ def toggle(
 
 
 def line(label: str, value: str = "", placeholder: str = "", **more: Any) -> widgets.Text:
-    """A line of text with its label."""
-    return labelled(widgets.Text(value=value, placeholder=placeholder, **more), label)
+    """A line of text with its label; its text arrives when it is entered or left."""
+    field = widgets.Text(value=value, placeholder=placeholder, continuous_update=False, **more)
+    return labelled(field, label)
 
 
 def choice(

@@ -17,6 +17,7 @@ from toolkit.client import Endpoint
 from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.agreed import refusal
 from toolkit.deploy.base import Action, Intent, Plan, Progress, Record, State, Update
+from toolkit.deploy.books import cost_text
 from toolkit.deploy.keeper import Keeper
 from toolkit.errors import EndpointError, ToolkitError, UsageError
 from toolkit.models.local import LocalModels
@@ -71,7 +72,7 @@ class DeployPanel:
         self.form = DeployForm(self._intent)
         self._view = DeployView(self._home, self.form.view, self)
         self.view = self._view.view
-        observed(self.form, lambda: self._home.do(self.make_plan))
+        observed(self._home, self.form, self.make_plan)
         self._stage = Stage.FORM
         self._home.do(self._begin)
 
@@ -159,9 +160,9 @@ class DeployPanel:
         """Look now, without waiting for the next time."""
         self._run("", self._watch.look)
 
-    def follow(self, is_followed: bool) -> None:
-        """Read the log while it is looked at."""
-        self._watch.follow(is_followed)
+    def follow(self, is_followed: bool, service: str) -> None:
+        """Read the log while it is looked at: of one service, or (empty) of all."""
+        self._watch.follow(is_followed, service)
         self._paint()
 
     def end(self) -> None:
@@ -261,7 +262,7 @@ class DeployPanel:
         latest = self.keeper.ledger.latest(plan.intent.name)
         if latest is None or latest == before:
             return "Stopped before anything was begun: nothing was opened, and nothing is billed."
-        cost = page.cost_text(self.keeper.spend(latest))
+        cost = cost_text(self.keeper.spend(latest), is_closed=True)
         return f"Stopped. What was begun is closed; {cost}."
 
     def _after_failure(self, plan: Plan) -> None:
@@ -284,7 +285,8 @@ class DeployPanel:
         if record is None:
             self._say(f"{name} was closed already.")
         else:
-            self._say(f"{name} is closed; {page.cost_text(self.keeper.spend(record))}.")
+            cost = cost_text(self.keeper.spend(record), is_closed=True)
+            self._say(f"{name} is closed; {cost}.")
 
     def _said_ended(self, why: str) -> None:
         self._settle(why)
@@ -329,7 +331,8 @@ class DeployPanel:
             self._view.running(
                 page.running_tiles(record, status, spend, datetime.now(UTC)),
                 page.running_page(record, status, str(paths.key_file(record.name))),
-                close=f"Close it now, {page.cost_text(spend)} so far",
+                close=page.close_text(spend),
+                refund=page.refund_text(spend),
                 is_half=record.state is State.OPENING,
             )
         self._view.following(self._watch)

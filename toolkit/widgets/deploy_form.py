@@ -13,6 +13,8 @@ from toolkit.errors import UsageError
 from toolkit.sizing.demand import ENGINES
 from toolkit.widgets.controls import choice, grid, labelled, line, show
 from toolkit.widgets.style import classed
+from toolkit.widgets.task import HomeLoop
+from toolkit.widgets.typed import on_enter
 
 _PLACES = (
     ("This machine", "local"),
@@ -27,7 +29,10 @@ class DeployForm:
     def __init__(self, intent: Intent) -> None:
         self._given = intent
         self.place = choice("Where", _PLACES, intent.target)
-        self.model = labelled(widgets.Combobox(placeholder="by its name in the store"), "Model")
+        self.model = labelled(
+            widgets.Combobox(placeholder="by its name in the store", continuous_update=False),
+            "Model",
+        )
         self.name = line("Name", placeholder="empty: the place's")
         self.engine = choice("Engine", [(name, name) for name in ENGINES], DEFAULT_ENGINE)
         self.context = _count("Tokens a request", 1 << 27)
@@ -137,16 +142,11 @@ class DeployForm:
         show(self._hired, target == "console")
 
 
-def observed(form: DeployForm, act: Callable[[], None]) -> None:
+def observed(home: HomeLoop, form: DeployForm, act: Callable[[], None]) -> None:
     """Call `act` when a person presses Enter in a line of the form."""
     for field in vars(form).values():
         if isinstance(field, widgets.Text) and not isinstance(field, widgets.Combobox):
-            field.on_msg(lambda _, content, __: _entered(content, act))
-
-
-def _entered(content: object, act: Callable[[], None]) -> None:
-    if isinstance(content, dict) and content.get("event") == "submit":
-        act()
+            on_enter(home, field, act)
 
 
 def _count(label: str, top: int) -> widgets.BoundedIntText:

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
+import msgspec
+
 from toolkit.deploy.base import Action, Health, Intent, Plan, Record, Spend, State, Status
+from toolkit.deploy.books import cost_text
 from toolkit.deploy.ledger import Event
 from toolkit.deploy.table import in_hours, plan_html, usd
 from toolkit.errors import ToolkitError
@@ -179,13 +182,21 @@ def limits_of(intent: Intent) -> list[str]:
     return found
 
 
+def close_text(spend: Spend | None) -> str:
+    """What the button says that ends it."""
+    spent = None if spend is None else msgspec.structs.replace(spend, unused_usd=None)
+    return f"Close it now, {cost_text(spent, is_closed=False)}"
+
+
+def refund_text(spend: Spend | None) -> str:
+    """What an end brings back; empty where nothing was set aside, or nobody knows how much."""
+    if spend is None or spend.unused_usd is None:
+        return ""
+    return f"About {usd(spend.unused_usd)} of what was set aside for it comes back."
+
+
 def events_page(events: Sequence[Event]) -> str:
     """What the ledger has, the newest first."""
     rows = [(f"{e.at:%H:%M:%S}", e.what, e.detail) for e in reversed(events)]
     heads = ("when (UTC)", "what", "detail")
     return f'<div class="akl-sheet">{board.table("Events", heads, rows, none="none yet")}</div>'
-
-
-def cost_text(spend: Spend | None) -> str:
-    """What it has cost, as the end of a sentence."""
-    return "it cost nothing" if spend is None else f"it cost {usd(spend.spent_usd)}"

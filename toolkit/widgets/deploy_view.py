@@ -1,5 +1,6 @@
 """The widgets of the deploy panel and how they are laid out; what they do is the panel's."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import ipywidgets as widgets
@@ -7,11 +8,13 @@ import ipywidgets as widgets
 from toolkit.deploy.base import Plan, Record
 from toolkit.widgets import board
 from toolkit.widgets import deploy_page as page
-from toolkit.widgets.controls import button, put, row, show, toggle
+from toolkit.widgets.controls import button, choice, put, row, show, toggle
 from toolkit.widgets.deploy_watch import Watch
 from toolkit.widgets.style import classed, sheet
 from toolkit.widgets.task import HomeLoop
+from toolkit.widgets.typed import TEXT_GRACE_S
 
+_ALL = ("all services", "")
 STEPS = ("Choose", "Read the plan", "Open", "Use")
 
 
@@ -26,7 +29,7 @@ class Actions(Protocol):
     def go_on(self) -> None: ...
     def look(self) -> None: ...
     def end(self) -> None: ...
-    def follow(self, is_followed: bool) -> None: ...
+    def follow(self, is_followed: bool, service: str) -> None: ...
 
 
 class DeployView:
@@ -59,7 +62,7 @@ class DeployView:
                 self._closing,
             ]
         )
-        self._following = self._actions(self.log, self.events)
+        self._following = self._actions(self.log, self.events, self.service)
         parts = [
             *(sheet(), board.board_sheet(), self._head, self._steps),
             *(self._form, self._planned, self._phases, self._opening, self._running),
@@ -73,8 +76,13 @@ class DeployView:
         def made(text: str, tip: str, act: str, style: str = "") -> widgets.Button:
             return button(home, text, tip, lambda: getattr(do, act)(), style=style)
 
-        self.plan = made(
-            "Plan", "Say what it takes and costs; start nothing", "make_plan", "primary"
+        self.plan = button(
+            home,
+            "Plan",
+            "Say what it takes and costs; start nothing",
+            do.make_plan,
+            style="primary",
+            after_s=TEXT_GRACE_S,
         )
         self.halt = made("Stop", "Give up planning", "stop")
         self.keep = made("Back", "Leave it as it is", "back")
@@ -88,14 +96,28 @@ class DeployView:
         self.close = button(home, "Close…", "End it", lambda: self._show_ask(True))
         self.yes = made("Close it now", "Yes, end it", "end", "danger")
         self.no = button(home, "Keep it", "No, let it run", lambda: self._show_ask(False))
-        self._closing = self._ask(self.yes, self.no)
+        self._refund = classed(widgets.HTML(), "akl-amount")
+        self._closing = self._ask(self.yes, self.no, self._refund)
         self.log = toggle(home, "Log", "What it says", lambda _: self._look_at(do))
         self.events = toggle(home, "Events", "What happened", lambda _: self._look_at(do))
+
+        self.service = choice("Log of", [_ALL], _ALL[1])
+        self.service.layout.flex = "0 1 260px"
+        self.service.observe(lambda _: home.do(lambda: self._look_at(do)), "value")
+        show(self.service, False)
 
     def _look_at(self, do: Actions) -> None:
         show(self._log, self.log.value)
         show(self._events, self.events.value)
-        do.follow(self.log.value)
+        show(self.service, self.log.value and len(self.service.options) > 2)
+        do.follow(self.log.value, str(self.service.value or ""))
+
+    def _offer_services(self, names: Sequence[str]) -> None:
+        """Whose log there is to choose, where there are several; that of all to begin with."""
+        options = (_ALL, *((name, name) for name in names))
+        if self.service.options != options:
+            self.service.options = options
+            show(self.service, len(names) > 1)
 
     @staticmethod
     def _actions(*buttons: widgets.Widget) -> widgets.HBox:
@@ -158,17 +180,20 @@ class DeployView:
         put(self._phases, phases)
         show(self._phases, bool(phases))
 
-    def running(self, tiles: str, facts: str, *, close: str, is_half: bool) -> None:
+    def running(self, tiles: str, facts: str, *, close: str, refund: str, is_half: bool) -> None:
         """What runs; one that is half open can be gone on with."""
         put(self._tiles, tiles)
         put(self._facts, facts)
         self.yes.description = close
+        put(self._refund, board.text(refund))
+        show(self._refund, bool(refund))
         show(self.go_on, is_half)
         show(self.change, not is_half)
 
     def following(self, watch: Watch) -> None:
         """The log and the events, as far as they are looked at."""
         if self.log.value:
+            self._offer_services(watch.services())
             none = f"nothing yet: {watch.log_note}" if watch.log_note else "nothing yet"
             put(self._log_lines, board.console(watch.lines, none))
         if self.events.value:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 from toolkit.deploy.base import Health, Record, Spend, State, Status
@@ -50,6 +50,8 @@ class Watch:
         self._looks = BackgroundTask(lambda error: self._note(error.message))
         self._log = BackgroundTask(lambda error: self._note(error.message))
         self._is_followed = False
+        self._service = ""
+        self._read: tuple[str, str] | None = None
         self._due = 0.0
         self.name = ""
         self.lines: deque[str] = deque(maxlen=LINES)
@@ -66,21 +68,27 @@ class Watch:
         self.lines.clear()
         self._looks = BackgroundTask(lambda error: self._note(error.message))
         self._looks.start(self._look_on)
-        self.follow(self._is_followed)
+        self.follow(self._is_followed, self._service)
 
-    def follow(self, is_followed: bool) -> None:
-        """Whether its log is read: a provider is only asked for what somebody looks at."""
-        self._is_followed = is_followed
-        if not is_followed:
-            self._log.cancel()
-        elif self.name and not self._log.is_running:
-            self._log = BackgroundTask(lambda error: self._note(error.message))
-            self._log.start(self._follow)
+    def follow(self, is_followed: bool, service: str = "") -> None:
+        """Whether its log is read, and of which service (of all, if none is named): a provider is
+        only asked for what somebody looks at."""
+        asked = (self.name, service) if is_followed and self.name else None
+        self._is_followed, self._service = is_followed, service
+        if asked == self._read:
+            return
+        self._read = asked
+        self._log.cancel()
+        if asked is not None:
+            self.lines, self.log_note = deque(maxlen=LINES), ""
+            before, self._log = self._log, BackgroundTask(lambda error: self._note(error.message))
+            self._log.start(lambda: self._follow(before))
 
     def stop(self) -> None:
         """Watch no longer; what was seen stays. Does not block."""
         self._looks.cancel()
         self._log.cancel()
+        self._read = None
 
     async def stopped(self) -> None:
         """Stop, and wait until nothing of it is under way."""
@@ -97,6 +105,11 @@ class Watch:
         """What it has cost, by the books and the clock."""
         record = self._keeper.ledger.latest(self.name) if self.name else None
         return None if record is None else self._keeper.spend(record)
+
+    def services(self) -> Sequence[str]:
+        """Those whose log can be read by itself."""
+        record = self.record
+        return () if record is None else self._keeper.services(record)
 
     def events(self) -> list[Event]:
         """What the ledger has of it, oldest first."""
@@ -153,16 +166,19 @@ class Watch:
             await self.look()
         return record is not None
 
-    async def _follow(self) -> None:
-        """Its log, again when it ends or cannot be read: another process may write another."""
+    async def _follow(self, before: BackgroundTask) -> None:
+        """Its log, again when it ends or cannot be read: another process may write another. Whoever
+        read `before` has ended first."""
+        await before.wait()
         pause_s, most_s = AGAIN_S
+        kept, service = self.lines, self._service or None
         while self.record is not None:
             try:
-                lines = self._keeper.logs(self.name, follow=True, tail=100)
+                lines = self._keeper.logs(self.name, follow=True, tail=100, service=service)
                 async with aclosing(lines) as told:  # type: ignore[type-var]
-                    self.lines.clear()
+                    kept.clear()
                     async for line in told:
-                        self.lines.append(line)
+                        kept.append(line)
                         self.log_note, pause_s = "", AGAIN_S[0]
             except UsageError as error:  # nothing has a log yet
                 self._note(error.message)

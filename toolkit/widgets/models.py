@@ -24,6 +24,7 @@ from toolkit.widgets.controls import button, choice, labelled, line, put, row, s
 from toolkit.widgets.notice import notice
 from toolkit.widgets.style import classed, sheet
 from toolkit.widgets.task import BackgroundTask, HomeLoop, ticking
+from toolkit.widgets.typed import TEXT_GRACE_S, on_enter
 from toolkit.widgets.work import Work
 
 PAINT_S = 0.25
@@ -93,14 +94,17 @@ class ModelsPanel:
         self._listed = classed(widgets.HTML(), "akl-section")
         self._model = labelled(widgets.Dropdown(options=[]), "Model")
         self._name = line("Pull a model", wanted, "smollm2:135m, hf.co/user/repo:Q4_K_M")
-        self._name.on_msg(self._entered)
+        on_enter(self._home, self._name, self._pull)
         for field in (self._model, self._name, self._place):
             field.layout.flex = "1 1 320px"
         self._show_button = self._made("Show", "All about the model", self._show)
         self._delete = self._made("Delete…", "Remove the model", lambda: self._ask(True))
         self._yes = self._made("Delete", "Yes, remove it", self._confirmed, "danger")
         self._no = self._made("Keep it", "No, keep it", lambda: self._ask(False))
-        self._pull_button = self._made("Pull", "Get it, or go on", self._pull, "primary")
+        self._pull_button = button(
+            self._home, "Pull", "Get it, or go on", self._pull, style="primary",
+            after_s=TEXT_GRACE_S,
+        )  # fmt: skip
         self._stop = self._made("Stop", "Stop; what came is kept", self.stop)
         self._bar = widgets.IntProgress(
             description="Progress", min=0, max=1000, layout=widgets.Layout(width="300px")
@@ -123,10 +127,6 @@ class ModelsPanel:
 
     def _made(self, text: str, tip: str, act: Any, style: str = "") -> widgets.Button:
         return button(self._home, text, tip, act, style=style)
-
-    def _entered(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
-        if content.get("event") == "submit":
-            self._home.do(self._pull)
 
     @property
     def _shelf(self) -> Shelf:

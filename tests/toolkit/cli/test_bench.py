@@ -15,6 +15,12 @@ SHORT = ("--prompt-words", "4", "--output-tokens", "3")
 RUN = ("bench", "run", *SHORT)
 
 
+def without(module: str) -> tuple[str, ...]:
+    """The command line as it is where a module is not installed."""
+    code = f"import sys; sys.modules[{module!r}] = None; from toolkit.cli import main; main()"
+    return ("-c", code)
+
+
 def tokens(received: Received) -> Answer:
     return Answer(["w "] * asked(received))
 
@@ -81,6 +87,20 @@ async def test_prompts_of_a_file_and_the_texts_that_are_kept(tmp_path: Path) -> 
         assert (await ran(*given, *files, "--keep-text")).code == 0
     assert "canary" not in private and str(tmp_path) not in private
     assert "the canary sings" in out.read_text()
+
+
+async def test_a_reply_with_half_a_character_is_measured_and_kept(tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    files = ("--out", str(out), "--out", str(tmp_path / "lines.jsonl"), "--keep-text")
+    for api in ("ollama", "openai"):
+        async with ScriptedEndpoint(lambda _: Answer(["w ", "a\ud800b", " w"])) as server:
+            ended = await ran(
+                *RUN, "--url", server.url, "--api", api, "--concurrency", "1", "--requests", "1",
+                "--warmup", "0", *files,
+            )  # fmt: skip
+        assert ended.code == 0, ended.err
+        (kept,) = json.loads(out.read_text())["levels"][0]["records"]
+        assert kept["reply"] == "w a\ufffdb w"
 
 
 async def test_an_interrupted_run_writes_its_files(tmp_path: Path) -> None:
@@ -163,3 +183,25 @@ async def test_what_cannot_be_meant_is_said_before_anything_is_sent(tmp_path: Pa
         assert server.received == []
     assert [end.code for end in ends] == [2] * len(ends), [end.err for end in ends]
     assert "ttft_ms:p99<=500" in ends[0].err and "0.5:8" in ends[2].err
+
+
+async def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(
+    tmp_path: Path,
+) -> None:
+    kept = tmp_path / "kept.json"
+    kept.write_text("an older result")
+    (tmp_path / "folder.md").mkdir()
+    tables = ("/proc/a.csv", str(tmp_path / "folder.md"), str(tmp_path / f"{'n' * 260}.json"))
+    async with ScriptedEndpoint(tokens) as server:
+        given = ("--url", server.url, "--out", str(kept), "--out")
+        plain = await asyncio.gather(*(ran(*RUN, *given, out) for out in tables))
+        engine = await ran("bench", "engine", *given, "/proc/a.csv")
+        page = await ran(
+            *RUN, *given, str(tmp_path / "page.html"), program=without("matplotlib")
+        )  # fmt: skip
+        assert server.received == []
+    assert [end.code for end in (*plain, engine, page)] == [3, 2, 3, 3, 3], page.err
+    assert "/proc/a.csv cannot be written" in plain[0].err and "directory" in plain[1].err
+    assert "pip install 'akash-llm[notebook]'" in page.err and "Traceback" not in page.err
+    assert kept.read_text() == "an older result"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.md", "kept.json"]

@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 from asyncio.subprocess import PIPE
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +20,17 @@ class Ended(NamedTuple):
     err: str
 
 
-async def started(*arguments: str) -> asyncio.subprocess.Process:
+PROGRAM = ("-m", "toolkit")
+
+
+async def started(*arguments: str, program: Sequence[str] = PROGRAM) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "toolkit", *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
+        sys.executable, *program, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
     )
 
 
-async def ran(*arguments: str, stdin: str = "") -> Ended:
-    process = await started(*arguments)
+async def ran(*arguments: str, stdin: str = "", program: Sequence[str] = PROGRAM) -> Ended:
+    process = await started(*arguments, program=program)
     out, err = await process.communicate(stdin.encode())
     return Ended(process.returncode or 0, out.decode(), err.decode())
 

@@ -80,6 +80,14 @@ async def test_generate_completes_one_prompt() -> None:
     assert body["raw"] is True and body["suffix"] == "s" and body["prompt"] == "p"
 
 
+async def test_half_a_character_costs_that_character_only() -> None:
+    answer = Answer(["a\ud800b", " \ud83d\ude00"])
+    async with ScriptedEndpoint(lambda _: answer) as server, open_endpoint(server) as endpoint:
+        pieces = [c.text async for c in endpoint.chat("sent \udc00")]
+    assert "".join(pieces) == "a\ufffdb 😀"
+    assert server.generations()[0].body["messages"][0]["content"] == "sent \ufffd"
+
+
 async def test_thinking_and_truncation_are_reported() -> None:
     thinking = b'{"message":{"role":"assistant","content":"","thinking":"hm"},"done":false}\n'
     answer = Answer([thinking, "ok"], headers={"x-truncated-tokens": "17"})

@@ -1,16 +1,20 @@
 """The deploy panel without a browser: what its widgets hold after what a person does."""
 
 import asyncio
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.deploying import MakeKeeper
+from tests.support.pairs import install, pair_sdl
 from tests.support.panels import all_widgets, buttons, fields, markup, shown, state, until
 from toolkit import paths
-from toolkit.deploy.base import Limit, Plan, Price, Record, State, Status, Update
+from toolkit.deploy import keyfile, members
+from toolkit.deploy.base import Intent, Limit, Plan, Price, Record, State, Status, Update
 from toolkit.deploy.keeper import Keeper
 from toolkit.errors import ConfigError, EndpointError
 from toolkit.widgets import deploy_watch
@@ -21,6 +25,10 @@ from toolkit.widgets.deploy_phases import Phases
 
 async def sees(panel: DeployPanel, *texts: str) -> None:
     await until(lambda: all(text in shown(panel) for text in texts), lambda: shown(panel))
+
+
+async def lacks(panel: DeployPanel, text: str) -> None:
+    await until(lambda: text not in shown(panel), lambda: shown(panel))
 
 
 async def offers(panel: DeployPanel, *names: str) -> None:
@@ -340,3 +348,35 @@ async def test_a_fault_of_ours_leaves_a_way_to_go_on(
     await click(panel, "Deploy, it costs nothing")
     await sees(panel, "This panel failed")
     await offers(panel, "Deploy, it costs nothing", "Back")
+
+
+async def test_the_log_of_one_service_can_be_chosen(
+    keeper: MakeKeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{install(tmp_path / 'bin', 'vllm').parent}:{os.environ['PATH']}")
+    used = keeper("gateway")
+    keys = keyfile.as_digests(keyfile.ensure(paths.key_file("mine")))
+    intent = Intent(name="mine", engine="vllm", model="org/tiny", context=512, parallel=2)
+    made = msgspec.structs.replace(plan_of("0"), intent=intent, sdl=pair_sdl("vllm", keys=keys))
+    record = await used.apply(made, deadline_s=60)
+    for service in ("server", "engine"):
+        path = members.log_of(record, service)
+        assert path is not None
+        with path.open("a") as file:
+            file.write(f"a line of the {service}\n")
+    panel = panel_of(used)
+    assert "Log of" not in fields(panel)
+    fields(panel)["Log"].value = True
+    await sees(panel, "server | a line of the server", "engine | a line of the engine")
+    chosen = fields(panel)["Log of"]
+    assert [name for name, _ in chosen.options] == ["all services", "server", "engine"]
+    for service, other in (("engine", "server"), ("server", "engine")):
+        chosen.value = service
+        await sees(panel, f"a line of the {service}")
+        await lacks(panel, f"a line of the {other}")
+        assert f"{service} | " not in shown(panel)
+    fields(panel)["Log"].value = False
+    assert "Log of" not in fields(panel)
+    fields(panel)["Log"].value = True
+    await sees(panel, "a line of the server")
+    await panel.close()

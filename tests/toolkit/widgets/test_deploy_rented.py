@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from toolkit import paths
 from toolkit.deploy.compose import ComposeTarget
 from toolkit.deploy.keeper import Keeper
 from toolkit.deploy.ledger import Ledger
+from toolkit.deploy.table import usd
 from toolkit.errors import CapacityError
 from toolkit.widgets.deploy import DeployPanel
 
@@ -81,6 +83,10 @@ async def closing(panel: DeployPanel, cost: str = "") -> str:
     return found[0]
 
 
+def dollars(uact: Decimal) -> str:
+    return usd(uact / 1_000_000)
+
+
 @pytest.mark.goal(5)
 async def test_nothing_is_ordered_before_the_button_with_the_amount(
     panel: DeployPanel, server: ConsoleServer, world: World, ingress: Ingress
@@ -95,8 +101,15 @@ async def test_nothing_is_ordered_before_the_button_with_the_amount(
     await click(panel, "Look now")
     await until(lambda: "Spent $0 " not in " ".join(shown(panel).split()))
     await click(panel, "Close…")
+    (there,) = world.deployments.values()
+    await click(panel, "Look now")
+    await sees(panel, "About $", "of what was set aside for it comes back")
+    left = world.balance
     await click(panel, await closing(panel, "it cost $0."))
     await sees(panel, "rented is closed; it cost $0.")
+    came = world.balance - left
+    assert came > 0
+    await sees(panel, f"it cost {dollars(there.purse.paid)}, and {dollars(came)} of what was set")
     assert renting.is_clean(world)
     key = paths.key_file("rented").read_text().strip()
     held = state(panel.view)

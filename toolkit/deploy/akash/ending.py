@@ -5,17 +5,19 @@ was lost, or a 404, is no proof.
 """
 
 import asyncio
+from contextlib import suppress
 from decimal import Decimal
 
 from toolkit.deploy.akash.finding import settled
 from toolkit.deploy.akash.orders import Order, Orders
 from toolkit.deploy.akash.pace import Pace
-from toolkit.deploy.akash.spending import estimate_uact, spent_uact
+from toolkit.deploy.akash.spending import estimate_uact, funded_uact, spent_uact
 from toolkit.deploy.console.client import ConsoleClient
 from toolkit.deploy.console.deployments import Deployment
 from toolkit.deploy.console.refusals import may_pass
-from toolkit.errors import EndpointError, RequestRefused
+from toolkit.errors import EndpointError, RequestRefused, ToolkitError
 
+LOOK_S = 5.0
 _AGAIN = frozenset({400, 409, 429})  # the escrow cannot be settled yet, or too much at once
 
 
@@ -28,8 +30,18 @@ async def end(console: ConsoleClient, order: Order, orders: Orders, pace: Pace) 
     order = await settled(console, order, orders, pace)
     if order.dseq is None or not order.is_open:
         return order
+    await _look_into(console, order.dseq, order, orders)
     spent = await end_deployment(console, order.dseq, pace)
     return orders.closed(order, estimate_uact(order, console.now) if spent is None else spent)
+
+
+async def _look_into(console: ConsoleClient, dseq: str, order: Order, orders: Orders) -> None:
+    """Note what is in its purse, which nobody can tell afterwards. It is ended in any case."""
+    with suppress(TimeoutError, ToolkitError):
+        async with asyncio.timeout(LOOK_S):
+            found = await console.deployment(dseq)
+        if not found.is_closed:
+            orders.funded(order, funded_uact(found))
 
 
 async def end_deployment(console: ConsoleClient, dseq: str, pace: Pace) -> Decimal | None:

@@ -40,9 +40,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """One deployment at the Console.
 
     `hash` is that of the manifest which the Console will make of `sdl`; `manifest` what it
-    answered. `price` is uact per block, `spent` uact as the account last told them. `failure` is
-    why it was given up. `changing` is another definition that the lease was, or was about to be,
-    told: until it is None again it is not known which of the two runs.
+    answered. `price` is uact per block. `spent` and `funded` are uact as the account last told
+    them: of what was put in while it was open, the rest comes back at its end. `failure` is why it
+    was given up. `changing` is another definition that the lease was, or was about to be, told:
+    until it is None again it is not known which of the two runs.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     spent: Decimal | None = None
     failure: str | None = None
     changing: str | None = None
+    funded: Decimal | None = None
 
     @property
     def is_open(self) -> bool:
@@ -149,6 +151,12 @@ class Orders:
         if order.spent is not None and uact <= order.spent:
             return order
         return self._set(order, "", spent=str(uact))
+
+    def funded(self, order: Order, uact: Decimal) -> Order:
+        """What was put into it so far; never less than before."""
+        if order.funded is not None and uact <= order.funded:
+            return order
+        return self._set(order, "", funded=str(uact))
 
     def failed(self, order: Order, why: str) -> Order:
         """Why it is given up; the first reason stays."""
@@ -272,7 +280,7 @@ def _read_home_id(path: Path) -> str:
 
 _COLUMNS = ", ".join(Order.__struct_fields__)
 _TIMES = ("sent_at", "leased_at", "ends_at", "closed_at")
-_AMOUNTS = ("price", "spent")
+_AMOUNTS = ("price", "spent", "funded")
 
 
 def _get(db: sqlite3.Connection, name: str) -> Order:

@@ -21,6 +21,11 @@ def spent_uact(found: Deployment) -> Decimal:
     return uact_in(found.escrow_account.state.transferred)
 
 
+def funded_uact(found: Deployment) -> Decimal:
+    """What was put into a deployment that is open, paid out by now or not."""
+    return uact_in(found.escrow_account.state.funds) + spent_uact(found)
+
+
 def estimate_uact(order: Order, now: datetime | None = None) -> Decimal:
     """What it has cost by its price and the clock, and not less than what is known.
 
@@ -44,5 +49,16 @@ def spend_of(orders: Iterable[Order], now: datetime | None = None) -> Spend | No
     return Spend(
         usd_per_hour=per_hour,
         spent_usd=sum((estimate_uact(o, now) for o in rows), Decimal(0)) / UACT_PER_USD,
+        unused_usd=_unused_usd(rows, now),
         ends_at=min((o.ends_at for o in billing if o.ends_at is not None), default=None),
     )
+
+
+def _unused_usd(orders: Iterable[Order], now: datetime | None) -> Decimal | None:
+    """What was put into all of them and is not paid out; None where that of one is not known."""
+    total = Decimal(0)
+    for order in orders:
+        if order.funded is None:
+            return None
+        total += max(Decimal(0), order.funded - estimate_uact(order, now))
+    return total / UACT_PER_USD

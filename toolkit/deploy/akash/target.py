@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 
 from toolkit import paths
@@ -28,7 +29,7 @@ from toolkit.deploy.akash.planning import planned
 from toolkit.deploy.akash.pricing import whole_hours
 from toolkit.deploy.akash.sealed import check_secrets
 from toolkit.deploy.akash.site import Caps, Site
-from toolkit.deploy.akash.spending import spend_of, spent_uact
+from toolkit.deploy.akash.spending import funded_uact, spend_of, spent_uact
 from toolkit.deploy.akash.strays import HALF_CHANGED, in_use
 from toolkit.deploy.akash.updating import is_in_place, put_back, update
 from toolkit.deploy.base import (
@@ -201,6 +202,9 @@ class ConsoleTarget:
                 async for line in told:
                     yield line.text if service else f"{line.service} | {line.text}"
 
+    def services(self, record: Record) -> Sequence[str]:
+        return _services_in(record.sdl)
+
     # -- SupportsBids, SupportsSpend ------------------------------------------------
 
     async def bids(self, record: Record) -> list[OfferedBid]:
@@ -272,6 +276,8 @@ class ConsoleTarget:
                 raise
             return Health.GONE, "the account does not know it"
         self._orders.spent(order, spent_uact(found))
+        if not found.is_closed:
+            self._orders.funded(order, funded_uact(found))
         why = ended(found, order)
         if order.state is OrderState.PLACED and not found.is_closed:
             return Health.NOT_READY, "it has no lease yet"
@@ -296,6 +302,11 @@ class ConsoleTarget:
         if statuses and not any(status.is_available for status in statuses):
             return Health.IDLE, "it bills, and its provider says that its containers do not run"
         return Health.NOT_READY, "it does not answer, or is loading"
+
+
+@lru_cache(maxsize=8)
+def _services_in(sdl: str) -> tuple[str, ...]:
+    return tuple(parse(sdl).sdl.services) if sdl else ()
 
 
 def _kept(record: Record, tail: int) -> Sequence[str]:

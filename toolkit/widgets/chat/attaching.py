@@ -10,8 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.errors import ToolkitError, UsageError
-from toolkit.widgets.chat.controls import TEXT_GRACE_S, button, show
-from toolkit.widgets.chat.line import EnterLine
+from toolkit.widgets.chat.controls import button, show
 from toolkit.widgets.chat.pictures import (
     MAX_PICTURE_BYTES,
     MAX_PICTURES,
@@ -20,6 +19,7 @@ from toolkit.widgets.chat.pictures import (
     read_picture,
 )
 from toolkit.widgets.task import HomeLoop
+from toolkit.widgets.typed import TEXT_GRACE_S, on_enter
 
 NONE = f"No picture yet: PNG, JPEG, WebP or GIF, up to {MAX_PICTURE_BYTES / 1e6:.0f} MB each."
 
@@ -37,13 +37,12 @@ class Attaching:
             layout=widgets.Layout(width="176px", flex="0 0 auto"),
         )
         self.upload.observe(self._uploaded, "value")
-        self.path = EnterLine(
-            home,
-            self._by_path,
+        self.path = widgets.Text(
             description="or its path",
             placeholder="on the machine of the kernel",
             layout=widgets.Layout(flex="1 1 160px", width="auto", min_width="0"),
-        ).widget
+        )
+        on_enter(home, self.path, self._by_path)
         self.add = button(
             home, "Attach", "Attach this picture", self._by_path, after_s=TEXT_GRACE_S
         )

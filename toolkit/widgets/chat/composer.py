@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from toolkit.widgets.chat.controls import TEXT_GRACE_S, button, show, toggle
-from toolkit.widgets.chat.line import EnterLine
+from toolkit.widgets.chat.controls import button, show, toggle
 from toolkit.widgets.task import HomeLoop
+from toolkit.widgets.typed import TEXT_GRACE_S, on_enter
 
 LATE_TEXT_S = 0.5
 
@@ -33,8 +33,8 @@ class Composer:
         self._home = home
         self._send_text = send
         self._clear_all = clear
-        line = EnterLine(home, self._submit, placeholder="Message, then Enter")
-        self.line = line.widget
+        self.line = widgets.Text(placeholder="Message, then Enter")
+        on_enter(home, self.line, self._submit)
         self.box = widgets.Textarea(
             placeholder="Message of several lines, then Send", rows=4, continuous_update=False
         )
@@ -46,7 +46,10 @@ class Composer:
             home, "Send", "Send the message", self._clicked, style="primary", after_s=TEXT_GRACE_S
         )
         self.stop = button(home, "Stop", "Stop the reply and free its slot", stop)
-        self.retry = button(home, "Retry", "Ask the last message again", retry)
+        # The options that it is asked with may just have been typed.
+        self.retry = button(
+            home, "Retry", "Ask the last message again", retry, after_s=TEXT_GRACE_S
+        )
         self.edit = button(home, "Edit last", "Take the last message back and edit it", edit)
         self.clear = button(home, "Clear", "Remove the conversation", self._ask_to_clear)
         self.confirm = button(home, "Clear all", "Yes, remove it", self._confirmed, style="danger")

@@ -6,10 +6,6 @@ import ipywidgets as widgets
 
 from toolkit.widgets.task import HomeLoop
 
-# Widgets of one panel may be served by different threads of the kernel, so that a click can be
-# there before the text that was written before it. Buttons that take a text wait so long.
-TEXT_GRACE_S = 0.1
-
 
 def button(
     home: HomeLoop,

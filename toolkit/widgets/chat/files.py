@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from toolkit import jsontext
 from toolkit.client import ChatStats
 from toolkit.errors import ConfigError, ToolkitError
 from toolkit.widgets.chat.conversation import Conversation, Turn, TurnState
@@ -65,7 +66,7 @@ def encode(conversation: Conversation) -> bytes:
         turns=tuple(_stored(turn) for turn in conversation.turns),
         pictures={p.digest: p for turn in conversation.turns for p in turn.pictures},
     )
-    return msgspec.json.format(msgspec.json.encode(stored), indent=1) + b"\n"
+    return msgspec.json.format(jsontext.encoded(stored), indent=1) + b"\n"
 
 
 def heading_of(data: bytes, name: str) -> Heading:

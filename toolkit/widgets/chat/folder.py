@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from toolkit.errors import ConfigError
-from toolkit.safetext import cleaned
+from toolkit.safetext import cleaned, well_formed
 from toolkit.widgets.chat import files
 from toolkit.widgets.chat.conversation import Conversation
 
@@ -78,13 +78,7 @@ class ConversationFolder:
         Where the file is not as it was last seen, that one is left alone and this one goes
         into a new file: the place that is returned has another name then.
         """
-        try:
-            data = files.encode(conversation)
-        except UnicodeEncodeError:
-            raise ConfigError(
-                "The conversation holds half a character, which no file can.",
-                hint="It is in a reply or a picture's name: Edit last takes that message back.",
-            ) from None
+        data = files.encode(conversation)
         with self._locked():
             if place is None or self._now(place.name) != place.digest:
                 name = self.new_name(conversation)
@@ -107,7 +101,7 @@ class ConversationFolder:
     def put_text(self, name: str, text: str) -> Path:
         """Write a file beside the conversations, for their owner only."""
         with self._locked():
-            self._put(name, text.encode("utf-8", "replace"))
+            self._put(name, well_formed(text).encode())
         return self.path / name
 
     def _entry(self, name: str) -> Entry | None:

@@ -5,10 +5,10 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from toolkit.widgets.chat.controls import TEXT_GRACE_S, button, show
-from toolkit.widgets.chat.line import EnterLine
+from toolkit.widgets.chat.controls import button, show
 from toolkit.widgets.style import classed
 from toolkit.widgets.task import HomeLoop
+from toolkit.widgets.typed import TEXT_GRACE_S, on_enter
 
 LABEL = "96px"
 
@@ -31,7 +31,8 @@ class ConversationPicker:
         self._delete_it = delete
         self._is_offering = False
         self.menu = widgets.Dropdown(description="Conversation")
-        self.title = EnterLine(home, self._titled, description="New title").widget
+        self.title = widgets.Text(description="New title")
+        on_enter(home, self.title, self._titled)
         for field in (self.menu, self.title):
             field.style.description_width = LABEL
             field.layout = widgets.Layout(flex="1 1 200px", width="auto", min_width="0")

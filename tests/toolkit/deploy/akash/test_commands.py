@@ -14,6 +14,7 @@ from tests.support.console.ingress import Ingress
 from tests.support.console.server import ConsoleServer
 from tests.support.console.world import World
 from toolkit.deploy.keeper import Keeper
+from toolkit.deploy.table import usd
 
 CAPS = ("--max-usd-per-hour", "1", "--runtime-hours", "2")
 IMAGE = ("--image", "example.org/akash-llm-server:1")
@@ -64,7 +65,11 @@ def test_rent_look_change_close(akash: Commands, world: World, ingress: Ingress)
 
     assert "agree" in akash("doctor")
     world.advance(10)
-    assert "mine is closed" in akash("close", "mine")
+    before = world.balance
+    said = akash("close", "mine")
+    back = usd((world.balance - before) / 1_000_000)
+    assert said.startswith("mine is closed; it cost $") and world.balance > before
+    assert said.endswith(f"and {back} of what was set aside came back\n")
     (row,) = [json.loads(line) for line in akash("ledger", "--json").splitlines()]
     (there,) = world.deployments.values()
     assert float(row["spend"]["spent_usd"]) == float(there.purse.paid) / 1e6 > 0

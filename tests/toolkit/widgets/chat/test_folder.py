@@ -241,12 +241,12 @@ def test_a_disk_that_refuses_is_one_clear_error(impossible: Path) -> None:
     assert "folder=" in refused.value.hint and "\n" not in refused.value.message
 
 
-def test_half_a_character_is_one_clear_error(folder: ConversationFolder) -> None:
+def test_half_a_character_is_written_as_the_sign_for_none(folder: ConversationFolder) -> None:
     conversation = said("one")
     conversation.turns[0].add("half \ud83d")
-    with pytest.raises(ConfigError, match="half a character"):
-        folder.write(conversation, None)
-    assert not folder.path.exists()
+    again, _ = folder.read(folder.write(conversation, None).name)
+    assert again.turns[0].text.endswith("half \ufffd")
+    assert folder.put_text("a.md", "half \ud83d").read_text() == "half \ufffd"
 
 
 def test_nothing_is_made_before_there_is_something_to_keep(tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ from tests.support.endpoint import (
 )
 from toolkit.client import Endpoint
 from toolkit.errors import EndpointError, UsageError
-from toolkit.widgets.chat.controls import TEXT_GRACE_S
 from toolkit.widgets.chat.conversation import Conversation, TurnState
+from toolkit.widgets.chat.files import encode
 from toolkit.widgets.chat.folder import ConversationFolder
 from toolkit.widgets.chat.panel import ChatPanel
 from toolkit.widgets.chat.snippet import Client
 from toolkit.widgets.chat.transcript import MANY, STARTERS
+from toolkit.widgets.typed import TEXT_GRACE_S
 
 KEY = "ak-canary-5eed"
 
@@ -171,7 +172,7 @@ async def test_retry_asks_again_and_edit_takes_back() -> None:
         panel = panel_of(server)
         enter(panel, "hi")
         await idle(panel)
-        panel.composer.retry.click()
+        await click(panel.composer.retry)
         await idle(panel)
         assert len(panel.conversation.turns) == 1 and len(server.generations()) == 2
         panel.composer.edit.click()
@@ -197,7 +198,7 @@ async def test_a_retry_without_a_reply_keeps_the_one_before(tmp_path: Path, endi
         assert "Nothing is lost" in shown(panel)
         assert kept(tmp_path)[0]["turns"][0]["text"] == "a good reply"
         server.script = lambda _: words("a better one")
-        panel.composer.retry.click()
+        await click(panel.composer.retry)
         await idle(panel)
     (turn,) = kept(tmp_path)[0]["turns"]
     assert turn["text"] == panel.reply == "a better one"
@@ -628,3 +629,16 @@ def test_a_conversation_counts_only_what_was_said() -> None:
     conversation.begin("b", "m").add("half")
     conversation.begin("c", "m")
     assert [m.content for m in conversation.messages()] == ["b", "half", "c"]
+
+
+async def test_a_reply_with_half_a_character_is_kept_and_exported(tmp_path: Path) -> None:
+    async with ScriptedEndpoint(lambda _: Answer([Think("h\udc00m"), "a\ud800b"])) as server:
+        panel = panel_of(server)
+        panel.keeping.is_on = True
+        await panel.ask("hi \ud800")
+        exported = panel.export().read_text()
+    (turn,) = kept(tmp_path)[0]["turns"]
+    assert (turn["prompt"], turn["text"]) == ("hi \ufffd", "a\ufffdb")
+    assert turn["thinking"] == "h\ufffdm" and "a\ufffdb" in exported
+    panel.conversation.turns[0].add("\ud800")  # whatever brings it there, the file is written
+    assert "a\ufffdb\ufffd" in encode(panel.conversation).decode()

@@ -11,7 +11,6 @@ from PIL import Image
 from toolkit.errors import UsageError
 from toolkit.widgets.chat.attaching import Attaching
 from toolkit.widgets.chat.bubble import question
-from toolkit.widgets.chat.controls import TEXT_GRACE_S
 from toolkit.widgets.chat.conversation import Conversation
 from toolkit.widgets.chat.pictures import (
     MAX_PICTURE_BYTES,
@@ -22,6 +21,7 @@ from toolkit.widgets.chat.pictures import (
     read_picture,
 )
 from toolkit.widgets.task import HomeLoop
+from toolkit.widgets.typed import TEXT_GRACE_S
 
 
 def image(kind: str, size: tuple[int, int] = (640, 400)) -> bytes:
