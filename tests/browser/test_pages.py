@@ -15,7 +15,11 @@ HOSTILE = (
     '<iframe src="http://evil.example/"></iframe>'
     '<link rel="stylesheet" href="http://evil.example/a.css">'
     '<style>body { background: url("http://evil.example/b.png") }</style>'
-    "<svg onload=\"document.title = 'hacked'\"><text>in</text></svg>"
+    "<svg onload=\"document.title = 'hacked'\"><text>in</text>"
+    '<use href="http://evil.example/a.svg#a"/><image href="http://evil.example/c.png"/>'
+    '<a href="http://evil.example/"><set attributeName="href" to="javascript:1"/></a>'
+    '<g style="fill: url(http://evil.example/d)"/><foreignObject><meta name="a"></foreignObject>'
+    "</svg>"
     '<meta http-equiv="refresh" content="0;url=http://evil.example/">'
     '<!--><meta http-equiv="refresh" content="0;url=http://evil.example/">-->'
     '<base href="http://evil.example/" target="_top">'
@@ -26,8 +30,11 @@ KEPT = (
     '<table><caption>Costs</caption><tr><th scope="row">A</th><td>1</td></tr></table>'
     "<details><summary>More</summary>of it</details>"
     '<img alt="dot" src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=">'
+    '<svg role="img" aria-label="A line" viewBox="0 0 9 9"><defs><path id="way" d="M 0 0 L 9 9"/>'
+    '</defs><use xlink:href="#way" style="stroke: red; text-anchor: middle"/></svg>'
 )
-FORBIDDEN = "base, embed, form, iframe, input, button, link, meta, object, script, style, svg"
+FORBIDDEN = "base, embed, form, iframe, input, button, link, meta, object, script, style"
+FORBIDDEN += ", [onload], image, set, foreignObject, [href*='evil.example/a.svg'], [style*=url]"
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="7" height="7">'
     "<script>document.title = 'hacked'</script></svg>"
@@ -80,5 +87,8 @@ async def test_a_page_loads_nothing_runs_nothing_and_goes_nowhere(
     assert await page.get_by_role("table", name="Costs").get_by_role("rowheader").count() == 1
     assert await page.locator("details summary").inner_text() == "More"
     assert await page.locator("img[alt=dot]").evaluate("image => image.naturalWidth") == 1
+    drawn = page.get_by_role("img", name="A line").locator("use")
+    assert await drawn.evaluate("use => use.getBBox().width") == 9
+    assert await drawn.evaluate("use => use.style.textAnchor") == "middle"
     assert await page.locator(".output_svg img").evaluate("image => image.naturalWidth") == 7
     assert await page.locator(".highlight .nb").inner_text() == "print"

@@ -1,9 +1,13 @@
 """06_benchmark run by papermill: its result is kept, also when it misses what was asked for."""
 
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from tests.support.endpoint import MODEL, Answer, Pause, Received, ScriptedEndpoint, Step
+from toolkit.automation.page import as_page
 from toolkit.automation.run import run_notebook
 from toolkit.bench import Result
 
@@ -24,6 +28,8 @@ async def test_it_measures_and_is_held_to_an_objective(slo: str, code: int) -> N
         done = await run_notebook("06_benchmark", {**what, "usd_per_hour": 0.36, "slos": [slo]})
     assert done.exit_code == code, done.error
     assert done.error is None or "misses ttft_ms:p50<=10" in done.error.message
+    page = as_page(Path(done.output)).decode()
+    assert re.search(r'<svg [^>]*aria-label="(Best|No level meets)', page)
     result = msgspec.convert(done.scraps["result"], Result)
     assert [len(level.records) for level in result.levels] == [2, 2]
     assert all(summary.usd_per_million_tokens for summary in result.summaries)

@@ -4,10 +4,11 @@ What a notebook holds may ask a browser to go elsewhere (`meta`, `base`, `form`)
 or a request that a policy of the page would stop. So only what is known to be harmless stays.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from bleach.css_sanitizer import CSSSanitizer
+from bleach.css_sanitizer import ALLOWED_SVG_PROPERTIES, CSSSanitizer
 from bleach.html5lib_shim import Filter
 from bleach.sanitizer import Cleaner
 
@@ -30,19 +31,30 @@ _OF_ONE = {
     "th": {"colspan", "headers", "rowspan", "scope"},
     "time": {"datetime"},
 }
-_TAGS = frozenset({*_BLOCKS.split(), *_WORDS.split(), *_TABLES.split(), *_UNREAD})
+# Drawings. Names of SVG have capitals once they are in a tree, and none while they are read.
+_DRAWINGS = "circle clipPath clippath defs ellipse g line path polygon polyline rect svg text tspan"
+_DRAWINGS += " use"
+_ATTRIBUTES = "clip-path cx cy d fill height opacity points preserveAspectRatio r rx ry stroke"
+_ATTRIBUTES += " stroke-width text-anchor transform viewBox width x x1 x2 y y1 y2"
+_OF_DRAWINGS = frozenset(_ATTRIBUTES.split())
+_STYLES = ALLOWED_SVG_PROPERTIES | {"stroke-dasharray", "stroke-dashoffset", "text-anchor"}
+_DRAWN = frozenset(_DRAWINGS.split())
+_TAGS = frozenset({*_BLOCKS.split(), *_WORDS.split(), *_TABLES.split(), *_DRAWN, *_UNREAD})
+# What a style or a drawing refers to is in the same page.
+_ELSEWHERE = re.compile(r"url\((?!\s*[\"']?#)", re.I)
 
 
 def inert(html: str) -> str:
     """The same without what acts or loads: no scripts, styles, forms, frames and redirections;
-    pictures only where they are part of it; links only to the web, by mail or within."""
+    pictures only where they are part of it; drawings that do not move; links only to the web, by
+    mail or within."""
     cleaner = Cleaner(
         tags=_TAGS,
         attributes=_is_allowed,
         protocols={"http", "https", "mailto", "data"},
         strip=True,
         filters=[_WithoutUnread],
-        css_sanitizer=CSSSanitizer(),
+        css_sanitizer=CSSSanitizer(allowed_svg_properties=_STYLES),
     )
     return str(cleaner.clean(html))
 
@@ -51,7 +63,12 @@ def _is_allowed(tag: str, name: str, value: str) -> bool:
     if name == "src":
         return tag == "img" and value.lower().startswith("data:image/")
     if name == "href":
-        return tag == "a" and not value.strip().lower().startswith("data:")
+        is_link = tag == "a" and not value.strip().lower().startswith("data:")
+        return is_link or (tag == "use" and value.startswith("#"))
+    if _ELSEWHERE.search(value):
+        return False
+    if tag in _DRAWN and name in _OF_DRAWINGS:
+        return True
     return name in _EVERYWHERE or name.startswith("aria-") or name in _OF_ONE.get(tag, ())
 
 
