@@ -27,7 +27,7 @@ from toolkit.automation.run import run_notebook
 from toolkit.automation.run_folder import RunResult, holding, run_folder
 from toolkit.deploy.base import Progress, Update
 from toolkit.deploy.keeper import Keeper
-from toolkit.deploy.watching import over
+from toolkit.deploy.watching import end_if_over
 from toolkit.errors import EndpointError, ToolkitError, UsageError
 
 WATCH_S = 30.0
@@ -172,14 +172,12 @@ class MatrixRun:
             while True:
                 await asyncio.sleep(self._watch_s)
                 for record in self._keeper.ledger.open_records(run_id=run_id):
-                    if self._keeper.is_busy(record.name):
-                        continue
                     try:
                         (seen,) = await self._keeper.status(record.name)
-                        if why := await over(record, seen):
-                            await self._keeper.close(record.name, error=why, only=record)
+                        await end_if_over(self._keeper, record, seen)
                     except ToolkitError as error:
-                        self._progress(Update("watch", error.message, self._elapsed_s))
+                        said = f"{record.name}: {error.message}"
+                        self._progress(Update("watch", said, self._elapsed_s))
 
         watching = asyncio.create_task(watch())
         try:
