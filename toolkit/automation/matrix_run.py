@@ -9,7 +9,7 @@ FOLDER/
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -106,7 +106,8 @@ class MatrixRun:
         self._say(point, "begins")
         run_id = f"{self.result.matrix_id}-{point.number}"
         usd_per_hour: Decimal | None = None
-        try:
+        async with AsyncExitStack() as undoing:
+            undoing.push_async_callback(self._close, run_id)
             async with self._watched(run_id):
                 for notebook, parameters in point.parameters:
                     given = self._given(point, Path(notebook), parameters, left, usd_per_hour)
@@ -117,9 +118,7 @@ class MatrixRun:
                     usd_per_hour = self._usd_per_hour(run_id) or usd_per_hour
                     if ended.exit_code:
                         break
-        except BaseException:
-            await self._close(run_id)
-            raise
+            undoing.pop_all()  # it came to an end, of which more is told
         await self._finish(point, ended, usd_per_hour)
 
     async def _finish(self, point: Point, ended: RunResult, usd_per_hour: Decimal | None) -> None:
