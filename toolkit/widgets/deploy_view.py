@@ -112,7 +112,6 @@ class DeployView:
         self._closing = self._ask(self.yes, self.no, self._refund)
         self.log = toggle(home, "Log", "What it says", lambda _: self._look_at(do))
         self.events = toggle(home, "Events", "What happened", lambda _: self._look_at(do))
-
         self.service = choice("Log of", [_ALL], _ALL[1])
         self.service.layout.flex = "0 1 260px"
         self.service.observe(lambda _: home.do(lambda: self._look_at(do)), "value")
