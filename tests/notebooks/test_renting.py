@@ -1,20 +1,18 @@
 """The deploy notebook by papermill, rented from a simulated account: every way it can end."""
 
 import json
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from tests.support.console import renting
 from tests.support.console.ingress import Ingress
+from tests.support.console.rented import CANARY
 from tests.support.console.server import ConsoleServer
 from tests.support.console.world import World
 from toolkit.automation.run import run_notebook
 from toolkit.automation.run_folder import RunResult
 
-CANARY = "hf_canary0f0a0token"
 WANTED = {
     "target": "console",
     "name": "rented",
@@ -22,27 +20,6 @@ WANTED = {
     "max_usd_per_hour": 1.0,
     "runtime_hours": 2.0,
 }
-
-
-@pytest.fixture
-def world() -> World:
-    return World(hosts=renting.hosts(1000, 1100, 1200))
-
-
-@pytest.fixture
-def server(
-    world: World, tmp_path: Path, stocked_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ConsoleServer]:
-    with ConsoleServer(world, blocks_per_look=1) as server:
-        renting.announce(server, monkeypatch)
-        monkeypatch.setenv("HF_TOKEN", CANARY)
-        yield server
-
-
-@pytest.fixture
-def ingress(world: World, tmp_path: Path) -> Iterator[Ingress]:
-    with Ingress(world, tmp_path) as ingress:
-        yield ingress
 
 
 async def deploy(**parameters: object) -> RunResult:

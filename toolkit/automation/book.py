@@ -27,7 +27,7 @@ async def make_book(out: Path, *, progress: Progress | None = None) -> list[RunR
                 break
             write_whole(out / f"{notebook.stem}.html", as_page(Path(results[-1].output)))
             pages.append((f"{notebook.stem}.html", title_of(read_cells(notebook))))
-    finally:
         write_whole(out / "index.html", index_page(pages))
+    finally:
         await Keeper().close_runs(*(result.run_id for result in results))
     return results

@@ -9,7 +9,7 @@ FOLDER/
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +27,7 @@ from toolkit.automation.run import run_notebook
 from toolkit.automation.run_folder import RunResult, holding, run_folder
 from toolkit.deploy.base import Progress, Update
 from toolkit.deploy.keeper import Keeper
-from toolkit.deploy.watching import over
+from toolkit.deploy.watching import end_if_over
 from toolkit.errors import EndpointError, ToolkitError, UsageError
 
 WATCH_S = 30.0
@@ -106,7 +106,8 @@ class MatrixRun:
         self._say(point, "begins")
         run_id = f"{self.result.matrix_id}-{point.number}"
         usd_per_hour: Decimal | None = None
-        try:
+        async with AsyncExitStack() as undoing:
+            undoing.push_async_callback(self._close, run_id)
             async with self._watched(run_id):
                 for notebook, parameters in point.parameters:
                     given = self._given(point, Path(notebook), parameters, left, usd_per_hour)
@@ -117,9 +118,7 @@ class MatrixRun:
                     usd_per_hour = self._usd_per_hour(run_id) or usd_per_hour
                     if ended.exit_code:
                         break
-        except BaseException:
-            await self._close(run_id)
-            raise
+            undoing.pop_all()  # it came to an end, of which more is told
         await self._finish(point, ended, usd_per_hour)
 
     async def _finish(self, point: Point, ended: RunResult, usd_per_hour: Decimal | None) -> None:
@@ -172,14 +171,12 @@ class MatrixRun:
             while True:
                 await asyncio.sleep(self._watch_s)
                 for record in self._keeper.ledger.open_records(run_id=run_id):
-                    if self._keeper.is_busy(record.name):
-                        continue
                     try:
                         (seen,) = await self._keeper.status(record.name)
-                        if why := await over(record, seen):
-                            await self._keeper.close(record.name, error=why, only=record)
+                        await end_if_over(self._keeper, record, seen)
                     except ToolkitError as error:
-                        self._progress(Update("watch", error.message, self._elapsed_s))
+                        said = f"{record.name}: {error.message}"
+                        self._progress(Update("watch", said, self._elapsed_s))
 
         watching = asyncio.create_task(watch())
         try:

@@ -14,7 +14,7 @@ from toolkit.deploy.base import Record, SupportsBids
 from toolkit.deploy.books import Endpoints
 from toolkit.deploy.keeper import Keeper
 from toolkit.deploy.table import columns, usd
-from toolkit.deploy.watching import over
+from toolkit.deploy.watching import end_if_over
 from toolkit.errors import EndpointError, ToolkitError, UsageError
 from toolkit.safetext import cleaned
 
@@ -40,7 +40,8 @@ def status(name: str | None, watch: bool, every_s: float, as_json: bool) -> None
     """Show open endpoints, as the ledger has them and as they are.
 
     With --watch it goes on until all of them have ended, and ends those that have cost what they
-    may cost in all, or that nobody has asked for as long as was allowed.
+    may cost in all, or that nobody has asked for as long as was allowed. What has ended by itself
+    is closed in the books.
     """
     loop.run(_watch(name, every_s, as_json) if watch else _look(name, as_json))
 
@@ -59,18 +60,17 @@ async def _watch(name: str | None, every_s: float, as_json: bool) -> None:
     keeper = Keeper()
     while keeper.ledger.open_records() and (name is None or keeper.ledger.find(name)):
         for record in keeper.ledger.open_records():
-            if name in (None, record.name) and not keeper.is_busy(record.name):
+            if name in (None, record.name):
                 await _watch_one(keeper, record, as_json)
         await asyncio.sleep(every_s)
     _say(as_json, "nothing is open any more", open=0)
 
 
 async def _watch_one(keeper: Keeper, record: Record, as_json: bool) -> None:
-    """Show it, and end it where it is past a limit. What goes wrong is said, and tried again."""
+    """Show it, and end it where that is due. What goes wrong is said, and tried again."""
     try:
         (seen,) = await _look(record.name, as_json)
-        why = await over(record, seen)
-        if why and await keeper.close(record.name, error=why, only=record):
+        if why := await end_if_over(keeper, record, seen):
             _say(as_json, f"{record.name} is closed: {why}", name=record.name, closed=why)
     except ToolkitError as error:
         _say(as_json, f"{record.name}: {error.message}", name=record.name, error=error.message)

@@ -1,17 +1,17 @@
 """Limits that hold while somebody watches: total cost, hours, and nobody asking.
 
-Nothing here runs by itself. `akash-llm status --watch`, a panel, or a scheduler that calls
-`akash-llm doctor` ask for the verdict; the limits that hold with all of them gone are the
-target's own.
+Nothing here runs by itself. `akash-llm status --watch`, a panel and a matrix end what is past a
+limit as long as they run, a scheduler that calls `akash-llm doctor` does when it calls; the limits
+that hold with all of them gone are the target's own.
 """
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from toolkit.deploy.access import endpoint_of
-from toolkit.deploy.base import Health, Record, Status
-from toolkit.deploy.keeper import EndpointStatus
-from toolkit.errors import ToolkitError
+from toolkit.deploy.base import Health, Record, State, Status
+from toolkit.deploy.keeper import EndpointStatus, Keeper
+from toolkit.errors import EndpointError, ToolkitError
 
 Seen = Status | EndpointStatus
 """What somebody has just seen of it: there is no need to look again."""
@@ -22,6 +22,36 @@ _ALONE = timedelta(minutes=30)
 _IDLE = "akash_llm_idle_seconds"
 # Of a reply that long, the rest is not read.
 _MOST_LINES = 20_000
+
+
+async def end_if_over(keeper: Keeper, record: Record, status: Seen) -> str:
+    """End what was just seen, where that is due: it is past a limit, has ended by itself, or its
+    end had begun. Why, in words; empty where it goes on.
+
+    What is being opened, or worked on by another program, is left alone, and so is what has changed
+    since `record` was read. Raises `EndpointError` where it could not be closed: whoever watches
+    on tries again.
+    """
+    if record.state is State.OPENING or keeper.is_busy(record.name):
+        return ""
+    if not (why := await _due(record, status)):
+        return ""
+    try:
+        closed = await keeper.close(record.name, error=why, only=record)
+    except ToolkitError as error:
+        raise EndpointError(
+            f"it has to end ({why}) and could not be closed: {error.message}",
+            hint=f"It is tried again. {error.hint}".strip(),
+        ) from error
+    return why if closed else ""
+
+
+async def _due(record: Record, status: Seen) -> str:
+    if record.state is State.CLOSING:
+        return "its end had begun"
+    if status.health is Health.GONE:
+        return "it had ended by itself"
+    return await over(record, status)
 
 
 async def over(record: Record, status: Seen, now: datetime | None = None) -> str:

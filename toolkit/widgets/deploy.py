@@ -8,16 +8,13 @@ an account lies in the environment, that of an endpoint in its file.
 import asyncio
 import html
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from enum import IntEnum
+from contextlib import ExitStack
 from typing import Any
 
-from toolkit import paths
 from toolkit.client import Endpoint
 from toolkit.deploy.access import endpoint_of
 from toolkit.deploy.agreed import refusal
-from toolkit.deploy.base import Action, Intent, Plan, Progress, Record, State, Update
-from toolkit.deploy.books import cost_text
+from toolkit.deploy.base import Action, Intent, Plan, Progress, Record, Update
 from toolkit.deploy.keeper import Keeper
 from toolkit.errors import EndpointError, ToolkitError, UsageError
 from toolkit.models.local import LocalModels
@@ -25,22 +22,13 @@ from toolkit.widgets import deploy_page as page
 from toolkit.widgets.controls import put
 from toolkit.widgets.deploy_form import DeployForm, observed
 from toolkit.widgets.deploy_phases import DONE, FAILED, STOPPED, Phases
-from toolkit.widgets.deploy_view import DeployView
+from toolkit.widgets.deploy_view import DeployView, Stage
 from toolkit.widgets.deploy_watch import Watch
 from toolkit.widgets.notice import notice
 from toolkit.widgets.task import BackgroundTask, HomeLoop, ticking
 from toolkit.widgets.work import Work
 
 PAINT_S = 0.25
-
-
-class Stage(IntEnum):
-    """Where a person is; the values are the steps that are shown."""
-
-    FORM = 0
-    PLAN = 1
-    OPENING = 2
-    RUNNING = 3
 
 
 class DeployPanel:
@@ -244,11 +232,10 @@ class DeployPanel:
     async def _still_agreed(self, plan: Plan) -> Plan:
         """The plan as it would be carried out now. Where that is more than the button said, it is
         shown, and nothing is done: raises what has changed."""
-        try:
+        with ExitStack() as undoing:
+            undoing.callback(self._show, Stage.PLAN, "")
             made, found = await self.keeper.plan_again(plan)
-        except BaseException:
-            self._show(Stage.PLAN, "")
-            raise
+            undoing.pop_all()
         if found:
             self._show_plan(made, "")
             raise refusal(found)
@@ -256,14 +243,9 @@ class DeployPanel:
 
     def _stopped(self, plan: Plan, before: Record | None) -> str:
         """What is left after Stop, in a sentence."""
-        if self.record is not None:
-            kept = "It goes on as it was." if before is not None else "It may still cost something."
-            return f"Stopped. {kept}"
         latest = self.keeper.ledger.latest(plan.intent.name)
-        if latest is None or latest == before:
-            return "Stopped before anything was begun: nothing was opened, and nothing is billed."
-        cost = cost_text(self.keeper.spend(latest), is_closed=True)
-        return f"Stopped. What was begun is closed; {cost}."
+        spend = None if latest is None else self.keeper.spend(latest)
+        return page.stopped_text(before, latest, spend)
 
     def _after_failure(self, plan: Plan) -> None:
         """To what is left: an endpoint, or the plan, which may be tried again."""
@@ -285,8 +267,7 @@ class DeployPanel:
         if record is None:
             self._say(f"{name} was closed already.")
         else:
-            cost = cost_text(self.keeper.spend(record), is_closed=True)
-            self._say(f"{name} is closed; {cost}.")
+            self._say(page.closed_text(record, self.keeper.spend(record)))
 
     def _said_ended(self, why: str) -> None:
         self._settle(why)
@@ -327,14 +308,7 @@ class DeployPanel:
         if self._stage is Stage.OPENING and self._work.is_busy and not self._view.is_stopping:
             self._say(self._phases.sentence)
         if record is not None:
-            spend, status = self.keeper.spend(record), self._watch.status
-            self._view.running(
-                page.running_tiles(record, status, spend, datetime.now(UTC)),
-                page.running_page(record, status, str(paths.key_file(record.name))),
-                close=page.close_text(spend),
-                refund=page.refund_text(spend),
-                is_half=record.state is State.OPENING,
-            )
+            self._view.running(record, self._watch.status, self.keeper.spend(record))
         self._view.following(self._watch)
 
     def _state(self, record: Record | None) -> str:

@@ -195,6 +195,21 @@ def refund_text(spend: Spend | None) -> str:
     return f"About {usd(spend.unused_usd)} of what was set aside for it comes back."
 
 
+def closed_text(record: Record, spend: Spend | None) -> str:
+    """What is said when it has been closed."""
+    return f"{record.name} is closed; {cost_text(spend, is_closed=True)}."
+
+
+def stopped_text(before: Record | None, latest: Record | None, spend: Spend | None) -> str:
+    """What is left after Stop: of what was open `before`, and of the `latest` row of the name."""
+    if latest is not None and latest.is_open:
+        kept = "It goes on as it was." if before is not None else "It may still cost something."
+        return f"Stopped. {kept}"
+    if latest is None or latest == before:
+        return "Stopped before anything was begun: nothing was opened, and nothing is billed."
+    return f"Stopped. What was begun is closed; {cost_text(spend, is_closed=True)}."
+
+
 def events_page(events: Sequence[Event]) -> str:
     """What the ledger has, the newest first."""
     rows = [(f"{e.at:%H:%M:%S}", e.what, e.detail) for e in reversed(events)]

@@ -1,11 +1,14 @@
 """The widgets of the deploy panel and how they are laid out; what they do is the panel's."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import IntEnum
 from typing import Protocol
 
 import ipywidgets as widgets
 
-from toolkit.deploy.base import Plan, Record
+from toolkit import paths
+from toolkit.deploy.base import Plan, Record, Spend, State, Status
 from toolkit.widgets import board
 from toolkit.widgets import deploy_page as page
 from toolkit.widgets.controls import button, choice, put, row, show, toggle
@@ -16,6 +19,15 @@ from toolkit.widgets.typed import TEXT_GRACE_S
 
 _ALL = ("all services", "")
 STEPS = ("Choose", "Read the plan", "Open", "Use")
+
+
+class Stage(IntEnum):
+    """Where a person is; the values are the steps that are shown."""
+
+    FORM = 0
+    PLAN = 1
+    OPENING = 2
+    RUNNING = 3
 
 
 class Actions(Protocol):
@@ -100,7 +112,6 @@ class DeployView:
         self._closing = self._ask(self.yes, self.no, self._refund)
         self.log = toggle(home, "Log", "What it says", lambda _: self._look_at(do))
         self.events = toggle(home, "Events", "What happened", lambda _: self._look_at(do))
-
         self.service = choice("Log of", [_ALL], _ALL[1])
         self.service.layout.flex = "0 1 260px"
         self.service.observe(lambda _: home.do(lambda: self._look_at(do)), "value")
@@ -180,11 +191,12 @@ class DeployView:
         put(self._phases, phases)
         show(self._phases, bool(phases))
 
-    def running(self, tiles: str, facts: str, *, close: str, refund: str, is_half: bool) -> None:
+    def running(self, record: Record, status: Status | None, spend: Spend | None) -> None:
         """What runs; one that is half open can be gone on with."""
-        put(self._tiles, tiles)
-        put(self._facts, facts)
-        self.yes.description = close
+        is_half, refund = record.state is State.OPENING, page.refund_text(spend)
+        put(self._tiles, page.running_tiles(record, status, spend, datetime.now(UTC)))
+        put(self._facts, page.running_page(record, status, str(paths.key_file(record.name))))
+        self.yes.description = page.close_text(spend)
         put(self._refund, board.text(refund))
         show(self._refund, bool(refund))
         show(self.go_on, is_half)

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
-from toolkit.deploy.base import Health, Record, Spend, State, Status
+from toolkit.deploy.base import Record, Spend, Status
 from toolkit.deploy.keeper import Keeper
 from toolkit.deploy.ledger import Event
-from toolkit.deploy.watching import over
+from toolkit.deploy.watching import end_if_over
 from toolkit.errors import ToolkitError, UsageError
 from toolkit.widgets.task import BackgroundTask
 
@@ -122,27 +122,12 @@ class Watch:
         if record is None:
             return
         self.status = await self._keeper.target(record.target).status(record)
-        if record.state is State.OPENING or self._keeper.is_busy(record.name):
-            return
-        if why := await self._over(record, self.status):
-            await self._close(record, why)
-
-    async def _over(self, record: Record, status: Status) -> str:
-        """Why it has to end: a limit, or an end that has begun or come already."""
-        if record.state is State.CLOSING:
-            return "its end had begun"
-        if status.health is Health.GONE:
-            return "it had ended by itself"
-        return await over(record, status)
-
-    async def _close(self, record: Record, why: str) -> None:
         try:
-            closed = await self._keeper.close(record.name, error=why, only=record)
+            why = await end_if_over(self._keeper, record, self.status)
         except ToolkitError as error:
-            message = f"{record.name} has to end ({why}) and could not be closed: {error.message}"
-            self._failed(ToolkitError(message, hint=f"It is tried again. {error.hint}".strip()))
+            self._failed(ToolkitError(f"{record.name}: {error.message}", hint=error.hint))
             return
-        if closed:
+        if why:
             self._ended(f"{record.name} is closed: {why}.")
 
     async def _look_on(self) -> None:

@@ -59,7 +59,7 @@ def test_up_status_logs_down() -> None:
     assert rows(akash_llm("logs", "--tail", "1", "--json").stdout)[0]["line"]
     assert "agree" in akash_llm("doctor").stdout
     (down,) = rows(akash_llm("down", "--json").stdout)
-    assert down == {"name": "local", "state": "closed"}
+    assert down == {"name": "local", "state": "closed", "spend": None}
     assert akash_llm("down", "--json").stdout == ""
     assert "nothing is open" in akash_llm("down").stdout
     (row,) = rows(akash_llm("ledger", "--json").stdout)
@@ -67,6 +67,16 @@ def test_up_status_logs_down() -> None:
     key = paths.key_file("local").read_text().strip()
     log = Path(row["handle"]["log"]).read_text()
     assert key not in log + json.dumps(row) and digest(key) in row["sdl"]
+
+
+def test_a_watch_closes_what_has_ended_by_itself() -> None:
+    akash_llm("up", *SMALL)
+    (record,) = Keeper().ledger.open_records()
+    for process in processes.marked()[record.uid]:
+        process.kill()
+    said = akash_llm("status", "--watch", "--every", "1").stdout
+    assert "local is closed: it had ended by itself" in said and "nothing is open" in said
+    assert akash_llm("down").stdout == "nothing is open\n"
 
 
 def test_a_plan_can_be_kept_and_deployed_later(tmp_path: Path) -> None:

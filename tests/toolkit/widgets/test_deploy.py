@@ -13,11 +13,10 @@ from tests.support.deploying import MakeKeeper
 from tests.support.pairs import install, pair_sdl
 from tests.support.panels import all_widgets, buttons, fields, markup, shown, state, until
 from toolkit import paths
-from toolkit.deploy import keyfile, members
+from toolkit.deploy import keyfile, members, watching
 from toolkit.deploy.base import Intent, Limit, Plan, Price, Record, State, Status, Update
 from toolkit.deploy.keeper import Keeper
 from toolkit.errors import ConfigError, EndpointError
-from toolkit.widgets import deploy_watch
 from toolkit.widgets.deploy import DeployPanel
 from toolkit.widgets.deploy_page import confirm_text
 from toolkit.widgets.deploy_phases import Phases
@@ -311,7 +310,7 @@ async def test_an_end_that_failed_is_told_and_tried_again(
         return "it has cost enough"
 
     monkeypatch.setattr(used, "close", close)
-    monkeypatch.setattr(deploy_watch, "over", over)
+    monkeypatch.setattr(watching, "over", over)
     await sees(panel, "could not be closed: the account is away", "tried again")
     await sees(panel, "mine is closed: its end had begun.")
     assert len(tried) == 2 and used.ledger.find("mine") is None

@@ -1,16 +1,16 @@
 """The deploy panel over a simulated account, and over Docker: money, Stop, what is left."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-import stamina
 
 from tests.support import docker
 from tests.support.console import renting
 from tests.support.console.ingress import Ingress
+from tests.support.console.rented import CANARY
 from tests.support.console.server import ConsoleServer
 from tests.support.console.world import World
 from tests.support.docker import FakeDocker
@@ -23,29 +23,7 @@ from toolkit.deploy.table import usd
 from toolkit.errors import CapacityError
 from toolkit.widgets.deploy import DeployPanel
 
-CANARY = "hf_canary0f0a0token"
 AGREE = "Deploy, at most $2.00"
-
-
-@pytest.fixture
-def world() -> World:
-    return World(hosts=renting.hosts(1000, 1100))
-
-
-@pytest.fixture
-def server(
-    world: World, stocked_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ConsoleServer]:
-    with stamina.set_testing(True, attempts=2), ConsoleServer(world, blocks_per_look=1) as server:
-        renting.announce(server, monkeypatch)
-        monkeypatch.setenv("HF_TOKEN", CANARY)
-        yield server
-
-
-@pytest.fixture
-def ingress(world: World, tmp_path: Path) -> Iterator[Ingress]:
-    with Ingress(world, tmp_path) as ingress:
-        yield ingress
 
 
 @pytest.fixture

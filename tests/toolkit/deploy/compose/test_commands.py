@@ -37,7 +37,7 @@ def test_plan_deploy_status_logs_close(fake: FakeDocker, plan_file: str) -> None
     (line,) = rows(akash_llm("logs", "--tail", "1", "--json").stdout)
     assert line["line"]
     (closed,) = rows(akash_llm("close", "my.own", "--json").stdout)
-    assert closed == {"name": "my.own", "state": "closed"}
+    assert closed == {"name": "my.own", "state": "closed", "spend": None}
     assert fake.containers() == []
     assert rows(akash_llm("logs", "my.own", "--tail", "1", "--json").stdout) == [line]
     key = paths.key_file("my.own").read_text().strip()

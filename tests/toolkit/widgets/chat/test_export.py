@@ -1,6 +1,9 @@
 """Markdown files of conversations: the text of a model stays text for whoever opens them."""
 
+import json
 import re
+import shutil
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -10,7 +13,8 @@ from markdown_it import MarkdownIt
 from tests.support.canaries import ARABIC, HOSTILE, SPLIT_TOGETHER
 from toolkit.client import ChatStats
 from toolkit.widgets.chat.conversation import Conversation, TurnState
-from toolkit.widgets.chat.export import as_markdown, inert
+from toolkit.widgets.chat.export import as_markdown
+from toolkit.widgets.chat.inert import inert
 from toolkit.widgets.chat.pictures import Picture
 
 ACTIVE = {"html_block", "html_inline", "image", "link_open"}
@@ -35,6 +39,51 @@ TEXTS = [
     "`<script>alert(1)</script>`{=html}",
     "```{python}\nimport os\n```",
     "```python {.cell}\nimport os\n```",
+    # What only Pandoc, Quarto or R Markdown see.
+    "\\input{/etc/passwd}",
+    "$\\input{/etc/passwd}$ and $^^5cinput{x}$",
+    "$`\\input{/etc/passwd}`$",
+    "\\begin{x}\n\ny\n\n\\end{x}",
+    '[over]{onmouseover="alert(1)"}',
+    '# a {onclick="alert(1)"}',
+    '`a`{onclick="alert(1)"}',
+    "::: {.hidden}\na\n:::",
+    "---\nheader-includes: <script>\n---",
+    "- ---\n  title: x\n  ---",
+    "text\n~~~\n<script>alert(1)</script>\n~~~",
+    "`````\n<script>alert(1)</script>",
+    "~~~\n![x](y)\n~~~",
+    "1. a\n\n   ```\n   [a](b)\n   ```",
+    "{{< include /etc/passwd >}}",
+    "```\n{{< env HOME >}}\n```",
+    "`r system('id')` and `{python} 1`",
+    "```text\n```{r}\nsystem('id')\n```\n```",
+    "```mermaid\ngraph TD; A[<img src=x>]\n```",
+    "as @doe says [@roe]",
+]
+ALIVE = re.compile(r"\\[A-Za-z@]|\^\^|<[A-Za-z/!?]|\{|@\w|^\s*:{3}", re.MULTILINE)
+# As they look for them: shortcodes, and code that is run, in code as well.
+RUN = re.compile(r"\{\{[<%]|^[\t >]*```+[ \t]*\{[A-Za-z]|`(?:r[ #]|\{\w+\} )", re.MULTILINE)
+
+PIECES = [
+    *(
+        "\n",
+        "\n\n",
+        " ",
+        "    ",
+        "> ",
+        "- ",
+        "1. ",
+        "| a |",
+        "|---|",
+        "a",
+        "**b**",
+        "# ",
+        "$",
+        "\\",
+    ),
+    *("~~~", "```", "````", "```{r}", "```{=html}", "---", "title: x", "<b>", "</b>", "{", "}"),
+    *("[x]", "(y)", "![", "[^1]:", ":::", "`", "`r x`", "{{< a >}}", "\\input", "^^5c", "@doe"),
 ]
 
 
@@ -58,6 +107,15 @@ def check(document: str) -> None:
     # No code that Pandoc or Quarto takes for more than code.
     assert all(re.fullmatch(r"[\w+-]*", t.info.strip()) for t in tokens if t.type == "fence")
     assert not any(re.search(r"(?<!\\)\{\s*=", t.content) for t in tokens if t.type == "inline")
+    for token in (each for each in tokens if each.type == "inline"):
+        texts = [child.content for child in token.children or () if child.type == "text"]
+        is_quoted = token.level > 1  # else it is ours, and escaped
+        words = texts if is_quoted else [re.sub(r"\\[^A-Za-z]", "", token.content)]
+        assert not ALIVE.search("\n".join(words)), document
+    assert not RUN.search(document)
+    coded = {at for t in tokens if t.type == "fence" and t.map for at in range(*t.map)}
+    lines = [line for at, line in enumerate(document.split("\n")) if at not in coded]
+    assert not [line for line in lines if re.fullmatch(r"[ >]*---[ \t]*", line)], document
     # Nothing that a reply leaves open reaches the next turn.
     headings = [
         tokens[n + 1].content
@@ -74,6 +132,21 @@ def test_hostile_text_stays_text(text: str) -> None:
     check(exported(text, text))
 
 
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_no_mixture_comes_alive(text: str) -> None:
+    check(exported(text, text))
+
+
+@pytest.mark.skipif(shutil.which("pandoc") is None, reason="Pandoc is not installed")
+def test_pandoc_sees_nothing_but_text() -> None:
+    argv = ["pandoc", "--from", "markdown", "--to", "json"]
+    for text in TEXTS:
+        given = exported(text, text).encode()
+        told = subprocess.run(argv, input=given, capture_output=True, check=True).stdout.decode()
+        assert json.loads(told)["meta"] == {}, text
+        assert not re.search(r'"t":"(Raw|Link|Image|Cite|Div|Span)|\[\["on', told), text
+
+
 @given(st.text(alphabet=st.sampled_from(list("<>{}\"'&;:/()[]!`~*_#|-=\\\n ab.@\t1+\x1b\u202e"))))
 @pytest.mark.goal(4)
 def test_no_text_comes_alive_or_reaches_the_next_turn(text: str) -> None:
@@ -83,6 +156,9 @@ def test_no_text_comes_alive_or_reaches_the_next_turn(text: str) -> None:
 def test_harmless_markdown_keeps_its_form() -> None:
     text = "# Title\n\n- **bold**\n\n```python\nx = [1]  # <b>\n```"
     assert inert(text) == text
+    told = "Sum: $x^2$, about $5.\n\nThen\n---\n\n- `a{b}` \\* c\n"
+    assert inert(told) == told.rstrip("\n").replace("---", "----")  # the same heading
+    assert inert("so:\n```c\nint x{1};\n```\n\n---") == "so:\n\n```c\nint x{1};\n```\n\n----"
     assert "> - **bold**" in exported("q", text)
     assert SPLIT_TOGETHER in exported("q", SPLIT_TOGETHER) and ARABIC in exported("q", ARABIC)
 
@@ -90,7 +166,8 @@ def test_harmless_markdown_keeps_its_form() -> None:
 def test_text_with_an_address_is_shown_as_code_whole() -> None:
     text = "`````\n<b>\n`````\n<b>"
     assert inert(text) == f"``````text\n{text}\n``````"
-    assert inert("`````\n<b>") == "`````\n<b>"  # code anyway
+    assert inert("`````\n<b>\n`````") == "`````\n<b>\n`````"  # code anyway
+    assert inert("`````\n<b>").startswith("``````text")  # of which Pandoc sees no end
 
 
 def test_figures_thinking_and_pictures_are_told() -> None:
