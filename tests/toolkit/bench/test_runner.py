@@ -36,6 +36,11 @@ def but(config: BenchConfig = SMALL, **changes: Any) -> BenchConfig:
     return msgspec.structs.replace(config, **changes)
 
 
+def slow(received: Received) -> Answer:
+    """So that what a busy machine adds is little beside it."""
+    return Answer([Pause(0.2), *["w "] * asked(received)])
+
+
 def quick(received: Received) -> Answer:
     return Answer(["w "] * asked(received))
 
@@ -212,8 +217,8 @@ async def test_a_sweep_finds_the_limit_of_a_server() -> None:
             async with turn:
                 return await super()._generate(received, writer)
 
-    config = but(sweep=Sweep(refine=0), requests=12)
-    async with Limited(paced) as server, endpoint_of(server) as endpoint:
+    config = but(sweep=Sweep(refine=0), requests=8)
+    async with Limited(slow) as server, endpoint_of(server) as endpoint:
         result = await run(config, endpoint)
     assert [s.load.concurrency for s in result.summaries] == [1, 2, 4]
     assert [s.is_saturated for s in result.summaries] == [False, False, True]
