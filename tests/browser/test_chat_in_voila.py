@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 from playwright.async_api import expect
 
+from tests.browser.axe import Axe
 from tests.browser.golden import assert_tree
 from tests.browser.panel import Measure
 from tests.browser.test_chat import NOTEBOOK, assert_harmless, script
@@ -17,7 +18,7 @@ from tests.support.endpoint import MODEL, ScriptedEndpoint
 
 
 async def test_the_panel_is_the_same_as_in_jupyterlab(
-    opened_page: OpenedPage, voila: Voila, measured: Measure
+    opened_page: OpenedPage, voila: Voila, measured: Measure, axe: Axe
 ) -> None:
     page = opened_page
     async with ScriptedEndpoint(script) as server:
@@ -33,8 +34,9 @@ async def test_the_panel_is_the_same_as_in_jupyterlab(
         await page.say("What decides what my own endpoint costs?")
         await page.wait_for_figures(2)
         await expect(page.replies.nth(1).locator("strong")).to_have_count(3)
-        await assert_tree(page, "chat")
+        await assert_tree(page.panel, "chat")
         await page.picture("chat-voila")
+        await axe.check(page)
 
         await page.say("please hold the line")
         await expect(page.replies.nth(2)).to_contain_text("before the stop.")
