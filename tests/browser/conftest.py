@@ -6,6 +6,9 @@ Every page counts what it asks of hosts other than loopback: none is the only go
 number.
 """
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -59,6 +62,9 @@ def account(tmp_path_factory: pytest.TempPathFactory, embedded_store: Path) -> I
     """What the kernels can reach."""
     with simulated_account(tmp_path_factory.mktemp("account"), embedded_store) as account:
         yield account
+        # What a test that failed has left open.
+        down = [sys.executable, "-m", "toolkit", "down", "--all"]
+        subprocess.run(down, env=os.environ | account.variables, capture_output=True, timeout=120)
 
 
 @pytest.fixture(scope="session")

@@ -33,11 +33,14 @@ class Opened:
         expect.set_options(timeout=TIMEOUT_MS)
 
     async def open(self, name: str, /, **parameters: Any) -> None:
-        """Copy one of our notebooks with these parameters, open it and run all of it, until its
-        panel is there."""
+        """The same as `visit`, until the notebook's panel is there."""
+        await self.visit(name, **parameters)
+        await self.panel.wait_for()
+
+    async def visit(self, name: str, /, **parameters: Any) -> None:
+        """Copy one of our notebooks with these parameters, open it and have all of it run."""
         notebook_with(NOTEBOOKS / name, self._lab.folder / name, parameters)
         await self._run(name)
-        await self.page.locator(".akl").wait_for()
 
     async def show(self, *code: str) -> None:
         """Open and run a new notebook whose only cell is this code, which shows panels."""
@@ -52,7 +55,7 @@ class Opened:
         }
         (self._lab.folder / name).write_text(json.dumps(book), encoding="utf-8")
         await self._run(name)
-        await self.page.locator(".akl").first.wait_for()
+        await self.panel.first.wait_for()
 
     async def _run(self, name: str) -> None:
         """Open a notebook of the folder and have all of it run."""
