@@ -43,7 +43,8 @@ class Opened:
         await self._run(name)
 
     async def show(self, *code: str) -> None:
-        """Open and run a new notebook whose only cell is this code, which shows panels."""
+        """Open a new notebook whose only cell is this code, which shows panels, and run it, with
+        a key; where it was is still the focus."""
         name = f"panel-{secrets.token_hex(3)}.ipynb"
         cell: dict[str, Any] = {"cell_type": "code", "execution_count": None, "id": "a"}
         cell |= {"metadata": {}, "outputs": [], "source": [f"{line}\n" for line in code]}
@@ -54,14 +55,17 @@ class Opened:
             "nbformat_minor": 5,
         }
         (self._lab.folder / name).write_text(json.dumps(book), encoding="utf-8")
-        await self._run(name)
+        await self._run(name, has_one_cell=True)
         await self.panel.first.wait_for()
 
-    async def _run(self, name: str) -> None:
+    async def _run(self, name: str, *, has_one_cell: bool = False) -> None:
         """Open a notebook of the folder and have all of it run."""
         self._name = name
         await self.page.goto(self._lab.notebook(name))
         await self.page.get_by_text("| Idle").wait_for()
+        if has_one_cell:  # which has the focus
+            await self.page.keyboard.press("Control+Enter")
+            return
         await self.page.get_by_role("menuitem", name="Run", exact=True).click()
         await self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 

@@ -5,6 +5,8 @@ from playwright.async_api import expect
 
 from tests.browser.panel import Opened
 
+END = "Close it now, it cost nothing so far"
+
 
 async def look_at_a_model(opened: Opened) -> None:
     """The models panel shows all about the embedded model."""
@@ -37,12 +39,12 @@ async def agree(opened: Opened) -> None:
 
 async def close(opened: Opened) -> None:
     """The deploy panel ends what runs on this machine."""
-    await opened.button("Look now").focus()
     await opened.tab_to("Close…")
     await opened.page.keyboard.press("Enter")
-    await opened.tab_to("Close it now, it cost nothing so far")
+    await expect(opened.button(END)).to_be_visible()
+    await opened.tab_to(END)
     await opened.page.keyboard.press("Enter")
-    await expect(opened.status).to_contain_text("is closed")
+    await expect(opened.page.locator(".akl-deploy .akl-status")).to_contain_text("is closed")
 
 
 async def measure(opened: Opened, *, requests: str, loads: str) -> None:

@@ -27,7 +27,7 @@ class Voila(Lab):
 class OpenedPage(Opened):
     """A notebook open as a page of Voila, which has run all of it."""
 
-    async def _run(self, name: str) -> None:
+    async def _run(self, name: str, *, has_one_cell: bool = False) -> None:
         await self.page.goto(self._lab.notebook(name))
 
     async def in_each_theme(self, act: Callable[[str], Awaitable[None]]) -> None:
