@@ -51,6 +51,8 @@ def script(received: Received) -> Answer:
         return Answer(["This part came", " before the stop.", Hold()])
     if "busy" in prompt:
         return Answer(status=503, error="server busy", headers={"retry-after": "3"})
+    if "broken" in prompt:
+        return Answer(status=500, error=HOSTILE)
     if "hostile" in prompt:
         return Answer([Think(HOSTILE), HOSTILE, "x" * 4_000, " the end"])
     if "megabyte" in prompt:
@@ -84,6 +86,7 @@ async def test_a_conversation(opened: Opened, axe: Axe) -> None:
             model=MODEL,
             first_message="Write a haiku about renting.",
             usd_per_hour=0.36,
+            conversations="talk",
         )
         await opened.wait_for_figures(1)
         await opened.say("What decides what my own endpoint costs?")
@@ -227,6 +230,8 @@ async def test_hostile_text_runs_and_loads_nothing(opened: Opened, axe: Axe) -> 
         await opened.wait_for_figures(3)
         await expect(opened.replies.nth(2)).to_contain_text("characters before this are not shown")
         await opened.button("Copy, export").click()
+        await opened.button("Several lines").click()
+        await say_broken(opened)
         await opened.pictures("chat-hostile")
         await axe.check(opened)
         await assert_harmless(opened)
@@ -303,6 +308,14 @@ async def test_a_model_that_sees_is_shown_a_picture(
         assert len(server.generations()[-1].body["messages"][-1]["images"]) == 1
         await opened.pictures("chat-picture")
         await axe.check(opened)
+
+
+async def say_broken(opened: Opened) -> None:
+    """A message whose reply is an error with a hostile text, shown with all that is known."""
+    await opened.say("broken")
+    await expect(opened.replies.last).to_contain_text("Error: <script>window.hacked = 1</script>")
+    await opened.page.get_by_text("Details").click()
+    await expect(opened.replies.last).to_contain_text("HTTP status: 500")
 
 
 SEEN = """(() => {

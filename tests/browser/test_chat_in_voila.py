@@ -12,7 +12,7 @@ from playwright.async_api import expect
 from tests.browser.axe import Axe
 from tests.browser.golden import assert_tree
 from tests.browser.panel import Measure
-from tests.browser.test_chat import NOTEBOOK, assert_harmless, script
+from tests.browser.test_chat import NOTEBOOK, assert_harmless, say_broken, script
 from tests.browser.voila import OpenedPage, Voila
 from tests.support.endpoint import MODEL, ScriptedEndpoint
 
@@ -57,6 +57,7 @@ async def test_hostile_text_runs_and_loads_nothing(opened_page: OpenedPage) -> N
         await opened_page.open(NOTEBOOK, url=server.url, model=MODEL, first_message="be hostile")
         await opened_page.wait_for_figures(1)
         await opened_page.button("Show thinking").click()
+        await say_broken(opened_page)
         await assert_harmless(opened_page)
 
 

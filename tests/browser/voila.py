@@ -32,7 +32,7 @@ class OpenedPage(Opened):
 
     async def in_each_theme(self, act: Callable[[str], Awaitable[None]]) -> None:
         """The page has the theme that it has."""
-        await act("light")
+        await act("voila")
 
     async def shut_down(self) -> None:
         """Voila ends the kernel of a page that is left."""
