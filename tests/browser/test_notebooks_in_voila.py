@@ -2,6 +2,7 @@
 end, shows no code and no error, and its panel does what it does in JupyterLab."""
 
 import json
+import re
 
 from playwright.async_api import expect
 
@@ -19,6 +20,9 @@ async def test_a_person_goes_through_all_of_them(opened_page: OpenedPage, axe: A
     await page.visit("01_start.ipynb")
     await expect(page.page.get_by_role("table").last).to_contain_text("ready")
     await assert_is_a_page(page, "01_start.ipynb", "tokens, the first after")
+    # What is printed piece by piece is one text.
+    answer = page.page.locator("pre", has_text="tokens, the first after")
+    assert not re.match(r"\s*\d+ tokens", await answer.inner_text())
 
     await page.open("02_models.ipynb")
     await assert_is_a_page(page, "02_models.ipynb", "134.52M")

@@ -38,7 +38,7 @@ SHEET = """
 .akl .akl-status .widget-html-content { font-size: 12.5px; color: var(--akl-muted); }
 .akl-wide { overflow-x: auto; margin-bottom: 8px; } .akl-wide th[scope=row] { white-space: nowrap; }
 .akl-bench thead th:nth-child(n+7) { min-width: 4.1em; }
-.akl-amount { margin-left: 12px; }
+.akl .akl-amount { margin-left: 12px; }
 .akl .akl-amount .widget-html-content { font-size: 13px; font-variant-numeric: tabular-nums; }
 .akl-fold details { border-top: 1px solid var(--akl-line); padding: 6px 0; }
 .akl-fold summary { cursor: pointer; font-size: 13px; font-weight: 500; }
