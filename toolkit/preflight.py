@@ -88,7 +88,7 @@ def check_browser() -> list[Missing]:
 
 
 def check_node() -> list[Missing]:
-    """Node and npm, for the tests only: one client is written in JavaScript."""
+    """Node and npm, for the tests only: for a client and for the checker of the panels."""
     wanted = {"Node.js": ("node", "nodejs"), "npm": ("npm", "npm")}
     return [
         Missing(what, package) for what, (name, package) in wanted.items() if not shutil.which(name)

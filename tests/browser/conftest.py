@@ -1,9 +1,14 @@
 """One JupyterLab and one Voila for all tests of this folder, a Chromium page for each.
 
+The kernels of both know a home with the embedded model and a simulated account.
+
 Every page counts what it asks of hosts other than loopback: none is the only good
 number.
 """
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright
 
+from tests.browser.account import Account, simulated_account
+from tests.browser.axe import Axe
 from tests.browser.lab import CHROMIUM, CHROMIUM_FLAGS, Lab, running_lab
 from tests.browser.panel import Opened
 from tests.browser.voila import OpenedPage, Voila, running_voila
@@ -29,11 +36,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def axe(tmp_path_factory: pytest.TempPathFactory) -> Axe:
+    """The checker of accessibility."""
+    return Axe(tmp_path_factory.mktemp("axe"))
+
+
+@pytest.fixture(scope="session")
+def account(tmp_path_factory: pytest.TempPathFactory, embedded_store: Path) -> Iterator[Account]:
+    """What the kernels can reach."""
+    with simulated_account(tmp_path_factory.mktemp("account"), embedded_store) as account:
+        yield account
+        # What a test that failed has left open.
+        down = [sys.executable, "-m", "toolkit", "down", "--all"]
+        subprocess.run(down, env=os.environ | account.variables, capture_output=True, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def lab(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab on an empty folder; tests put their notebooks into it."""
     folder = tmp_path_factory.mktemp("lab") / "notebooks"
     folder.mkdir()
-    with running_lab(folder) as running:
+    with running_lab(folder, env=account.variables) as running:
         yield running
 
 
@@ -51,11 +74,11 @@ async def context() -> AsyncIterator[BrowserContext]:
 
 
 @pytest.fixture(scope="session")
-def voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Voila]:
+def voila(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Voila]:
     """Voila on an empty folder; tests put their notebooks into it."""
     folder = tmp_path_factory.mktemp("voila") / "notebooks"
     folder.mkdir()
-    with running_voila(folder) as running:
+    with running_voila(folder, env=account.variables) as running:
         yield running
 
 

@@ -44,15 +44,12 @@ class Lab:
 
 
 @contextmanager
-def running_lab(
-    folder: Path, *, theme: str = "JupyterLab Light", env: Mapping[str, str] | None = None
-) -> Iterator[Lab]:
+def running_lab(folder: Path, *, env: Mapping[str, str] | None = None) -> Iterator[Lab]:
     """JupyterLab over `folder`, with a token, without news, ended with the block. Its kernels
     have `env` besides."""
     token, port = secrets.token_hex(16), free_port()
     home = folder.parent / f"{folder.name}-jupyter"
     settings = home / "settings"
-    _write(settings / "@jupyterlab/apputils-extension/themes.jupyterlab-settings", {"theme": theme})
     _write(
         settings / "@jupyterlab/apputils-extension/notification.jupyterlab-settings",
         {"fetchNews": "false", "checkForUpdates": False},
@@ -69,7 +66,8 @@ def running_lab(
     argv = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"),
         *("--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--allow-root"),
-        *("--LabApp.news_url=", f"--ServerApp.root_dir={folder}"),
+        *("--LabApp.news_url=", "--LabApp.expose_app_in_browser=True"),
+        f"--ServerApp.root_dir={folder}",
     ]
     log = home / "lab.log"
     with log.open("wb") as out:

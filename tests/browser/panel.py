@@ -1,11 +1,14 @@
 """What a person does with a notebook and its panel, in words of the person."""
 
 import asyncio
+import json
 import os
+import secrets
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, ViewportSize, expect
 
 from tests.browser.lab import Lab, notebook_with
 
@@ -13,6 +16,8 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 # Read when tests are collected: each test scrubs such variables from its environment.
 SCREENSHOTS = os.environ.get("AKASH_LLM_SCREENSHOTS")
 TIMEOUT_MS = 60_000
+MOST_TABS = 60
+TALL: ViewportSize = {"width": 1180, "height": 2400}
 
 
 class Opened:
@@ -26,26 +31,56 @@ class Opened:
         expect.set_options(timeout=TIMEOUT_MS)
 
     async def open(self, name: str, /, **parameters: Any) -> None:
-        """Run one of our notebooks until its panel is there."""
-        await self.run(name, **parameters)
-        await self.page.locator(".akl").wait_for()
+        """The same as `visit`, until the notebook's panel is there."""
+        await self.visit(name, **parameters)
+        await self.panel.wait_for()
 
-    async def run(self, name: str, /, **parameters: Any) -> None:
-        """Copy one of our notebooks with these parameters, open it and begin to run all of it."""
+    async def visit(self, name: str, /, **parameters: Any) -> None:
+        """Copy one of our notebooks with these parameters, open it and have all of it run."""
+        notebook_with(NOTEBOOKS / name, self._lab.folder / name, parameters)
+        await self._run(name)
+
+    async def show(self, *code: str) -> None:
+        """Open a new notebook whose only cell is this code, which shows panels, and run it, with
+        a key; where it was is still the focus."""
+        name = f"panel-{secrets.token_hex(3)}.ipynb"
+        cell: dict[str, Any] = {"cell_type": "code", "execution_count": None, "id": "a"}
+        cell |= {"metadata": {}, "outputs": [], "source": [f"{line}\n" for line in code]}
+        book = {
+            "cells": [cell],
+            "metadata": {"kernelspec": {"display_name": "Python 3", "name": "python3"}},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+        (self._lab.folder / name).write_text(json.dumps(book), encoding="utf-8")
+        await self._run(name, has_one_cell=True)
+        await self.panel.first.wait_for()
+
+    async def _run(self, name: str, *, has_one_cell: bool = False) -> None:
+        """Open a notebook of the folder and have all of it run."""
         self._name = name
-        copy = self._lab.folder / name
-        notebook_with(NOTEBOOKS / name, copy, parameters)
         await self.page.goto(self._lab.notebook(name))
         await self.page.get_by_text("| Idle").wait_for()
+        if has_one_cell:  # which has the focus
+            await self.page.keyboard.press("Control+Enter")
+            return
         await self.page.get_by_role("menuitem", name="Run", exact=True).click()
         await self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
-    async def use_theme(self, name: str) -> None:
-        """Change the colours of JupyterLab."""
-        await self.page.get_by_role("menuitem", name="Settings", exact=True).click()
-        for label in ("Theme", name):
-            await self.page.locator(".lm-Menu").get_by_text(label, exact=True).click()
-        is_light = str(name.endswith("Light")).lower()
+    async def in_each_theme(self, act: Callable[[str], Awaitable[None]]) -> None:
+        """Do something in light and in dark colours; `act` gets which."""
+        await act("light")
+        await self._use_theme("Dark")
+        try:
+            await act("dark")
+        finally:
+            await self._use_theme("Light")
+
+    async def _use_theme(self, name: str) -> None:
+        """Change the colours of JupyterLab, without a menu: the focus stays where it is."""
+        command = "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
+        await self.page.evaluate(command, f"JupyterLab {name}")
+        is_light = str(name == "Light").lower()
         await self.page.locator(f"body[data-jp-theme-light={is_light}]").wait_for(state="attached")
         await self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
@@ -65,6 +100,11 @@ class Opened:
             await self.page.request.delete(
                 f"{self._lab.url}/api/sessions/{session['id']}", headers=headers
             )
+
+    @property
+    def panel(self) -> Locator:
+        """All of the panel."""
+        return self.page.locator(".akl")
 
     @property
     def line(self) -> Locator:
@@ -102,17 +142,33 @@ class Opened:
         await self.line.fill(text)
         await self.line.press("Enter")
 
+    async def tab_to(self, name: str) -> None:
+        """Press Tab until the control of that name has the focus."""
+        for _ in range(MOST_TABS):
+            await self.page.keyboard.press("Tab")
+            if await self.evaluate(_FOCUSED) == name:
+                return
+        raise AssertionError(f"no Tab leads to {name!r}")
+
     async def wait_for_figures(self, count: int = 1) -> None:
         """Until so many replies have ended with their figures."""
         ended = self.page.locator(".akl-facts", has_text="ended:")
         await expect(ended).to_have_count(count, timeout=TIMEOUT_MS)
 
-    async def picture(self, name: str, selector: str = ".akl") -> None:
+    async def picture(self, name: str) -> None:
         """A picture of the panel, if AKASH_LLM_SCREENSHOTS names a folder."""
         if SCREENSHOTS:
             folder = Path(SCREENSHOTS)
             folder.mkdir(parents=True, exist_ok=True)
-            await self.page.locator(selector).first.screenshot(path=folder / f"{name}.png")
+            await self.page.locator(".akl").first.screenshot(path=folder / f"{name}.png")
+
+    async def pictures(self, name: str) -> None:
+        """The same of all of it in each theme, which stands behind the name."""
+        if SCREENSHOTS:
+            usual = self.page.viewport_size
+            await self.page.set_viewport_size(TALL)
+            await self.in_each_theme(lambda theme: self.picture(f"{name}-{theme}"))
+            await self.page.set_viewport_size(usual or TALL)
 
     async def saved(self) -> str:
         """The notebook's file after saving, widget states included."""
@@ -129,3 +185,10 @@ class Opened:
     async def evaluate(self, script: str) -> Any:
         """The value of a script in the page."""
         return await self.page.evaluate(script)
+
+
+_FOCUSED = """() => {
+  const it = document.activeElement;
+  const label = it.labels && it.labels.length ? it.labels[0].textContent : it.textContent;
+  return (label || '').trim();
+}"""

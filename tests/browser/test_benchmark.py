@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
+from tests.browser import stories
+from tests.browser.axe import Axe
+from tests.browser.golden import assert_tree
 from tests.browser.panel import Opened
 from tests.support.endpoint import MODEL, Answer, Pause, Received, ScriptedEndpoint, Step
 
@@ -19,41 +22,42 @@ def paced(received: Received) -> Answer:
     return Answer(steps)
 
 
-@pytest.mark.goal(3, 6)
+@pytest.mark.goal(3, 6, 10)
 async def test_a_run_fills_table_and_plot_and_stop_keeps_what_is_there(
-    opened: Opened, tmp_path: Path
+    opened: Opened, axe: Axe, tmp_path: Path
 ) -> None:
     async with ScriptedEndpoint(paced) as server:
         await opened.open(NOTEBOOK, url=server.url, model=MODEL, requests=4, output_tokens=8)
-        panel = opened.page.locator(".akl")
-        rows = panel.locator("table", has_text="Levels").locator("tbody tr")
-        await expect(panel.locator(".akl-status")).to_contain_text("0 of 12 requests failed")
+        panel = opened.panel
+        rows = panel.get_by_role("table", name="Levels").locator("tbody tr")
+        await expect(opened.status).to_contain_text("0 of 12 requests failed")
         await expect(rows).to_have_count(3)
         await expect(rows.nth(2).locator("td").nth(0)).to_have_text("4/4")
         await expect(panel.get_by_role("img")).to_be_visible()
+        await assert_tree(panel, "benchmark", is_measured=True)
         await panel.get_by_label("Picture").select_option("Requests")
         await expect(panel.get_by_role("img")).to_have_accessible_name(re.compile("Each request"))
-        await opened.picture("bench-panel")
+        await panel.get_by_label("Picture").select_option("Latency and load")
+        await opened.pictures("bench-panel")
 
-        await panel.get_by_label("Requests each", exact=True).fill("200")
-        await panel.get_by_label("Open requests", exact=True).fill("2, 8")
-        await panel.get_by_label("Open requests", exact=True).press("Tab")
-        await opened.button("Run").click()
-        await expect(panel.locator(".akl-status")).to_contain_text("level 1 of 2 (2 open)")
+        await stories.measure(opened, requests="200", loads="2, 8")
         done = len(server.generations())
         await server.until(lambda s: len(s.generations()) > done + 4)
-        await opened.button("Stop").click()
+        await opened.pictures("bench-running")
+        await axe.check(opened)
+        await stories.stop_measuring(opened)
         await server.until(lambda s: s.active == 0)
-        await expect(panel.locator(".akl-status")).to_contain_text("what was measured is kept")
         await expect(rows).to_have_count(1)
-        await expect(opened.button("Run")).to_be_enabled()
+        await stories.compare_with_first(opened)
+        await panel.get_by_text("Formulas").click()
+        await expect(panel.get_by_role("img")).to_be_visible()
+        await opened.pictures("bench-compared")
+        await axe.check(opened)
 
-        await panel.get_by_label("Compare with").select_option(index=1)
-        await expect(panel.locator("caption", has_text="Compared with run 1")).to_be_visible()
         saved = tmp_path / "mine.html"
         await panel.get_by_label("Save as").fill(str(saved))
         await opened.button("Save").click()
-        await expect(panel.locator(".akl-status")).to_contain_text("Saved as")
+        await expect(opened.status).to_contain_text("Saved as")
         assert "<svg" in saved.read_text()
 
 

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from playwright.async_api import Locator, expect
 
+from tests.browser.axe import Axe
 from tests.browser.golden import assert_tree
 from tests.browser.lab import Lab
-from tests.browser.panel import SCREENSHOTS, Opened
+from tests.browser.panel import Opened
 from tests.goals import Measure
 from tests.support.canaries import ARABIC, HOSTILE, LONG_LINE, SPLIT, SPLIT_TOGETHER
 from tests.support.endpoint import (
@@ -51,6 +52,8 @@ def script(received: Received) -> Answer:
         return Answer(["This part came", " before the stop.", Hold()])
     if "busy" in prompt:
         return Answer(status=503, error="server busy", headers={"retry-after": "3"})
+    if "broken" in prompt:
+        return Answer(status=500, error=HOSTILE)
     if "hostile" in prompt:
         return Answer([Think(HOSTILE), HOSTILE, "x" * 4_000, " the end"])
     if "megabyte" in prompt:
@@ -69,7 +72,7 @@ def picture_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.goal(3, 10)
-async def test_a_conversation(opened: Opened) -> None:
+async def test_a_conversation(opened: Opened, axe: Axe) -> None:
     gate = asyncio.Event()
 
     def gated(received: Received) -> Answer:
@@ -85,6 +88,7 @@ async def test_a_conversation(opened: Opened) -> None:
             model=MODEL,
             first_message="Write a haiku about renting.",
             usd_per_hour=0.36,
+            conversations="talk",
         )
         await opened.wait_for_figures(1)
         await opened.say("What decides what my own endpoint costs?")
@@ -96,12 +100,9 @@ async def test_a_conversation(opened: Opened) -> None:
         await expect(reply.locator(".akl-facts")).to_contain_text("at most $0.0000")
         await expect(opened.line).to_have_value("")
         assert await _is_at_its_end(opened)
-        await opened.picture("chat-light")
-        if SCREENSHOTS:
-            await opened.use_theme("JupyterLab Dark")
-            await opened.picture("chat-dark")
-            await opened.use_theme("JupyterLab Light")
-        await assert_tree(opened, "chat")
+        await opened.pictures("chat")
+        await assert_tree(opened.panel, "chat")
+        await axe.check(opened)
 
         await opened.button("Retry").click()
         # Held back until the browser shows that the second reply is being made again.
@@ -118,7 +119,7 @@ async def test_a_conversation(opened: Opened) -> None:
         await opened.field("Copy").select_option("this request as code: openai")
         await expect(text).to_have_value(re.compile("import openai"))
         await opened.picture("chat-takeaway")
-        await assert_tree(opened, "chat-takeaway", ".akl-settings >> nth=0")
+        await assert_tree(opened.page.locator(".akl-settings").first, "chat-takeaway")
         await opened.button("Export to Markdown").click()
         await expect(opened.status).to_contain_text("Written to")
         written = Path((await opened.status.inner_text()).removeprefix("Written to "))
@@ -136,13 +137,14 @@ async def test_a_conversation(opened: Opened) -> None:
         await opened.button("Clear all").click()
         await expect(opened.replies).to_have_count(0)
         await expect(opened.page.get_by_text("Ask your model something")).to_be_visible()
-        await opened.picture("chat-empty")
+        await opened.pictures("chat-empty")
+        await axe.check(opened)
 
 
 @pytest.mark.goal(2)
 @pytest.mark.alone
 async def test_text_is_seen_while_it_streams_and_stop_frees_the_slot(
-    opened: Opened, measured: Measure
+    opened: Opened, measured: Measure, axe: Axe
 ) -> None:
     gate = asyncio.Event()
 
@@ -175,8 +177,10 @@ async def test_text_is_seen_while_it_streams_and_stop_frees_the_slot(
         await opened.page.get_by_text("Details").click()
         await expect(opened.page.get_by_text("HTTP status: 503")).to_be_visible()
         await opened.button("Settings").click()
-        await opened.picture("chat-states")
-        await assert_tree(opened, "chat-settings", ".akl-settings >> nth=1")
+        await opened.button("Copy, export").click()
+        await opened.pictures("chat-states")
+        await axe.check(opened)
+        await assert_tree(opened.page.locator(".akl-settings").nth(1), "chat-settings")
 
 
 @pytest.mark.alone
@@ -218,7 +222,7 @@ async def test_nothing_jumps_while_a_reply_streams(opened: Opened, measured: Mea
 
 
 @pytest.mark.goal(4)
-async def test_hostile_text_runs_and_loads_nothing(opened: Opened) -> None:
+async def test_hostile_text_runs_and_loads_nothing(opened: Opened, axe: Axe) -> None:
     async with ScriptedEndpoint(script) as server:
         await opened.open(NOTEBOOK, url=server.url, model=MODEL, first_message="be hostile")
         await opened.wait_for_figures(1)
@@ -234,7 +238,10 @@ async def test_hostile_text_runs_and_loads_nothing(opened: Opened) -> None:
         await opened.wait_for_figures(3)
         await expect(opened.replies.nth(2)).to_contain_text("characters before this are not shown")
         await opened.button("Copy, export").click()
-        await opened.picture("chat-hostile")
+        await opened.button("Several lines").click()
+        await say_broken(opened)
+        await opened.pictures("chat-hostile")
+        await axe.check(opened)
         await assert_harmless(opened)
 
 
@@ -293,7 +300,9 @@ async def test_a_conversation_survives_its_kernel_and_the_keyboard_is_enough(
         assert list(folder.glob("*.json")) == []
 
 
-async def test_a_model_that_sees_is_shown_a_picture(opened: Opened, picture_file: Path) -> None:
+async def test_a_model_that_sees_is_shown_a_picture(
+    opened: Opened, picture_file: Path, axe: Axe
+) -> None:
     async with ScriptedEndpoint(script) as server:
         server.capabilities = ["completion", "vision"]
         await opened.open(NOTEBOOK, url=server.url, model=MODEL)
@@ -306,7 +315,16 @@ async def test_a_model_that_sees_is_shown_a_picture(opened: Opened, picture_file
         await opened.wait_for_figures(2)
         await expect(opened.page.get_by_role("img", name="sky.png")).to_be_visible()
         assert len(server.generations()[-1].body["messages"][-1]["images"]) == 1
-        await opened.picture("chat-picture")
+        await opened.pictures("chat-picture")
+        await axe.check(opened)
+
+
+async def say_broken(opened: Opened) -> None:
+    """A message whose reply is an error with a hostile text, shown with all that is known."""
+    await opened.say("broken")
+    await expect(opened.replies.last).to_contain_text("Error: <script>window.hacked = 1</script>")
+    await opened.page.get_by_text("Details").click()
+    await expect(opened.replies.last).to_contain_text("HTTP status: 500")
 
 
 SEEN = """(() => {

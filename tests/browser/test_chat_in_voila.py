@@ -9,8 +9,9 @@ import urllib.request
 import pytest
 from playwright.async_api import expect
 
+from tests.browser.axe import Axe
 from tests.browser.golden import assert_tree
-from tests.browser.test_chat import NOTEBOOK, assert_harmless, script
+from tests.browser.test_chat import NOTEBOOK, assert_harmless, say_broken, script
 from tests.browser.voila import OpenedPage, Voila
 from tests.goals import Measure
 from tests.support.endpoint import MODEL, ScriptedEndpoint
@@ -19,7 +20,7 @@ from tests.support.endpoint import MODEL, ScriptedEndpoint
 @pytest.mark.goal(2, 3, 10)
 @pytest.mark.alone
 async def test_the_panel_is_the_same_as_in_jupyterlab(
-    opened_page: OpenedPage, voila: Voila, measured: Measure
+    opened_page: OpenedPage, voila: Voila, measured: Measure, axe: Axe
 ) -> None:
     page = opened_page
     async with ScriptedEndpoint(script) as server:
@@ -35,8 +36,9 @@ async def test_the_panel_is_the_same_as_in_jupyterlab(
         await page.say("What decides what my own endpoint costs?")
         await page.wait_for_figures(2)
         await expect(page.replies.nth(1).locator("strong")).to_have_count(3)
-        await assert_tree(page, "chat")
+        await assert_tree(page.panel, "chat")
         await page.picture("chat-voila")
+        await axe.check(page)
 
         await page.say("please hold the line")
         await expect(page.replies.nth(2)).to_contain_text("before the stop.")
@@ -58,6 +60,7 @@ async def test_hostile_text_runs_and_loads_nothing(opened_page: OpenedPage) -> N
         await opened_page.open(NOTEBOOK, url=server.url, model=MODEL, first_message="be hostile")
         await opened_page.wait_for_figures(1)
         await opened_page.button("Show thinking").click()
+        await say_broken(opened_page)
         await assert_harmless(opened_page)
 
 

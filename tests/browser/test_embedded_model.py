@@ -19,7 +19,6 @@ from toolkit.client import Endpoint
 MODEL = "smollm2:135m"
 KEY = "ak-canary-in-the-browser-0123456789"
 IMAGES = Path(__file__).resolve().parents[2] / "notebooks" / "images"
-PICTURES = (IMAGES / "chat-panel.png", IMAGES / "chat-panel-dark.png")
 MAX_PICTURE_BYTES = 200_000
 
 
@@ -88,7 +87,9 @@ async def test_the_embedded_model_answers_stops_and_leaves_no_key_behind(
 
 
 def test_the_pictures_of_the_readme_are_small() -> None:
-    for picture in PICTURES:
+    readme = (IMAGES.parents[1] / "README.md").read_text(encoding="utf-8")
+    for picture in IMAGES.iterdir():
+        assert f"notebooks/images/{picture.name})" in readme
         assert 10_000 < picture.stat().st_size < MAX_PICTURE_BYTES
 
 

@@ -5,9 +5,12 @@ from typing import Any
 
 import nbformat
 import pytest
-from playwright.async_api import BrowserContext
+from playwright.async_api import BrowserContext, Page, expect
 
+from tests.support import canaries
+from tests.support.endpoint import MODEL, Answer, ScriptedEndpoint, Think
 from toolkit.automation.page import as_page
+from toolkit.automation.run import run_notebook
 
 HOSTILE = (
     '<script>document.title = "hacked"</script>'
@@ -64,10 +67,8 @@ def notebook(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.goal(3, 4)
-async def test_a_page_loads_nothing_runs_nothing_and_goes_nowhere(
-    notebook: Path, context: BrowserContext
-) -> None:
+async def shown(notebook: Path, context: BrowserContext) -> Page:
+    """The notebook as a page that has loaded, and has asked for nothing but itself."""
     page_file = notebook.with_suffix(".html")
     page_file.write_bytes(as_page(notebook))
     page = await context.new_page()
@@ -76,12 +77,19 @@ async def test_a_page_loads_nothing_runs_nothing_and_goes_nowhere(
     page.on("response", lambda response: asked.append(response.url))
     await page.goto(page_file.as_uri())
     await page.wait_for_load_state("networkidle")
+    assert asked == [page_file.as_uri()] == [page.url]
+    return page
+
+
+@pytest.mark.goal(3, 4)
+async def test_a_page_loads_nothing_runs_nothing_and_goes_nowhere(
+    notebook: Path, context: BrowserContext
+) -> None:
+    page = await shown(notebook, context)
     assert await page.title() == "A title"
-    assert asked == [page_file.as_uri()]
     assert await page.locator("h1").inner_text() == "A title"
     assert await page.locator("pre", has_text='<script>document.title = "hacked"').count() >= 2
     assert "\x1b" not in await page.content()
-    assert page.url == page_file.as_uri()
     assert await page.locator("body").locator(FORBIDDEN).count() == 0
     assert await page.locator("a[href^='data:'], [style*=fixed]").count() == 0
     assert await page.get_by_role("table", name="Costs").get_by_role("rowheader").count() == 1
@@ -92,3 +100,20 @@ async def test_a_page_loads_nothing_runs_nothing_and_goes_nowhere(
     assert await drawn.evaluate("use => use.style.textAnchor") == "middle"
     assert await page.locator(".output_svg img").evaluate("image => image.naturalWidth") == 7
     assert await page.locator(".highlight .nb").inner_text() == "print"
+
+
+@pytest.mark.goal(3, 4)
+async def test_nor_does_that_of_a_chat_with_a_hostile_model(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    said = Answer([Think(canaries.HOSTILE), canaries.HOSTILE, " the end"])
+    async with ScriptedEndpoint(lambda _: said) as server:
+        asked = {"url": server.url, "model": MODEL, "first_message": canaries.HOSTILE}
+        result = await run_notebook("05_chat", asked, out=tmp_path / "run")
+    assert result.status == "ok"
+    page = await shown(Path(result.output), context)
+    told = page.locator("pre", has_text="the end").last
+    await expect(told).to_contain_text("<script>window.hacked = 1</script>")
+    assert await page.evaluate("window.hacked") is None
+    assert await page.locator("script, img, iframe, object, a[href*=evil]").count() == 0
+    assert "\x1b" not in await page.content() and "\u202e" not in await page.content()

@@ -6,12 +6,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from tests.browser.lab import START_TIMEOUT_S, Lab, end, notebook_with
+from tests.browser.lab import START_TIMEOUT_S, Lab, end
 from tests.browser.panel import NOTEBOOKS, Opened
 from tests.support.ports import free_port
 from toolkit import paths
@@ -28,10 +27,12 @@ class Voila(Lab):
 class OpenedPage(Opened):
     """A notebook open as a page of Voila, which has run all of it."""
 
-    async def open(self, name: str, /, **parameters: Any) -> None:
-        notebook_with(NOTEBOOKS / name, self._lab.folder / name, parameters)
+    async def _run(self, name: str, *, has_one_cell: bool = False) -> None:
         await self.page.goto(self._lab.notebook(name))
-        await self.page.locator(".akl").wait_for()
+
+    async def in_each_theme(self, act: Callable[[str], Awaitable[None]]) -> None:
+        """The page has the theme that it has."""
+        await act("voila")
 
     async def shut_down(self) -> None:
         """Voila ends the kernel of a page that is left."""
@@ -39,8 +40,9 @@ class OpenedPage(Opened):
 
 
 @contextmanager
-def running_voila(folder: Path) -> Iterator[Voila]:
-    """Voila over `folder` as `make web` runs it, ended with the block."""
+def running_voila(folder: Path, *, env: Mapping[str, str] | None = None) -> Iterator[Voila]:
+    """Voila over `folder` as `make web` runs it, ended with the block. Its kernels have `env`
+    besides."""
     token, port = secrets.token_hex(16), free_port()
     shutil.copy(NOTEBOOKS / "voila.json", folder)
     home = folder.parent / f"{folder.name}-jupyter"
@@ -51,6 +53,7 @@ def running_voila(folder: Path) -> Iterator[Voila]:
         "IPYTHONDIR": str(home / "ipython"),
         "JUPYTER_PATH": str(paths.templates()),
         "PYTHONPATH": str(NOTEBOOKS.parent),
+        **(env or {}),
     }
     argv = [sys.executable, "-m", "voila", "--no-browser", f"--port={port}"]
     argv.append(f"--Voila.token={token}")

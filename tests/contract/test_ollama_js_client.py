@@ -3,7 +3,6 @@ what that cannot show."""
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from server.keys import digest, generate_key
 from server.models.manifest import digest_of
 from server.models.store import Store
 from tests.support.image_registry import ImageRegistry
+from tests.support.npm import installed
 from tests.support.ports import free_port
 from tests.support.serving import TEMPLATE_VARIABLE, Serving, write_gguf
 from tests.support.telling_template import TELLING
@@ -32,13 +32,7 @@ Results = dict[str, Any]
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the scripts and the client that their lock names."""
-    folder = tmp_path_factory.mktemp("js")
-    for path in FOLDER.iterdir():
-        if path.is_file():
-            shutil.copy(path, folder)
-    install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    subprocess.run(install, cwd=folder, check=True, capture_output=True, timeout=300)
-    return folder
+    return installed(FOLDER, tmp_path_factory.mktemp("js"))
 
 
 def variables(server: Serving) -> dict[str, str]:

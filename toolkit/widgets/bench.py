@@ -24,7 +24,7 @@ from toolkit.safetext import cleaned
 from toolkit.widgets import bench_page as page
 from toolkit.widgets import board
 from toolkit.widgets.bench_form import BenchForm
-from toolkit.widgets.controls import button, choice, line, put, row, show
+from toolkit.widgets.controls import button, choice, fill, grid, line, put, row, show
 from toolkit.widgets.notice import notice
 from toolkit.widgets.style import classed, sheet
 from toolkit.widgets.task import BackgroundTask, HomeLoop, ticking
@@ -109,6 +109,7 @@ class BenchPanel:
         self._before = choice("Compare with", [(NOTHING, NOTHING)], NOTHING)
         self._compared = classed(widgets.HTML(), "akl-section", "akl-sheet")
         self._path = line("Save as", "benchmark.html")
+        self._path.layout.flex = "1 1 320px"
         self._save = button(
             self._home, "Save", "Write the last run to this file", self._write,
             after_s=TEXT_GRACE_S,
@@ -117,7 +118,7 @@ class BenchPanel:
         self._before.observe(lambda _: self._home.do(self._compare), "value")
         self._after = widgets.VBox(
             [
-                classed(row(self._chart, self._before), "akl-actions"),
+                classed(grid([self._chart, self._before]), "akl-actions"),
                 self._plot,
                 self._compared,
                 classed(row(self._path, self._save), "akl-actions"),
@@ -127,6 +128,12 @@ class BenchPanel:
         form = classed(widgets.VBox([self.form.view, row(self._begin, self._end)]), "akl-settings")
         parts = [sheet(), board.board_sheet(), self._head, form, *running]
         self.view = classed(widgets.VBox(parts), "akl", "akl-bench")
+        self._clear()
+
+    def _clear(self) -> None:
+        """Show nothing of a run."""
+        for shown in (self._live, self._line, self._table, self._plot, self._compared):
+            fill(shown, "")
         show(self._after, False)
 
     # -- what the buttons do --------------------------------------------------------
@@ -141,9 +148,7 @@ class BenchPanel:
             self._failed(error)
             return
         self._run, self._moments, self._charts = None, [], {}
-        for shown in (self._live, self._line, self._table, self._plot, self._compared):
-            put(shown, "")
-        show(self._after, False)
+        self._clear()
         self._task.start(lambda: self._measure(config))
         self._show_busy(True)
 
@@ -174,18 +179,18 @@ class BenchPanel:
         put(self._status, html.escape(str(progress)))
         if not progress.level:
             return
-        put(self._live, page.live(progress))
+        fill(self._live, page.live(progress))
         elapsed = self._moments[-1][0] + PAINT_S if self._moments else 0.0
         self._moments.append((elapsed, progress.tokens_per_s or 0.0))
-        put(self._line, page.line(self._moments))
+        fill(self._line, page.line(self._moments))
         if run.has_measured:
-            put(self._table, page.levels(run.result()))
+            fill(self._table, page.levels(run.result()))
 
     def _finish(self, result: Result) -> None:
         """The whole of what was measured, with pictures and earlier runs."""
-        put(self._live, "")
-        put(self._line, "")
-        put(self._table, page.levels(result))
+        fill(self._live, "")
+        fill(self._line, "")
+        fill(self._table, page.levels(result))
         self._offer_earlier()
         self.results = [*self.results, result][-MOST_RUNS:]
         self._num_runs += 1
@@ -209,12 +214,12 @@ class BenchPanel:
         self._show_chart()
 
     def _show_chart(self) -> None:
-        put(self._plot, self._charts.get(str(self._chart.value), ""))
+        fill(self._plot, self._charts.get(str(self._chart.value), ""))
 
     def _offer_earlier(self) -> None:
         """The runs before this one, the last of them first."""
         first = self._num_runs - len(self.results) + 1
-        self._earlier = {_named(at, one): one for at, one in enumerate(self.results, first)}
+        self._earlier = {page.run_name(at, one): one for at, one in enumerate(self.results, first)}
         names = [(name, name) for name in reversed(self._earlier)]
         self._before.options = [(NOTHING, NOTHING), *names]
         self._before.value = NOTHING
@@ -222,12 +227,12 @@ class BenchPanel:
     def _compare(self) -> None:
         chosen, result = str(self._before.value), self.result
         if chosen == NOTHING or result is None:
-            put(self._compared, "")
+            fill(self._compared, "")
             return
         try:
-            put(self._compared, page.compare(chosen, self._earlier[chosen], result))
+            fill(self._compared, page.compare(chosen, self._earlier[chosen], result))
         except UsageError as error:
-            put(self._compared, notice(error.message, error.hint))
+            fill(self._compared, notice(error.message, error.hint))
 
     def _write(self) -> None:
         result = self.result
@@ -252,10 +257,3 @@ class BenchPanel:
         self._end.button_style = "warning" if is_busy else ""
         about = f"{self.endpoint.name or 'endpoint'} · {cleaned(self.endpoint.model)}"
         put(self._head, board.head("Benchmark", about, "measuring" if is_busy else "ready"))
-
-
-def _named(at: int, result: Result) -> str:
-    """A run, as somebody would tell it from others."""
-    best = max((one.output_tokens_per_s or 0.0 for one in result.summaries), default=0.0)
-    model = cleaned(result.subject.model)
-    return f"run {at}: {model}, {best:.1f} tok/s at best"

@@ -50,7 +50,7 @@ class BenchForm:
         self.slos = line("Objectives", ", ".join(map(str, config.slos)))
         self.slos.placeholder = "such as ttft_ms:p99<=500"
         self.price = line("$ per hour", "" if config.usd_per_hour is None else _price_of(config))
-        self.price.placeholder = "that of the lease, if there is one"
+        self.price.placeholder = "the lease's, if it has one"
         self.load.observe(lambda _: self._renamed(), "value")
         self.view = grid(
             [

@@ -8,6 +8,7 @@ from toolkit.bench.comparison import Comparison
 from toolkit.bench.numbers import number
 from toolkit.bench.progress import Progress
 from toolkit.bench.result import Result
+from toolkit.safetext import cleaned
 from toolkit.widgets import board
 
 WIDTH, HEIGHT, EDGE = 640, 96, 4
@@ -37,12 +38,12 @@ def live(progress: Progress) -> str:
 
 
 def line(moments: Sequence[Moment]) -> str:
-    """Tokens a second over time as a line. Drawn by hand: what computes for long while a
-    benchmark runs holds up what is measured."""
+    """Tokens a second over time as a line, which takes its room before there is one. Drawn by
+    hand: what computes for long while a benchmark runs holds up what is measured."""
     shown = moments[-MOST_POINTS:]
     most = max((rate for _, rate in shown), default=0.0)
     if len(shown) < 2 or most <= 0:
-        return ""
+        return _drawn("", "Tokens a second: none yet.")
     begin, end = shown[0][0], shown[-1][0]
     across = (WIDTH - 2 * EDGE) / max(end - begin, 1e-9)
     down = (HEIGHT - 2 * EDGE) / most
@@ -50,10 +51,14 @@ def line(moments: Sequence[Moment]) -> str:
         f"{EDGE + (at - begin) * across:.1f},{HEIGHT - EDGE - rate * down:.1f}"
         for at, rate in shown
     )
-    said = (
-        f"Tokens a second over the last {end - begin:.0f} seconds: {number(shown[-1][1])} now, "
-        f"{number(most)} at most."
+    return _drawn(
+        points,
+        f"Tokens a second over the last {end - begin:.0f} s: {number(shown[-1][1])} now, "
+        f"{number(most)} at most.",
     )
+
+
+def _drawn(points: str, said: str) -> str:
     return (
         f'<svg role="img" aria-label="{escape(said)}" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'width="100%" height="{HEIGHT}" preserveAspectRatio="none">'
@@ -73,7 +78,7 @@ def levels(result: Result) -> str:
         for label, formula in report.FORMULAS
     )
     return (
-        f'<div class="akl-wide">{table}</div>{told}<details><summary>Formulas</summary>'
+        f"{board.wide('Levels', table)}{told}<details><summary>Formulas</summary>"
         f"<ul>{formulas}</ul><p>{board.text(report.SYMBOLS)}.</p></details>"
     )
 
@@ -90,16 +95,23 @@ def compared(name: str, found: Comparison) -> str:
         )
         for row in found.rows
     ]
-    heads = ("figure", "before", "now", "change", "")
+    heads = ("figure", "before", "after", "change", "verdict")
     differ = "".join(f"<li>{board.text(one)}</li>" for one in found.differences)
     told = f"<p>What differs:</p><ul>{differ}</ul>" if differ else ""
-    table = board.table(f"Compared with {name}", heads, rows, numbers=(1, 2, 3))
-    return f'<div class="akl-wide">{table}</div>{told}'
+    caption = f"Compared with {name}"
+    table = board.table(caption, heads, rows, numbers=(1, 2, 3))
+    return board.wide(caption, table) + told
 
 
 def compare(name: str, before: Result, after: Result) -> str:
     """The same of two results. Raises `UsageError` for what does not compare."""
     return compared(name, comparison.compare(before, after))
+
+
+def run_name(at: int, result: Result) -> str:
+    """A run, as somebody would tell it from others: plain text."""
+    best = max((one.output_tokens_per_s or 0.0 for one in result.summaries), default=0.0)
+    return f"run {at}: {cleaned(result.subject.model)}, {best:.1f} tok/s at best"
 
 
 def _ms(value: float | None) -> str:

@@ -24,6 +24,7 @@ SHEET = """
 .akl .akl-actions .widget-button, .akl .akl-actions .widget-toggle-button { padding: 0 14px; }
 .akl dl.akl-tile-grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr));
   gap: 10px; margin: 0; padding: 12px 16px 4px; width: 100%; box-sizing: border-box; }
+.akl-bench dl.akl-tile-grid { grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); }
 .akl .akl-tile-grid > div { border: 1px solid var(--akl-line); border-radius: 8px;
   padding: 8px 12px; background: var(--akl-raised); }
 .akl-tile-grid dt { font-size: 11.5px; color: var(--akl-muted); font-weight: 600; margin: 0;
@@ -35,8 +36,9 @@ SHEET = """
 .akl .akl-tile-grid dt, .akl .akl-tile-grid dd { float: none; width: auto; padding: 0;
   display: block; text-align: left; }
 .akl .akl-status .widget-html-content { font-size: 12.5px; color: var(--akl-muted); }
-.akl-wide { overflow-x: auto; } .akl-wide th[scope=row] { white-space: nowrap; }
-.akl-amount { margin-left: 12px; }
+.akl-wide { overflow-x: auto; margin-bottom: 8px; } .akl-wide th[scope=row] { white-space: nowrap; }
+.akl-bench thead th:nth-child(n+7) { min-width: 4.1em; }
+.akl .akl-amount { margin-left: 12px; }
 .akl .akl-amount .widget-html-content { font-size: 13px; font-variant-numeric: tabular-nums; }
 .akl-fold details { border-top: 1px solid var(--akl-line); padding: 6px 0; }
 .akl-fold summary { cursor: pointer; font-size: 13px; font-weight: 500; }
@@ -62,17 +64,15 @@ SHEET = """
 .akl-plan tbody:first-of-type th[scope=rowgroup] { padding-top: 0; }
 .akl-plan tbody td + td { color: var(--akl-muted); }
 .akl .akl-changes { padding-bottom: 20px; }
-.akl-num { text-align: right !important; white-space: nowrap; }
+.akl-num { text-align: right !important; }
+.akl td.akl-num { white-space: nowrap; }
 .akl-console { height: 220px; overflow: hidden auto; border: 1px solid var(--akl-line);
   border-radius: 8px; margin: 0 16px 12px; background: var(--akl-raised); scrollbar-width: thin; }
 .akl-console pre { margin: 0; padding: 9px 12px; font: 12px/1.5 var(--akl-mono);
   color: var(--akl-text); background: none; white-space: pre-wrap; overflow-wrap: anywhere; }
-.akl-good { color: var(--akl-good); font-weight: 600; }
 .akl .akl-ask { padding: 9px 14px; border-top: 1px solid var(--akl-line);
   background: var(--akl-raised); }
 .akl .akl-ask .widget-button { padding: 0 14px; }
-.akl { --akl-good: var(--jp-success-color1, #1b7f3b); }
-body[data-jp-theme-light=false] .akl { color-scheme: dark; }
 .akl .widget-progress { height: 24px; margin: 0; }
 .akl .progress { background: var(--akl-line); border-radius: 5px; }
 .akl .progress-bar { background: var(--akl-accent); border-radius: 5px; transition: none; }
@@ -136,6 +136,15 @@ def table(
         f"<table><caption>{text(caption)}</caption><thead><tr>{top}</tr></thead>"
         f"<tbody>{body}</tbody></table>"
     )
+
+
+def wide(name: str, inner: str) -> str:
+    """What may be wider than its place: a part of that name, which Tab leads to and the arrow
+    keys move. Nothing for nothing."""
+    if not inner:
+        return ""
+    label = text(name)
+    return f'<div class="akl-wide" role="region" tabindex="0" aria-label="{label}">{inner}</div>'
 
 
 def console(lines: Iterable[str], none: str) -> str:

@@ -87,6 +87,12 @@ def show(widget: widgets.Widget, is_shown: bool) -> None:
     widget.layout.display = None if is_shown else "none"
 
 
+def fill(widget: widgets.HTML, value: str) -> None:
+    """Set its text; it takes no room without one."""
+    put(widget, value)
+    show(widget, bool(value))
+
+
 def put(widget: widgets.HTML, value: str) -> None:
     """Set its text, if that is another: nothing travels for what stays as it is."""
     if widget.value != value:

@@ -55,7 +55,8 @@ class DeployView:
         self._amounts, self._plan = widgets.HTML(), classed(widgets.HTML(), "akl-section")
         self._phases = classed(widgets.HTML(), "akl-section")
         self._tiles, self._facts = widgets.HTML(), classed(widgets.HTML(), "akl-section")
-        self._log_lines = widgets.HTML(layout=widgets.Layout(flex="0 0 auto"))
+        # Tab leads to the lines, so that the arrow keys can move them.
+        self._log_lines = widgets.HTML(layout=widgets.Layout(flex="0 0 auto"), tabbable=True)
         self._log = classed(
             widgets.Box([self._log_lines], layout=widgets.Layout(flex_flow="column-reverse")),
             "akl-console",

@@ -57,7 +57,22 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("js-default", {"breaks": True, "html": False}).disable("image")
     parser.add_render_rule("link_open", _link_open)
     parser.add_render_rule("link_close", _link_close)
+    for kind in ("fence", "code_block"):
+        parser.add_render_rule(kind, _code)
     return parser
+
+
+def _code(
+    renderer: RendererHTML,
+    tokens: Sequence[Token],
+    index: int,
+    options: Any,
+    environment: MutableMapping[str, Any],
+) -> str:
+    """Code with lines that are too long is moved with the arrow keys, once Tab has led to it."""
+    usual = getattr(RendererHTML, tokens[index].type)
+    html: str = usual(renderer, tokens, index, options, environment)
+    return html.replace("<pre>", '<pre tabindex="0">', 1)
 
 
 def _link_open(

@@ -106,9 +106,8 @@ class ModelsPanel:
             after_s=TEXT_GRACE_S,
         )  # fmt: skip
         self._stop = self._made("Stop", "Stop; what came is kept", self.stop)
-        self._bar = widgets.IntProgress(
-            description="Progress", min=0, max=1000, layout=widgets.Layout(width="300px")
-        )
+        self._bar = labelled(widgets.IntProgress(min=0, max=1000), "Progress")
+        self._bar.layout.width = "340px"
         self._said = classed(widgets.HTML(layout=widgets.Layout(flex="1 1 240px")), "akl-amount")
         self._progress = classed(row(self._bar, self._said), "akl-actions")
         self._question = classed(row(self._yes, self._no), "akl-ask")

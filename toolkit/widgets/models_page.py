@@ -53,7 +53,9 @@ def _short(value: object) -> str:
 
 
 def _folded(title: str, value: str) -> str:
-    return _fold(title, f'<div class="akl-text">{plain(value)}</div>') if value.strip() else ""
+    # Tab leads to a long text, so that the arrow keys can move it.
+    inner = f'<div class="akl-text" tabindex="0">{plain(value)}</div>'
+    return _fold(title, inner) if value.strip() else ""
 
 
 def _folded_table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, str]]) -> str:

@@ -5,7 +5,9 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.panels.conftest import Account
+from tests.browser import stories
+from tests.browser.account import Account
+from tests.browser.axe import Axe
 from tests.browser.panels.desk import Desk
 from tests.support.console import renting
 
@@ -13,9 +15,7 @@ AGREE = "Deploy, at most $2.00"
 
 
 @pytest.mark.goal(10)
-async def test_from_the_form_to_the_end_with_the_keyboard_alone(
-    desk: Desk, account: Account
-) -> None:
+async def test_from_the_form_to_the_end_with_the_keyboard_alone(desk: Desk, axe: Axe) -> None:
     await desk.show(
         "from toolkit.panels import DeployPanel",
         "panel = DeployPanel(name='keys', context=512, parallel=2)",
@@ -23,18 +23,13 @@ async def test_from_the_form_to_the_end_with_the_keyboard_alone(
     )
     await desk.is_as_golden("deploy-form")
     await desk.pictures("deploy-form")
-    await desk.field("Where").focus()
-    for name in ("Model", "Engine", "Name", "Tokens a request", "Requests at once"):
-        await desk.tab_to(name)
-    await desk.tab_to("Plan")
-    await desk.page.keyboard.press("Enter")
-    await desk.says("Nothing has started yet.")
+    await axe.check(desk)
+    await stories.plan(desk)
     await desk.is_as_golden("deploy-plan")
-    await desk.tab_to("Deploy, it costs nothing")
-    await desk.page.keyboard.press("Space")
-    await desk.says("It is ready.")
-    await expect(desk.panel.locator("dd:visible").first).to_have_text("ready")
+    await axe.check(desk)
+    await stories.agree(desk)
     await desk.is_as_golden("deploy-running")
+    await desk.button("Close…").focus()
     await desk.tab_to("Log")
     await desk.page.keyboard.press("Space")
     await expect(desk.panel.locator("pre")).to_contain_text("smollm2")
@@ -42,6 +37,7 @@ async def test_from_the_form_to_the_end_with_the_keyboard_alone(
     await desk.page.keyboard.press("Space")
     await expect(desk.panel.get_by_role("table", name="Events")).to_contain_text("ready")
     await desk.pictures("deploy-running")
+    await axe.check(desk)
     await desk.field("Log").or_(desk.button("Log")).first.focus()
     await desk.page.keyboard.press("Shift+Tab")
     await desk.page.keyboard.press("Enter")  # Close…
@@ -68,13 +64,16 @@ async def fill(desk: Desk, name: str) -> None:
 
 
 @pytest.mark.goal(3, 5, 10)
-async def test_renting_names_the_amount_and_leaves_no_secret(desk: Desk, account: Account) -> None:
+async def test_renting_names_the_amount_and_leaves_no_secret(
+    desk: Desk, account: Account, axe: Axe
+) -> None:
     await fill(desk, "rented")
     await desk.pictures("rent-form")
     await desk.button("Plan").click()
     await desk.button(AGREE).wait_for()
     assert not account.world.deployments
     await desk.is_as_golden("rent-plan")
+    await axe.check(desk)
     await desk.pictures("rent-plan")
     await desk.button(AGREE).click()
     await expect(desk.panel.get_by_role("table", name="Phases")).to_contain_text("usually")

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from tests.browser.panel import NOTEBOOKS
-from tests.browser.panels.desk import TALL, Desk
+from tests.browser.panel import NOTEBOOKS, TALL
+from tests.browser.panels.desk import Desk
 from tests.goals import Measure
 from toolkit.automation.params import read_cells
 
@@ -35,7 +35,7 @@ async def test_three_cells_lead_to_the_first_token(desk: Desk, measured: Measure
 
     await desk.page.set_viewport_size(TALL)
     opened = time.time()
-    await desk.run(NOTEBOOK, name="first", keep=False)
+    await desk.visit(NOTEBOOK, name="first", keep=False)
     seen = await desk.page.evaluate(FIRST_TEXT, ASKS) / 1e3
     measured(1, "notebook opened in JupyterLab to the first token seen", seen - opened, "s", 60)
     await desk.page.get_by_text("tokens, the first after").wait_for()

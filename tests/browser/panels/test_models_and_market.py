@@ -3,9 +3,11 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from playwright.async_api import expect
 
-from tests.browser.panels.conftest import Account
+from tests.browser import stories
+from tests.browser.axe import Axe
 from tests.browser.panels.desk import Desk
 from tests.support.gguf_files import write_model
 from tests.support.image_registry import ImageRegistry
@@ -14,8 +16,9 @@ from tests.support.rough_proxy import Answer, Request, RoughProxy
 HOSTILE = "<img src=http://evil.example/x onerror=window.hacked=1><script>window.hacked=2</script>"
 
 
+@pytest.mark.goal(3, 10)
 async def test_models_come_are_looked_at_and_go(
-    desk: Desk, account: Account, registry: ImageRegistry, tmp_path: Path
+    desk: Desk, axe: Axe, registry: ImageRegistry, tmp_path: Path
 ) -> None:
     weights = write_model(tmp_path / "w.gguf", rows=60_000, fields={"general.x": HOSTILE})
     registry.push(
@@ -42,6 +45,7 @@ async def test_models_come_are_looked_at_and_go(
         await desk.field("Pull a model").press("Enter")
         await expect(desk.panel.locator(".akl-amount")).to_contain_text("MB (")
         await desk.pictures("models-pull")
+        await axe.check(desk)
         await desk.button("Stop").click()
         await desk.says("Stopped: what came")
         gate.set()
@@ -52,24 +56,26 @@ async def test_models_come_are_looked_at_and_go(
     await desk.button("Show").click()
     await desk.panel.get_by_text("System prompt").click()
     await expect(desk.panel).to_contain_text("<script>window.hacked=2</script>")
-    await desk.field("Model").select_option("smollm2:135m")
-    await desk.button("Show").click()
-    await expect(desk.panel).to_contain_text("Apache License")
-    await desk.panel.get_by_text("Chat template").click()
+    await stories.look_at_a_model(desk)
+    await desk.panel.get_by_text("License", exact=True).click()
     await desk.pictures("models-show")
     await desk.field("Model").select_option(name)
     await desk.button("Delete…").click()
+    await axe.check(desk)
     await desk.panel.get_by_role("button", name="Delete 127.0.0.1").click()
     await desk.says("is deleted.")
     await expect(desk.panel.locator("tbody tr")).to_have_count(1)
     assert await desk.evaluate("() => window.hacked") is None
 
 
-async def test_the_market_is_a_picture_a_sentence_and_a_table(desk: Desk) -> None:
+@pytest.mark.parametrize("desk", ["lab", "voila"], indirect=True)
+@pytest.mark.goal(3, 10)
+async def test_the_market_is_a_picture_a_sentence_and_a_table(desk: Desk, axe: Axe) -> None:
     await desk.show("from toolkit.panels import MarketPanel", "panel = MarketPanel()", "panel")
     await expect(desk.panel.get_by_role("img")).to_be_visible()
     await desk.is_as_golden("market")
     await desk.pictures("market")
+    await axe.check(desk)
     await desk.field("Memory").select_option("80 GiB or more")
     await expect(desk.panel.locator("tbody tr")).to_have_count(2)
     await desk.field("GPU").fill("4090")

@@ -12,7 +12,7 @@ TEXT_TAGS = {"p", "br", "em", "strong", "s", "code", "pre", "blockquote", "hr", 
 BLOCK_TAGS = {"h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li"}
 TABLE_TAGS = {"table", "thead", "tbody", "tr", "th", "td"}
 ALLOWED_TAGS = TEXT_TAGS | BLOCK_TAGS | TABLE_TAGS
-ALLOWED_ATTRIBUTES = {"class", "style", "start"}
+ALLOWED_ATTRIBUTES = {"class", "style", "start", "tabindex"}
 
 
 class Inspector(HTMLParser):

@@ -17,6 +17,9 @@ SHEET = """
 .akl-chat .akl-done span:nth-child(5) { min-width: 126px; }
 .akl-chat .akl-quiet { height: 24px; line-height: 22px; font-size: 12px; padding: 0 10px;
   margin: 2px 0 4px 16px; align-self: flex-start; color: var(--akl-muted); }
+.akl-chat .akl-moves { flex: 0 0 auto; height: 0; overflow: hidden; text-align: center; }
+.akl-chat .akl-moves:focus { height: 24px; }
+.akl-chat .akl-moves .widget-html-content { font-size: 12px; color: var(--akl-muted); }
 .akl-chat .akl-thinking { border-left: 3px solid var(--akl-line); padding: 2px 0 2px 13px;
   margin: 0 0 6px; color: var(--akl-muted); font-size: 13px; overflow-wrap: anywhere; }
 .akl-chat .akl-picture { margin-top: 6px; font-size: 12px; color: var(--akl-muted); }
@@ -25,9 +28,6 @@ SHEET = """
 .akl-chat .akl-copy textarea { font: 12.5px/1.5 var(--akl-mono); white-space: pre; }
 .akl-chat .akl-hint { padding: 2px 4px 6px; font-size: 12.5px; line-height: 1.45;
   color: var(--akl-muted); overflow-wrap: anywhere; }
-/* The arrow of JupyterLab's menus is black in every theme. */
-[data-jp-theme-light="false"] .akl-chat select { appearance: auto; background-image: none;
-  color-scheme: dark; }
 </style>
 """
 

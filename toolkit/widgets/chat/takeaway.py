@@ -53,8 +53,9 @@ class Takeaway:
         self.turn.observe(lambda _: home.do(self._turn_chosen), "value")
         self.form.observe(lambda _: home.do(self._fill), "value")
         self.export = button(
-            home, "Export to Markdown", "Write the conversation to a file", export, width="150px"
+            home, "Export to Markdown", "Write the conversation to a file", export, width="auto"
         )
+        self.export.layout.align_self = "flex-start"
         self.view = widgets.VBox([self.turn, self.form, self.text, widgets.HTML(HELP), self.export])
         self.toggle(False)
 

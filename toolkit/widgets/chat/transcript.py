@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import ipywidgets as widgets
 
 from toolkit.widgets.chat import bubble
-from toolkit.widgets.chat.controls import button
+from toolkit.widgets.chat.controls import button, show
 from toolkit.widgets.chat.conversation import Turn
 from toolkit.widgets.style import classed
 from toolkit.widgets.task import HomeLoop
@@ -25,6 +25,7 @@ EMPTY = (
     '<div class="akl-empty"><b>Ask your model something</b>'
     "It stays between you and the endpoint, and in a file beside this notebook.</div>"
 )
+MOVES = "The arrow keys move through the conversation."
 
 
 class Transcript:
@@ -38,7 +39,9 @@ class Transcript:
         self._turns: list[_TurnView] = []
         self._messages = widgets.VBox(layout=widgets.Layout(flex="1 0 auto", overflow="visible"))
         box = widgets.Layout(height=HEIGHT, flex_flow="column-reverse", overflow="hidden auto")
-        self.view = classed(widgets.Box([self._messages], layout=box), "akl-log")
+        # Where Tab leads to, so that the arrow keys can move the rest: a box takes no focus.
+        self._handle = classed(widgets.HTML(MOVES, tabbable=True), "akl-moves")
+        self.view = classed(widgets.Box([self._handle, self._messages], layout=box), "akl-log")
         self._invitation = (
             widgets.HTML(EMPTY),
             classed(
@@ -61,6 +64,7 @@ class Transcript:
         self._turns = [known.get(id(turn)) or _TurnView(self._home, turn) for turn in shown]
         parts = [part for view in self._turns for part in view.parts]
         ahead = [self._earlier] if len(shown) < len(self._all) else []
+        show(self._handle, bool(shown))
         self._messages.children = [*ahead, *parts] or self._invitation
 
     def _more(self) -> None:
