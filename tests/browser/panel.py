@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import playwright.async_api
 from playwright.async_api import Locator, Page, ViewportSize, expect
 
 from tests.browser.lab import Lab, notebook_with
@@ -16,6 +17,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 # Read when tests are collected: each test scrubs such variables from its environment.
 SCREENSHOTS = os.environ.get("AKASH_LLM_SCREENSHOTS")
 TIMEOUT_MS = 60_000
+BRIEFLY_MS = 5_000
 MOST_TABS = 60
 TALL: ViewportSize = {"width": 1180, "height": 2400}
 
@@ -64,8 +66,22 @@ class Opened:
         if has_one_cell:  # which has the focus
             await self.page.keyboard.press("Control+Enter")
             return
-        await self.page.get_by_role("menuitem", name="Run", exact=True).click()
-        await self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        await self._menu("Run", "Run All Cells")
+
+    async def _menu(self, name: str, *entries: str) -> None:
+        """Click an entry of a menu. One that opens while the page is busy may close again."""
+        for last in (False, False, True):
+            await self.page.get_by_role("menuitem", name=name, exact=True).click()
+            try:
+                for entry in entries:
+                    found = self.page.locator(".lm-Menu").get_by_text(entry, exact=True)
+                    await found.click(timeout=TIMEOUT_MS if last else BRIEFLY_MS)
+            except playwright.async_api.TimeoutError:
+                if last:
+                    raise
+                await self.page.keyboard.press("Escape")
+            else:
+                return
 
     async def in_each_theme(self, act: Callable[[str], Awaitable[None]]) -> None:
         """Do something in light and in dark colours; `act` gets which."""
@@ -86,8 +102,7 @@ class Opened:
 
     async def restart_and_run(self) -> None:
         """Restart the kernel and run all cells again."""
-        await self.page.get_by_role("menuitem", name="Kernel", exact=True).click()
-        await self.page.get_by_role("menuitem", name="Restart Kernel and Run All Cells…").click()
+        await self._menu("Kernel", "Restart Kernel and Run All Cells…")
         await self.page.get_by_role("button", name="Confirm Kernel Restart").click()
         await self.page.locator(".akl").wait_for(state="detached")
         await self.page.locator(".akl").wait_for()
@@ -172,8 +187,7 @@ class Opened:
 
     async def saved(self) -> str:
         """The notebook's file after saving, widget states included."""
-        await self.page.get_by_role("menuitem", name="Settings", exact=True).click()
-        await self.page.get_by_role("menuitem", name="Save Widget State Automatically").click()
+        await self._menu("Settings", "Save Widget State Automatically")
         path = self._lab.folder / self._name
         before = path.stat().st_mtime_ns
         await self.page.keyboard.press("Control+s")
