@@ -52,6 +52,7 @@ def notebook(tmp_path: Path) -> Path:
     cell.outputs = [
         node.new_output("stream", text=f"\x1b[31m{HOSTILE}"),
         node.new_output("display_data", data={"text/html": HOSTILE, "text/plain": "plain"}),
+        node.new_output("display_data", data={"text/html": "<textarea><!-- <b title='"}),
         node.new_output("display_data", data={"text/html": KEPT, "text/plain": "plain"}),
         node.new_output("display_data", data={"text/markdown": HOSTILE}),
         node.new_output("display_data", data={"image/svg+xml": SVG}),

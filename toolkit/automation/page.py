@@ -48,6 +48,9 @@ def _body(notebook: Path) -> tuple[str, str]:
     for cell in document.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if not _is_scrap(output)]
+            for data in (output.data for output in cell.outputs if "data" in output):
+                if "text/html" in data:  # alone, so that what it leaves open swallows nothing
+                    data["text/html"] = inert(data["text/html"])
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(document)
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")

@@ -5,7 +5,7 @@ def number(value: float | None) -> str:
     """Three figures that count, or a dash where there is no value."""
     if value is None:
         return "–"
-    size = abs(value)
+    size = abs(float(f"{value:.3g}"))  # 9.996 is 10.0
     if size >= 100:
         return f"{value:,.0f}"
     if size >= 10:

@@ -34,13 +34,14 @@ def button(
 
 
 def toggle(
-    home: HomeLoop, text: str, tooltip: str, act: Callable[[bool], None]
+    home: HomeLoop, text: str, tooltip: str, act: Callable[[bool], None] | None = None
 ) -> widgets.ToggleButton:
-    """A button that stays pressed; `act` gets whether it is."""
+    """A button that stays pressed; `act` gets whether it is, on the panel's loop."""
     made = widgets.ToggleButton(
         description=text, tooltip=tooltip, layout=widgets.Layout(width="auto", flex="0 0 auto")
     )
-    made.observe(lambda change: home.do(lambda: act(bool(change["new"]))), "value")
+    if act is not None:
+        made.observe(lambda change: home.do(lambda: act(bool(change["new"]))), "value")
     return made
 
 

@@ -7,6 +7,7 @@ from toolkit.bench import metrics, throughput
 from toolkit.bench.arrival import Load
 from toolkit.bench.config import BenchConfig
 from toolkit.bench.metrics import ALL, METRICS
+from toolkit.bench.numbers import number
 from toolkit.bench.records import Outcome, Phase
 from toolkit.bench.slo import parse
 from toolkit.bench.summary import marked, summarize
@@ -173,6 +174,21 @@ def test_closed_loops_are_marked_from_where_more_brings_little() -> None:
     assert [(s.load.concurrency, s.is_saturated) for s in found] == [
         (4, True), (1, False), (2, False), (8, True),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0, "0.00"),
+        (0.0012, "0.0012"),
+        (9.994, "9.99"),
+        (9.996, "10.0"),
+        (99.96, "100"),
+    ],
+)
+def test_three_figures_count(value: float | None, text: str) -> None:
+    assert number(value) == text
 
 
 def test_metrics_shown_are_few() -> None:

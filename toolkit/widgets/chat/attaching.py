@@ -10,7 +10,6 @@ from typing import Any
 import ipywidgets as widgets
 
 from toolkit.errors import ToolkitError, UsageError
-from toolkit.widgets.chat.controls import button, show
 from toolkit.widgets.chat.pictures import (
     MAX_PICTURE_BYTES,
     MAX_PICTURES,
@@ -18,6 +17,7 @@ from toolkit.widgets.chat.pictures import (
     picture_of,
     read_picture,
 )
+from toolkit.widgets.controls import button, show
 from toolkit.widgets.task import HomeLoop
 from toolkit.widgets.typed import TEXT_GRACE_S, on_enter
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from toolkit.widgets.chat.controls import button, show, toggle
+from toolkit.widgets.controls import button, show, toggle
 from toolkit.widgets.task import HomeLoop
 from toolkit.widgets.typed import TEXT_GRACE_S, on_enter
 
@@ -39,7 +39,7 @@ class Composer:
             placeholder="Message of several lines, then Send", rows=4, continuous_update=False
         )
         for field in (self.line, self.box):
-            field.layout = widgets.Layout(flex="1 1 auto", width="auto")
+            field.layout = widgets.Layout(flex="1 1 auto")
             field.description = "Message"
             field.style.description_width = "62px"
         self.send = button(

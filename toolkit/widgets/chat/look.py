@@ -15,6 +15,9 @@ SHEET = """
 .akl-chat .akl-done span:nth-child(3) { min-width: 84px; }
 .akl-chat .akl-done span:nth-child(4) { min-width: 172px; }
 .akl-chat .akl-done span:nth-child(5) { min-width: 126px; }
+.akl-chat .jupyter-button { min-width: 84px; }
+.akl-chat .widget-toggle-button { min-width: 112px; }
+.akl-chat .akl-starters .jupyter-button, .akl-chat .akl-quiet { min-width: 0; }
 .akl-chat .akl-quiet { height: 24px; line-height: 22px; font-size: 12px; padding: 0 10px;
   margin: 2px 0 4px 16px; align-self: flex-start; color: var(--akl-muted); }
 .akl-chat .akl-moves { flex: 0 0 auto; height: 0; overflow: hidden; text-align: center; }

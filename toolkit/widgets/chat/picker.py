@@ -5,7 +5,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from toolkit.widgets.chat.controls import button, show
+from toolkit.widgets.controls import button, show
 from toolkit.widgets.style import classed
 from toolkit.widgets.task import HomeLoop
 from toolkit.widgets.typed import TEXT_GRACE_S, on_enter

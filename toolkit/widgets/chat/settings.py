@@ -8,8 +8,8 @@ import ipywidgets as widgets
 
 from toolkit.errors import UsageError
 from toolkit.safetext import well_formed
-from toolkit.widgets.chat.controls import show
 from toolkit.widgets.chat.figures import FORMULA, usd_text
+from toolkit.widgets.controls import show
 from toolkit.widgets.task import HomeLoop
 
 LABEL = "112px"

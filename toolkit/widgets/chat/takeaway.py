@@ -13,9 +13,9 @@ import ipywidgets as widgets
 from toolkit.client import Endpoint
 from toolkit.errors import ToolkitError
 from toolkit.safetext import cleaned
-from toolkit.widgets.chat.controls import button, show
 from toolkit.widgets.chat.conversation import Conversation, Turn
 from toolkit.widgets.chat.snippet import Client, snippet
+from toolkit.widgets.controls import button, show
 from toolkit.widgets.markdown import code_blocks
 from toolkit.widgets.style import classed
 from toolkit.widgets.task import HomeLoop
@@ -52,9 +52,7 @@ class Takeaway:
             field.layout.width = "auto"
         self.turn.observe(lambda _: home.do(self._turn_chosen), "value")
         self.form.observe(lambda _: home.do(self._fill), "value")
-        self.export = button(
-            home, "Export to Markdown", "Write the conversation to a file", export, width="auto"
-        )
+        self.export = button(home, "Export to Markdown", "Write the conversation to a file", export)
         self.export.layout.align_self = "flex-start"
         self.view = widgets.VBox([self.turn, self.form, self.text, widgets.HTML(HELP), self.export])
         self.toggle(False)

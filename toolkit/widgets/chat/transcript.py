@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import ipywidgets as widgets
 
 from toolkit.widgets.chat import bubble
-from toolkit.widgets.chat.controls import button, show
 from toolkit.widgets.chat.conversation import Turn
+from toolkit.widgets.controls import button, show
 from toolkit.widgets.style import classed
 from toolkit.widgets.task import HomeLoop
 
@@ -49,7 +49,7 @@ class Transcript:
             ),
         )
         self._earlier = classed(
-            button(home, "Show earlier messages", "Show more of them", self._more, width="auto"),
+            button(home, "Show earlier messages", "Show more of them", self._more),
             "akl-quiet",
         )
         self.show(())
@@ -131,4 +131,4 @@ def _assign(widget: widgets.HTML, value: str) -> None:
 
 
 def _starter(home: HomeLoop, text: str, send: Callable[[str], None]) -> widgets.Button:
-    return button(home, text, "Send this message", lambda: send(text), width="auto")
+    return button(home, text, "Send this message", lambda: send(text))
