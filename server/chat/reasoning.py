@@ -107,9 +107,12 @@ class Reasoning:
         if is_start:
             parts.append(Content("".join(self._space)))
         self._space.clear()
-        self._at = _At.CONTENT if is_start else _At.INSIDE
+        if is_start:
+            self._at = _At.CONTENT
+            return self._fresh(bare)
+        self._at = _At.INSIDE
         self._is_first = False
-        return self._fresh(bare)
+        return bare  # what is held may be the beginning of a closing tag
 
     def _think(self, text: str, parts: list[Part]) -> str:
         if self._is_first:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.chat.begun import Begun
@@ -131,6 +131,7 @@ def texts(parts: Iterable[Part]) -> list[str]:
     st.integers(0, 30),
     st.booleans(),
 )
+@example(["   ", "</think>"], 4, True)  # within a closing tag before which nothing was thought
 def test_wherever_a_reply_is_cut_the_rest_of_it_is_told(
     pieces: list[str], cut: int, is_thinking: bool
 ) -> None:
