@@ -7,7 +7,6 @@ that no further test goes in before.
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,15 +22,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Run a test, its fixtures included, when it may."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    if run is None:  # there is one worker
+    if "PYTEST_XDIST_WORKER" not in os.environ:
         return (yield)
-    folder = Path(tempfile.gettempdir())
+    folder = Path(item.config.option.basetemp).parent  # of all workers of a run
     is_alone = item.get_closest_marker("alone") is not None
     kind = fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH
     with (
-        _locked(folder / f"{run}.gate", fcntl.LOCK_EX) as gate,
-        _locked(folder / f"{run}.tests", kind),
+        _locked(folder / "alone.gate", fcntl.LOCK_EX) as gate,
+        _locked(folder / "alone.tests", kind),
     ):
         fcntl.flock(gate, fcntl.LOCK_UN)
         return (yield)

@@ -29,6 +29,8 @@ GOALS = {
 }
 NOT_SHOWN = {2: "VS Code and Colab: not run here"}
 
+_WORSE = ("passed", "skipped", "failed")
+
 Measure = Callable[..., None]
 
 
@@ -88,16 +90,20 @@ class Goals:
     """Gathers what the tests of a run tell of the goals."""
 
     def __init__(self) -> None:
-        self._outcomes: dict[int, Counter[str]] = {number: Counter() for number in GOALS}
+        self._tests: dict[str, tuple[set[int], str]] = {}
+        self._lost = 0
         self._figures: dict[tuple[int, str], list[Figure]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a test by its call, or by what kept it from being called; take the figures when
-        all that could tell one has ended."""
+        """Keep the worst that became of a test; take the figures when all that could tell one
+        has ended."""
         told = report.user_properties
-        if report.when == "call" or not report.passed:
-            for number in (value for name, value in told if name == "goal"):
-                self._outcomes[int(str(number))][report.outcome] += 1
+        if report.when not in ("setup", "call", "teardown"):  # its worker has ended
+            self._lost += 1
+        goals = {int(str(value)) for name, value in told if name == "goal"}
+        if goals and (report.when == "call" or not report.passed):
+            _, before = self._tests.get(report.nodeid, (goals, "passed"))
+            self._tests[report.nodeid] = goals, max(before, report.outcome, key=_WORSE.index)
         if report.when == "teardown":
             for values in (value for name, value in told if name == "figure"):
                 figure = Figure(*values)  # type: ignore[misc]
@@ -105,12 +111,14 @@ class Goals:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the goals that were tested, and write all of them down."""
-        if not any(self._outcomes.values()):
+        if not self._tests:
             return
         terminalreporter.section("the ten goals")
-        for number in (number for number, counts in self._outcomes.items() if counts):
+        for number in (number for number in GOALS if self._outcomes(number)):
             for line in self._lines(number):
                 terminalreporter.write_line(line)
+        if self._lost:
+            terminalreporter.write_line(f"{self._lost} tests ended with their worker: in no goal")
         folder = terminalreporter.config.rootpath / "build"
         folder.mkdir(exist_ok=True)
         lines = [line for number in GOALS for line in self._lines(number)]
@@ -120,7 +128,7 @@ class Goals:
         (folder / "goals.json").write_text(document + "\n", "utf-8")
 
     def _lines(self, number: int) -> Iterator[str]:
-        counts = self._outcomes[number]
+        counts = self._outcomes(number)
         told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in sorted(counts))
         yield f"{number}. {GOALS[number]}: {told or 'not run'}"
         for figure in self._of(number):
@@ -131,8 +139,11 @@ class Goals:
     def _entries(self) -> Iterator[dict[str, object]]:
         for number, text in GOALS.items():
             figures = [f._asdict() | {"is_met": f.is_met} for f in self._of(number)]
-            tests = dict(self._outcomes[number])
+            tests = dict(self._outcomes(number))
             yield {"goal": number, "text": text, "tests": tests, "figures": figures}
+
+    def _outcomes(self, number: int) -> Counter[str]:
+        return Counter(outcome for goals, outcome in self._tests.values() if number in goals)
 
     def _of(self, number: int) -> list[Figure]:
         """Of what was measured under one name the worst."""

@@ -37,6 +37,15 @@ def test_the_report_counts_tests_and_holds_figures_against_their_bars(
             measured(3, "requests", 0, "", 0)
             assert False
 
+        @pytest.fixture
+        def broken():
+            yield
+            assert False
+
+        @pytest.mark.goal(5)
+        def test_whose_end_fails(broken):
+            pass
+
         @pytest.mark.goal(4)
         @pytest.mark.skip("not here")
         def test_left_out():
@@ -44,7 +53,7 @@ def test_the_report_counts_tests_and_holds_figures_against_their_bars(
         """
     )
     result = pytester.runpytest_inprocess("-p", "tests.goals")
-    result.assert_outcomes(passed=2, failed=1, skipped=1)
+    result.assert_outcomes(passed=3, failed=1, skipped=1, errors=1)
     result.stdout.fnmatch_lines(
         [
             "2. *: 2 passed",
@@ -53,6 +62,7 @@ def test_the_report_counts_tests_and_holds_figures_against_their_bars(
             "3. *: 1 failed, 2 passed",
             "   - requests: 0 (meets 0)",
             "4. *: 1 skipped",
+            "5. *: 1 failed",
         ]
     )
     written = json.loads((pytester.path / "build" / "goals.json").read_text("utf-8"))

@@ -18,6 +18,7 @@ from server.keys import Scope
 from server.keystore import Change, KeyStore
 from server.state import State
 from server.usage import Query, UsageFile, UsageRow, rows
+from toolkit import jsontext
 from toolkit.errors import ConfigError, EndpointError, RequestRefused, ToolkitError, UsageError
 from toolkit.transport import Transport
 
@@ -109,7 +110,7 @@ class EndpointKeys:
 
     async def _ask(self, method: str, path: str, kind: type[T], body: object = None) -> T:
         try:
-            return msgspec.json.decode(await self._transport.json(method, path, body), type=kind)
+            return jsontext.decoded(await self._transport.json(method, path, body), kind)
         except RequestRefused as refused:
             if refused.status in (400, 404):
                 raise UsageError(refused.message, hint=_SEE_KEYS) from None

@@ -44,8 +44,14 @@ def picture(size: tuple[float, float], draw: Callable[[Any], None], summary: str
     its name. What stands in it is text, whoever wrote it. Raises `ConfigError` without
     matplotlib."""
     check()
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(
+            f"Pictures need matplotlib, which does not work here: {error}",
+            hint="Install it anew: pip install --force-reinstall matplotlib",
+        ) from error
 
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")

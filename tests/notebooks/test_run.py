@@ -240,11 +240,12 @@ def test_two_runs_in_one_second_get_two_folders(akash_home: Path) -> None:
 
 async def test_half_a_character_is_no_failure(akash_home: Path, tmp_path: Path) -> None:
     code = "import toolkit\nprint('a\\ud800b')\ntoolkit.glue('said', ['c\\ud83d'])\n'd\\udc00'"
-    cells = [nbformat.v4.new_code_cell(code)]
+    given = nbformat.v4.new_code_cell("given: str = ''", metadata={"tags": ["parameters"]})
+    cells = [given, nbformat.v4.new_code_cell(code)]
     path = tmp_path / "halves.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
     printed: list[str] = []
-    result = await run_notebook(str(path), echo=printed.append)
+    result = await run_notebook(str(path), {"given": "e\ud83d"}, echo=printed.append)
     assert (result.exit_code, result.error) == (0, None)
     assert result.scraps["said"] == ["c\ufffd"]
     written = json.loads((Path(result.folder) / "result.json").read_text())

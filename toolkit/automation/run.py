@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from toolkit import jsontext
 from toolkit.automation.artefacts import as_json, clean_value, keep_deployments, write_whole
 from toolkit.automation.events import CellStarted, End, Event, Failed, Finished, Job, Printed
 from toolkit.automation.glue import read_scraps
@@ -193,7 +194,7 @@ class _Run:
     ) -> End:
         if worker.stdin is None or worker.stdout is None:
             raise ValueError("the worker must have been given pipes")
-        worker.stdin.write(msgspec.json.encode(job) + b"\n")
+        worker.stdin.write(jsontext.encoded(job) + b"\n")
         number: int | None = None
         async for line in worker.stdout:
             event: Event = msgspec.json.decode(line, type=Event)

@@ -6,13 +6,15 @@ that two of them can be told comparable or not.
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, Self
 
 import msgspec
 
+from server.models.files import replace_file
 from toolkit import jsontext
 from toolkit.bench.config import BenchConfig
 from toolkit.bench.records import Level, RequestRecord
@@ -114,9 +116,7 @@ def write(path: Path, text: str) -> None:
     """Write a file as a whole: never half of it where another was."""
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = _draft(path)
-        draft.write_text(well_formed(text), encoding="utf-8", newline="")
-        draft.replace(path)
+        replace_file(path, well_formed(text).encode())
 
 
 def check_writable(path: Path) -> None:
@@ -124,14 +124,13 @@ def check_writable(path: Path) -> None:
     with _told(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        # Only trying tells: permissions say nothing of a mount, a quota or a name too long.
-        draft = _draft(path)
-        draft.touch()
-        draft.unlink()
-
-
-def _draft(path: Path) -> Path:
-    return path.with_name(f"{path.name}.draft")
+        if path.is_mount():
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        with suppress(FileNotFoundError):  # a name too long is told of
+            path.lstat()
+        # Only trying tells: permissions say nothing of a disk that takes no more.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:60]}-"):
+            pass
 
 
 @contextmanager

@@ -312,6 +312,10 @@ class Opening(Protocol):
     def record(self) -> Record: ...
 
     @property
+    def former(self) -> Record | None:
+        """What had that name before, if anything had."""
+
+    @property
     def deadline_s(self) -> float:
         """Seconds left until this has to be done."""
 

@@ -46,6 +46,7 @@ from toolkit.deploy.ledger import Ledger
 from toolkit.errors import DeadlineError, ToolkitError, UsageError
 
 RUN_VARIABLE = "AKASH_LLM_RUN"
+_opened_here: set[str] = set()
 CLOSE_DEADLINE_S = 240.0  # an account that is asked may take its time
 LOCK_POLL_S = 0.1
 
@@ -62,6 +63,7 @@ _COMPARED = tuple(name for name in Intent.__struct_fields__ if name != "name")
 class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint, as the ledger has it and as it is."""
 
+    uid: str
     name: str
     target: str
     engine: str
@@ -80,8 +82,9 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_of_this_run(self) -> bool:
-        """Whether the run of a notebook that this program is part of has opened it."""
-        return self.run_id is not None and self.run_id == os.environ.get(RUN_VARIABLE)
+        """Whether this program has opened it, or the run of a notebook that it is part of."""
+        is_of_run = self.run_id is not None and self.run_id == os.environ.get(RUN_VARIABLE)
+        return is_of_run or self.uid in _opened_here
 
 
 class Keeper:
@@ -180,14 +183,17 @@ class Keeper:
         changer = None if record is None else self._changer(record, plan)
         if record is not None and changer and changes_between(record.intent, plan.intent):
             return await self._change(changer, record, plan, report)
+        former = None
         if record is None:
             self._check(plan)
             run_id = os.environ.get(RUN_VARIABLE) or None
+            former = self.ledger.latest(plan.intent.name)
             record = self.ledger.open(plan.intent, sdl=plan.sdl, run_id=run_id)
+            _opened_here.add(record.uid)
         elif await self._answers(record):
             report("adopt", "it is there already")
             return self.ledger.move(record.uid, State.READY)
-        opening = _Opening(self.ledger, record, report)
+        opening = _Opening(self.ledger, record, report, former)
         try:
             await self.target(record.target).apply(opening)
             return self.ledger.move(record.uid, State.READY)
@@ -329,6 +335,7 @@ class Keeper:
     async def _status(self, record: Record) -> EndpointStatus:
         seen: Status = await self.target(record.target).status(record)
         return EndpointStatus(
+            uid=record.uid,
             name=record.name,
             target=record.target,
             engine=record.intent.engine,
@@ -458,10 +465,13 @@ class _Reporter:
 class _Opening:
     """The `Opening` that a target sees."""
 
-    def __init__(self, ledger: Ledger, record: Record, report: _Reporter) -> None:
+    def __init__(
+        self, ledger: Ledger, record: Record, report: _Reporter, former: Record | None = None
+    ) -> None:
         self._ledger = ledger
         self._report = report
         self.record = record
+        self.former = former
 
     @property
     def deadline_s(self) -> float:

@@ -38,7 +38,7 @@ async def start(opening: Opening, jobs: Jobs, close: Callable[[Record], Awaitabl
     _check_key(record.name, jobs.server)
     program = await _prepare(opening, jobs)
     folder.prepare(record, jobs.server)
-    wanted = int(record.handle.get("port", PORT))  # one that is started again keeps its address
+    wanted = _usual_port(opening)
     for attempt in range(1, PORT_TRIES + 1):
         ports = _free_ports(opening, jobs, wanted if attempt == 1 else 0)
         if ports.server != wanted:
@@ -53,6 +53,13 @@ async def start(opening: Opening, jobs: Jobs, close: Callable[[Record], Awaitabl
                 raise
             await close(opening.record)
             opening.report("start", f"port {taken} was taken meanwhile; trying another")
+
+
+def _usual_port(opening: Opening) -> int:
+    """The one that clients know: it had it before, or the last endpoint of that name."""
+    former = opening.former
+    known = former.handle if former is not None and former.target == opening.record.target else {}
+    return int(opening.record.handle.get("port", known.get("port", PORT)))
 
 
 async def _spawn(

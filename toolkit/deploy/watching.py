@@ -28,11 +28,11 @@ async def end_if_over(keeper: Keeper, record: Record, status: Seen) -> str:
     """End what was just seen, where that is due: it is past a limit, has ended by itself, or its
     end had begun. Why, in words; empty where it goes on.
 
-    What is being opened, or worked on by another program, is left alone, and so is what has changed
-    since `record` was read. Raises `EndpointError` where it could not be closed: whoever watches
-    on tries again.
+    What somebody is working on is left alone, and so is what has changed since `record` was read;
+    of an opening that nobody works on the limits hold. Raises `EndpointError` where it could not
+    be closed: whoever watches on tries again.
     """
-    if record.state is State.OPENING or keeper.is_busy(record.name):
+    if keeper.is_busy(record.name):
         return ""
     if not (why := await _due(record, status)):
         return ""
@@ -49,7 +49,7 @@ async def end_if_over(keeper: Keeper, record: Record, status: Seen) -> str:
 async def _due(record: Record, status: Seen) -> str:
     if record.state is State.CLOSING:
         return "its end had begun"
-    if status.health is Health.GONE:
+    if status.health is Health.GONE and record.state is not State.OPENING:
         return "it had ended by itself"
     return await over(record, status)
 

@@ -55,5 +55,6 @@ class _Entering:
             self._home.do(self._take)
 
     def _take(self) -> None:
-        self._entered = None
-        self._act()
+        if self._entered is not None:  # of two changes at once the first was it
+            self._entered = None
+            self._act()

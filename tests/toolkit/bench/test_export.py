@@ -4,6 +4,8 @@ import ast
 import csv
 import io
 import json
+import os
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -16,12 +18,13 @@ from tests.support.benching import level, record, result_of
 from toolkit.bench import Result, page, parse, plots, report, save
 from toolkit.bench.arrival import Load
 from toolkit.bench.config import BenchConfig
-from toolkit.bench.export import LIKES, Like, jsonl, table
+from toolkit.bench.export import LIKES, Like, check, jsonl, table
 from toolkit.bench.metrics import ALL
 from toolkit.bench.records import Outcome, Phase
 from toolkit.errors import ConfigError, UsageError
 
 ROOT = Path(__file__).parents[3]
+OURS = {"server", "toolkit"}  # one wheel
 HOSTILE = "</title><script>alert(1)</script>|`=1+1`\x1b[2J‮<img src=//x>"
 
 
@@ -59,6 +62,11 @@ def test_the_ending_says_how_it_is_written(tmp_path: Path) -> None:
     assert ".html" in caught.value.hint
     with pytest.raises(UsageError, match="no folder"):
         save(result(), tmp_path / "none" / "result.md")
+    (tmp_path / "result.md.draft").write_text("somebody's")
+    check(tmp_path / "result.md")
+    assert (tmp_path / "result.md.draft").read_text() == "somebody's"
+    with pytest.raises(ConfigError, match="cannot be written"):
+        check(tmp_path / f"{'n' * 300}.md")
     (tmp_path / "folder.md").mkdir()
     with pytest.raises(ConfigError, match="cannot be written"):
         save(result(), tmp_path / "folder.md")
@@ -197,5 +205,20 @@ def test_measuring_and_drawing_need_one_package_beyond_the_base() -> None:
     nodes = [node for tree in trees for node in ast.walk(tree)]
     named = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     named |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
-    modules = {name.partition(".")[0] for name in named} - sys.stdlib_module_names - {"toolkit"}
+    modules = {name.partition(".")[0] for name in named} - sys.stdlib_module_names - OURS
     assert modules - {Requirement(text).name for text in base} == {"matplotlib"}
+
+
+def test_a_broken_matplotlib_is_said_in_our_words(tmp_path: Path) -> None:
+    (tmp_path / "matplotlib").mkdir()
+    (tmp_path / "matplotlib" / "__init__.py").write_text("raise ImportError('no such library')")
+    code = (
+        "from toolkit import svg\nfrom toolkit.errors import ConfigError\n"
+        "try: svg.picture((1, 1), print, '')\n"
+        "except ConfigError as error: print(error.message)"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert "does not work here: no such library" in done.stdout, done.stderr

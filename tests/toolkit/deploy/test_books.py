@@ -44,6 +44,7 @@ def test_a_history_adds_up_and_lists_its_events_in_order() -> None:
 def test_what_is_open_says_how_it_is_and_what_it_costs() -> None:
     ends = Spend(usd_per_hour=Decimal("0.5"), spent_usd=Decimal(0), ends_at=AT)
     one = EndpointStatus(
+        uid="0",
         name="a",
         target="console",
         engine="vllm",

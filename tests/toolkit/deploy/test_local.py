@@ -168,7 +168,8 @@ async def test_a_dead_one_is_started_anew_with_the_same_key(
 
 
 async def test_another_intent_replaces_only_when_told(keeper: MakeKeeper, intent: Intent) -> None:
-    first = await opened(keeper(), intent)
+    with occupied(11434):  # so that its port is its own
+        first = await opened(keeper(), intent)
     other = await keeper().plan(msgspec.structs.replace(intent, context=1024))
     assert other.action is Action.REPLACE
     assert [(c.field, c.now, c.then) for c in other.changes] == [("context", "512", "1024")]
@@ -178,6 +179,9 @@ async def test_another_intent_replaces_only_when_told(keeper: MakeKeeper, intent
     second = await keeper().apply(other, replace=True)
     assert living(first) == []
     assert said(second)["env"]["AKASH_LLM_CONTEXT"] == "1024"
+    assert second.url == first.url
+    await keeper().close("mine")
+    assert (await opened(keeper(), intent)).url == first.url
 
 
 async def test_two_at_once_end_with_one_server(keeper: MakeKeeper, intent: Intent) -> None:

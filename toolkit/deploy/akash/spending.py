@@ -1,6 +1,6 @@
 """What orders cost: as the account says, and reckoned by the clock until it has said so."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -54,10 +54,11 @@ def spend_of(orders: Iterable[Order], now: datetime | None = None) -> Spend | No
     )
 
 
-def _unused_usd(orders: Iterable[Order], now: datetime | None) -> Decimal | None:
-    """What was put into all of them and is not paid out; None where that of one is not known."""
+def _unused_usd(orders: Sequence[Order], now: datetime | None) -> Decimal | None:
+    """What was put into those that are open, or once all are closed into all of them, and is not
+    paid out; None where that of one is not known."""
     total = Decimal(0)
-    for order in orders:
+    for order in [order for order in orders if order.is_open] or orders:
         if order.funded is None:
             return None
         total += max(Decimal(0), order.funded - estimate_uact(order, now))

@@ -7,7 +7,7 @@ the gateway says is cleaned and bounded before it becomes part of a message.
 import msgspec
 from websockets.exceptions import ConnectionClosed
 
-from toolkit import safetext
+from toolkit import jsontext, safetext
 from toolkit.errors import CredentialsError, EndpointError, RequestRefused
 
 MAX_REASON = 300
@@ -43,8 +43,8 @@ class _Refusal(msgspec.Struct):
 def token_refused(status: int, body: bytes, token: str) -> CredentialsError:
     """A refusal of `token`, in the provider's words without it."""
     try:
-        message = msgspec.json.decode(body, type=_Refusal).message
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        message = jsontext.decoded(body, _Refusal).message
+    except msgspec.DecodeError:
         message = ""
     words = _bounded(message.replace(token, "(the token)"))
     return CredentialsError(
