@@ -78,8 +78,9 @@ def _of_connections(ok: list[RequestRecord]) -> Iterator[str]:
         and any(1e3 * record.connect_s > CONNECT_SHARE * ttft for ttft in ttft_ms(record))
     ]
     if opened:
-        most = f"up to {1e3 * max(opened):.1f} ms"
-        yield f"{len(opened)} first tokens came after a connection was opened ({most})"
+        firsts = "1 first token" if len(opened) == 1 else f"{len(opened)} first tokens"
+        most_ms = 1e3 * max(opened)
+        yield f"{firsts} came after a connection was opened (up to {most_ms:.1f} ms)"
 
 
 def _of_client(level: Level) -> Iterator[str]:
