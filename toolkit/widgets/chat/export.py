@@ -12,7 +12,11 @@ from toolkit.widgets.chat.conversation import Conversation, Turn, TurnState
 from toolkit.widgets.chat.figures import figures
 from toolkit.widgets.chat.inert import disarmed, inert
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!<>|~:@&$^%])")
+_MARKS = re.compile(r"[\\`*_{}\[\]()#+\-.!<>|~:@&$^%]")
+# To R Markdown, a backslash before one of them begins mathematics.
+_BRACKETS = {mark: f"&#{ord(mark)};" for mark in "()[]"}
+# JupyterLab looks for mathematics in the page that Markdown became: no command is left to find.
+_COMMAND = re.compile(r"\\(?=[^\W\d_]|@)")
 
 
 def as_markdown(conversation: Conversation) -> str:
@@ -48,5 +52,6 @@ def _quoted(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """One line in which nothing is Markdown."""
-    return _MARKS.sub(r"\\\1", disarmed(" ".join(cleaned(text).split())))
+    """One line in which nothing is Markdown, and nothing TeX."""
+    line = _COMMAND.sub(r"\\ ", disarmed(" ".join(cleaned(text).split())))
+    return _MARKS.sub(lambda mark: _BRACKETS.get(mark[0], f"\\{mark[0]}"), line)

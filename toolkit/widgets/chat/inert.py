@@ -1,49 +1,73 @@
 """Markdown of strangers that does nothing, whatever reads it.
 
 JupyterLab and web pages read it as CommonMark with HTML and mathematics; Pandoc, Quarto and
-R Markdown know more: TeX, attributes, divs, metadata, shortcodes, code that is run. A text
-keeps its form where all of them see text in it; any other is shown as code, as it stands. They
-do not agree on what is code either, so only what all of them take for it counts.
+R Markdown know more: TeX, attributes, divs, metadata, tables of columns, code that is run. They
+do not agree where code begins and ends, so it is not parsed here. A text keeps its form only if
+nothing in it could be alive wherever a reader cuts it, code in a line included. Any other is
+shown as one block of code, whole. Fenced code may hold anything where no reader can miss a fence.
 """
 
-import functools
+import itertools
 import re
 from collections.abc import Iterator
-
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from typing import NamedTuple
 
 from toolkit.safetext import cleaned
 
-_ACTIVE = frozenset({"html_block", "html_inline", "image", "link_open"})
-# What readers make a link of although CommonMark does not, and bare references to people.
-_ADDRESS = re.compile(r"://|www\.|\S@\S|mailto:", re.IGNORECASE)
-# TeX (its second way to write a backslash, too), HTML, attributes, citations, links and pictures,
-# divs, metadata.
 _ALIVE = re.compile(
-    r"\\[A-Za-z@]|\^\^|<[A-Za-z/!?]|\{|@\w|\][(\[:]|^\s*:{3}|^\s*-{3}\s*$", re.MULTILINE
+    r"""
+      \\[^\W\d_] | \\@ | \^\^          # TeX, its second way to write a backslash included
+    | <(?![\s=\d-])                    # HTML, and addresses between angles
+    | &\#?\w+;                         # what becomes another character after Markdown is read
+    | \{                               # attributes, raw code, roles
+    | @(?=\S)                          # citations, addresses of mail, people
+    | \](?=[(\[:]) | [!^]\[            # links, pictures, what they refer to, notes
+    | :::                              # divs
+    | \+[-=]{2}                        # tables whose cells are blocks
+    | ://|www\.                        # addresses, and below those without slashes, as `data:`
+    | [a-z][\d+.-]{,4}:(?!["'*`)\]|,.]*(?:\s|\Z))
+    """,
+    re.VERBOSE | re.IGNORECASE,
 )
-# Pandoc and Quarto write code marked {=html} as HTML.
-_RAW = re.compile(r"\{\s*=")
-_LANGUAGE = re.compile(r"[\w+-]*")
-# Code that is drawn where it is read, links and all.
-_DRAWN = frozenset({"dot", "geojson", "graphviz", "math", "mermaid", "plantuml", "stl", "topojson"})
+_FENCE = re.compile(r"(`{3,})([\w+#-]*) *")
+_FENCES = re.compile(r"(?:`{3,}|~{3,})(.*)")
+# The code that readers only colour. What they draw instead (mermaid, dot) has links of its own.
+_LABELS = """
+    ada asm awk bash bat batch bibtex c c# c++ clojure cmake cmd console cpp cs csharp css
+    csv cuda cxx cython dart diff docker dockerfile elixir erlang fish fortran fsharp go
+    golang gradle graphql groovy h haskell hcl hpp hs html http ini java javascript jinja js
+    json json5 jsonc jsonl jsx julia kotlin less lisp lua make makefile markdown matlab md
+    nginx nim nix objc objective-c ocaml pascal perl php plain plaintext powershell
+    properties proto protobuf ps1 py python python3 r rb regex ruby rs rust sass scala
+    scheme scss sh shell sql svelte swift terraform text toml ts tsx txt typescript vb
+    verilog vim vue xml yaml yml zig zsh
+"""
+_COLOURED = frozenset(_LABELS.split())
+# What readers may take for mathematics. JupyterLab looks for its end behind any code in between.
+_MATHEMATICS = re.compile(r"\$|\\[(\[]")
+_TEX = re.compile(r"[$\\]")
+_RULE = re.compile(r"-{3,} *")
 # What is found in code as well, and what it becomes: cells and inline code that are run (knitr
 # looks at single lines, so that a longer fence around them does not help), and shortcodes.
 _ARMED = (
-    (re.compile(r"```(?=[ \t]*\{)"), "`` `"),
+    (re.compile(r"```(?=[^\S\n]*\{)"), "`` `"),
     (re.compile(r"`(?=\{|r[ #])"), "` "),
     (re.compile(r"\{\{(?=[<%])"), "{{ "),
 )
-# Three dashes begin metadata; four are the same line, or the same heading, to all.
-_DASHES = re.compile(r"^([ \t>*+.)\d-]*)(?<!-)---[ \t]*$")
+
+
+class _Part(NamedTuple):
+    """Lines that are one block of fenced code, its fences included, or that are none."""
+
+    lines: list[str]
+    is_code: bool
 
 
 def inert(text: str) -> str:
     """Markdown that shows `text` and does nothing: the text itself, or it as code."""
-    text = disarmed(cleaned(text).strip("\n"))
-    kept = _kept(text)
-    return _as_code(text) if kept is None else kept
+    text = disarmed(cleaned(text).replace("\u2028", "\n").replace("\u2029", "\n\n").strip("\n"))
+    parts = [part if part.is_code else _ruled(part) for part in _parts(text)]
+    return "\n".join(_joined(parts)) if _is_harmless(parts) else _as_code(text)
 
 
 def disarmed(text: str) -> str:
@@ -53,65 +77,71 @@ def disarmed(text: str) -> str:
     return text
 
 
-def _kept(text: str) -> str | None:
-    """The text in its form; None where it has to be shown as code."""
-    environment: dict[str, object] = {}
-    tokens, lines = _parser().parse(text, environment), text.split("\n")
-    kinds = {t.type for token in tokens for t in (token, *(token.children or ()))}
-    if kinds & _ACTIVE or environment.get("references"):
-        return None
-    if _ADDRESS.search(text) or _RAW.search(text):
-        return None
-    fences = [token for token in tokens if token.type == "fence"]
-    if not all(_is_plain(token.info.strip()) for token in fences):
-        return None
-    sure = [token for token in fences if _is_sure(token, lines)]
-    if any(_ALIVE.search(words) for words in _read_as_text(tokens, sure)):
-        return None
-    return "\n".join(_settled(lines, sure))
+def _parts(text: str) -> list[_Part]:
+    """The text, cut at its fences if every reader cuts it there, else as one part of no code.
+
+    They do where the fences stand at the margin, are of one length, are closed, and nothing
+    else in the text looks like one.
+    """
+    parts, fence = [_Part([], is_code=False)], ""
+    whole = [_Part(text.split("\n"), is_code=False)]
+    for line in whole[0].lines:
+        opening = _FENCE.fullmatch(line)
+        if parts[-1].is_code:
+            parts[-1].lines.append(line)
+            if line.lstrip().startswith(fence):
+                if line.rstrip(" ") != fence:
+                    return whole
+                parts.append(_Part([], is_code=False))
+        elif opening and opening[1] == (fence or opening[1]):
+            fence = opening[1]
+            parts.append(_Part([line], is_code=True))
+        elif _FENCES.search(line):
+            return whole
+        else:
+            parts[-1].lines.append(line)
+    return whole if parts[-1].is_code else parts
 
 
-def _is_plain(language: str) -> bool:
-    return _LANGUAGE.fullmatch(language) is not None and language.lower() not in _DRAWN
+def _is_harmless(parts: list[_Part]) -> bool:
+    words = "\n".join(line for part in parts if not part.is_code for line in part.lines)
+    codes = ["\n".join(part.lines) for part in parts if part.is_code]
+    openings = [words, *(part.lines[0] for part in parts if part.is_code)]
+    labels = {label.strip().lower() for line in openings for label in _FENCES.findall(line)}
+    if _ALIVE.search(words) or not labels <= {"", *_COLOURED}:
+        return False
+    if _MATHEMATICS.search(words) and any(_TEX.search(code) for code in codes):
+        return False
+    return not any(_is_dashed(line) for line in words.split("\n"))
 
 
-def _is_sure(fence: Token, lines: list[str]) -> bool:
-    """Whether every reader takes it for code: by backticks, in no list, and closed."""
-    start, end = fence.map or (0, 0)
-    closing = lines[end - 1].strip()
-    is_closed = end - start > 1 and set(closing) == {"`"} and len(closing) >= len(fence.markup)
-    return fence.level == 0 and fence.markup.startswith("`") and is_closed
+def _is_dashed(line: str) -> bool:
+    """Whether it may begin or end metadata, or a table that goes on across empty lines."""
+    marks = line.strip().lstrip("> \t")
+    return marks.endswith("---") or (marks != "" and not marks.strip("- \t"))
 
 
-def _read_as_text(tokens: list[Token], sure: list[Token]) -> Iterator[str]:
-    """All that some reader may take for more than code."""
-    for token in tokens:
-        if token.type in ("fence", "code_block") and token not in sure:
-            yield token.content
-        children = token.children or ()
-        texts = [child.content for child in children if child.type == "text"]
-        yield from texts
-        # Mathematics goes on across code, and a run of backticks that is not closed is taken apart.
-        if sum(words.count("$") for words in texts) > 1 or any("`" in words for words in texts):
-            yield from (child.content for child in children if child.type == "code_inline")
+def _ruled(part: _Part) -> _Part:
+    """The part with its rules as stars: three dashes begin metadata."""
+    if any(_FENCES.search(line) for line in part.lines):
+        return part  # they may be code
+    pairs = itertools.pairwise(["", *part.lines])
+    rules = (not above.strip(" \t") and _RULE.fullmatch(line) for above, line in pairs)
+    lines = ["***" if is_rule else line for is_rule, line in zip(rules, part.lines, strict=True)]
+    return _Part(lines, is_code=False)
 
 
-def _settled(lines: list[str], sure: list[Token]) -> Iterator[str]:
-    """The lines so that all readers agree where code and metadata begin."""
-    begins = {fence.map[0] for fence in sure if fence.map}
-    inside = {at for fence in sure if fence.map for at in range(*fence.map)}
-    for at, line in enumerate(lines):
-        if at in begins and at and lines[at - 1].strip():
+def _joined(parts: list[_Part]) -> Iterator[str]:
+    """The lines so that all readers agree where code begins."""
+    before = ""
+    for part in parts:
+        if part.is_code and before.strip(" \t"):
             yield ""
-        yield line if at in inside else _DASHES.sub(r"\1----", line)
+        yield from part.lines
+        before = part.lines[-1] if part.lines else before
 
 
 def _as_code(text: str) -> str:
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    longest = max((len(run) for run in re.findall(r"[`~]+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"
-
-
-@functools.cache
-def _parser() -> MarkdownIt:
-    return MarkdownIt("commonmark").enable(["table", "strikethrough"])
