@@ -103,6 +103,59 @@ async def test_a_page_loads_nothing_runs_nothing_and_goes_nowhere(
     assert await page.locator(".highlight .nb").inner_text() == "print"
 
 
+LEFT_OPEN = [
+    "<style>",
+    "<script>",
+    "<script><!--<script>",
+    "<textarea>",
+    "<title>",
+    "<!--",
+    "<iframe>",
+    "<noscript>",
+    "<template>",
+    "<plaintext>",
+    "<select><option>",
+    "<table><tr><td>",
+    "<svg><desc>",
+    "<math><mtext>",
+    "<div hidden>",
+    "<b title='",
+]
+
+
+@pytest.mark.goal(3, 4)
+async def test_what_one_part_leaves_open_swallows_no_other(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    node: Any = nbformat.v4
+    cells = [node.new_markdown_cell("# Parts")]
+    for at, html in enumerate(LEFT_OPEN):
+        cells.append(node.new_markdown_cell(f"Text {at}\n\n{html}"))
+        cells.append(node.new_raw_cell(html))
+        cell = node.new_code_cell(f"code_{at} = 1")
+        for mime in ("text/markdown", "text/html", "application/javascript"):
+            cell.outputs.append(node.new_output("display_data", data={mime: html}))
+            cell.outputs.append(node.new_output("stream", text=f"{mime} {at} was before."))
+        framed = {"text/html": {"isolated": True}}
+        data = {"text/html": f"<p>framed {at}.</p>{html}"}
+        cell.outputs.append(node.new_output("display_data", data=data, metadata=framed))
+        cells.append(cell)
+    cells.append(node.new_markdown_cell("- [x] done\n- [ ] open\n\nThe end"))
+    path = tmp_path / "open.ipynb"
+    nbformat.write(node.new_notebook(cells=cells), path)
+    page = await shown(path, context)
+    for at in range(len(LEFT_OPEN)):
+        await expect(page.get_by_text(f"Text {at}", exact=True)).to_be_visible()
+        await expect(page.locator(".highlight", has_text=f"code_{at} =")).to_be_visible()
+        await expect(page.get_by_text(f"framed {at}.", exact=True)).to_be_visible()
+        for mime in ("text/markdown", "text/html", "application/javascript"):
+            told = page.get_by_text(f"{mime} {at} was before.", exact=True)
+            await expect(told).to_be_visible()
+    assert await page.locator("body > .cell").count() == 2 + 2 * len(LEFT_OPEN)
+    assert await page.locator("li").all_inner_texts() == ["\u2611 done", "\u2610 open"]
+    await expect(page.get_by_text("The end")).to_be_visible()
+
+
 @pytest.mark.goal(3, 4)
 async def test_nor_does_that_of_a_chat_with_a_hostile_model(
     context: BrowserContext, tmp_path: Path

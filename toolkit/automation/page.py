@@ -1,18 +1,16 @@
 """A notebook as one web page that loads nothing, runs nothing and goes nowhere.
 
 nbconvert's own pages fetch scripts from other hosts, even to show an executed notebook without
-widgets. This one is its plain body, without what acts (`inert`), in a page of ours, whose policy
+widgets. This one is its plain body, without what acts (`body`), in a page of ours, whose policy
 lets a browser load nothing.
 """
 
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
-from toolkit.automation.glue import MIME
 from toolkit.automation.params import read_cells, title_of
 
 _TEMPLATE = "page.html"
@@ -39,27 +37,14 @@ def _body(notebook: Path) -> tuple[str, str]:
     """The cells as HTML, and the style of code in them."""
     # Half a second that only those wait for who want a page.
     import nbformat
-    from nbconvert import HTMLExporter
     from pygments.formatters import HtmlFormatter
 
-    from toolkit.automation.inert import inert
+    from toolkit.automation.body import body_of
 
-    document: Any = nbformat.read(notebook, as_version=4)
-    for cell in document.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_scrap(output)]
-            for data in (output.data for output in cell.outputs if "data" in output):
-                if "text/html" in data:  # alone, so that what it leaves open swallows nothing
-                    data["text/html"] = inert(data["text/html"])
-    body, _ = HTMLExporter(template_name="basic").from_notebook_node(document)
+    body = body_of(nbformat.read(notebook, as_version=4))
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
-    return inert(body), f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
-
-
-def _is_scrap(output: Any) -> bool:
-    """Whether it is a value for programs (`toolkit.glue`), which nothing can show."""
-    return set(output.get("data", ())) == {MIME}
+    return body, f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
 
 
 @cache
