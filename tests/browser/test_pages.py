@@ -103,6 +103,16 @@ async def test_a_page_loads_nothing_runs_nothing_and_goes_nowhere(
     assert await page.locator(".highlight .nb").inner_text() == "print"
 
 
+async def test_code_has_its_colours_however_long(context: BrowserContext, tmp_path: Path) -> None:
+    node: Any = nbformat.v4
+    source = f"signs = '{'a' * 1_100_000}'"
+    path = tmp_path / "long.ipynb"
+    nbformat.write(node.new_notebook(cells=[node.new_code_cell(source)]), path)
+    page = await shown(path, context)
+    assert await page.locator(".highlight .n").inner_text() == "signs"
+    assert (await page.locator(".highlight").inner_text()).strip() == source
+
+
 LEFT_OPEN = [
     "<style>",
     "<script>",

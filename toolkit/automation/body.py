@@ -19,6 +19,8 @@ def body_of(document: Any) -> str:
     exporter = _Exporter(template_name="basic")
     document.metadata.pop("widgets", None)
     for cell in document.cells:
+        if cell.cell_type == "raw":
+            cell.source = exporter.held(cell.source)
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if _is_shown(output)]
             for output in (output for output in cell.outputs if "text/html" in _data(output)):
@@ -48,8 +50,8 @@ class _Exporter(HTMLExporter):
         super().__init__(template_name=template_name)  # type: ignore[no-untyped-call]
         self._word = secrets.token_hex()
         self._parts = list[str]()
-        # Of code with colours, and of raw cells.
-        self.register_filter("clean_html", self.held)  # type: ignore[no-untyped-call]
+        # Of code with colours, which is well made; and slow.
+        self.register_filter("clean_html", lambda html: html)  # type: ignore[no-untyped-call]
 
     def held(self, html: str) -> str:
         """What stands for it."""
