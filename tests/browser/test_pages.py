@@ -36,6 +36,7 @@ KEPT = (
     '<svg role="img" aria-label="A line" viewBox="0 0 9 9"><defs><path id="way" d="M 0 0 L 9 9"/>'
     '</defs><use xlink:href="#way" style="stroke: red; text-anchor: middle"/></svg>'
 )
+HALF = "a character of which there is half"
 FORBIDDEN = "base, embed, form, iframe, input, button, link, meta, object, script, style"
 FORBIDDEN += ", [onload], image, set, foreignObject, [href*='evil.example/a.svg'], [style*=url]"
 SVG = (
@@ -53,6 +54,7 @@ def notebook(tmp_path: Path) -> Path:
         node.new_output("stream", text=f"\x1b[31m{HOSTILE}"),
         node.new_output("display_data", data={"text/html": HOSTILE, "text/plain": "plain"}),
         node.new_output("display_data", data={"text/html": "<textarea><!-- <b title='"}),
+        node.new_output("display_data", data={"text/html": HALF}),
         node.new_output("display_data", data={"text/html": KEPT, "text/plain": "plain"}),
         node.new_output("display_data", data={"text/markdown": HOSTILE}),
         node.new_output("display_data", data={"image/svg+xml": SVG}),
@@ -64,7 +66,8 @@ def notebook(tmp_path: Path) -> Path:
     text = f"# A title\n\nand `code`\n\n{HOSTILE}\n\n[elsewhere](data:text/html,hi)"
     cells = [node.new_markdown_cell(text), cell, node.new_raw_cell(HOSTILE)]
     path = tmp_path / "hostile.ipynb"
-    nbformat.write(node.new_notebook(cells=cells), path)
+    text = nbformat.writes(node.new_notebook(cells=cells)).replace(HALF, "half \\ud83d a character")
+    path.write_text(text, encoding="utf-8")
     return path
 
 

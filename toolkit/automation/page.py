@@ -12,6 +12,7 @@ from pathlib import Path
 import jinja2
 
 from toolkit.automation.params import read_cells, title_of
+from toolkit.safetext import well_formed
 
 _TEMPLATE = "page.html"
 
@@ -20,7 +21,7 @@ def as_page(notebook: Path) -> bytes:
     """A notebook with its outputs as HTML. Raises `ConfigError` for what is none."""
     title = title_of(read_cells(notebook)) or notebook.stem
     body, style = _body(notebook)
-    return _template(_TEMPLATE).render(title=title, body=body, style=style).encode()
+    return well_formed(_template(_TEMPLATE).render(title=title, body=body, style=style)).encode()
 
 
 def index_page(pages: list[tuple[str, str]]) -> bytes:

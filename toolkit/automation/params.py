@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_origin
 import msgspec
 import yaml
 
-from toolkit import paths
+from toolkit import jsontext, paths
 from toolkit.automation.secrets import is_secret_name, is_secret_value
 from toolkit.errors import ConfigError, UsageError
 
@@ -55,7 +55,7 @@ def list_notebooks() -> list[Path]:
 def read_cells(notebook: Path) -> list[dict[str, Any]]:
     """The cells of a notebook; `ConfigError` if the file is none."""
     try:
-        document = msgspec.json.decode(notebook.read_bytes())
+        document = jsontext.decoded(notebook.read_bytes())
         cells: list[dict[str, Any]] = document["cells"]
         return [{**cell, "source": _text(cell.get("source", ""))} for cell in cells]
     except (OSError, msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
