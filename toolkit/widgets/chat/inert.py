@@ -16,13 +16,13 @@ from toolkit.safetext import cleaned
 
 _ALIVE = re.compile(
     r"""
-      \\[^\W\d_] | \\@ | \^\^          # TeX, its second way to write a backslash included
+      \\[^\W\d_] | \\@ | \^\\?\^       # TeX, its second way to write a backslash included
     | <(?![\s=\d-])                    # HTML, and addresses between angles
     | &\#?\w+;                         # what becomes another character after Markdown is read
     | \{                               # attributes, raw code, roles
     | @(?=\S)                          # citations, addresses of mail, people
     | \](?=[(\[:]) | [!^]\[            # links, pictures, what they refer to, notes
-    | :::                              # divs
+    | :(?:\\?:){2}                     # divs
     | \+[-=]{2}                        # tables whose cells are blocks
     | ://|www\.                        # addresses, and below those without slashes, as `data:`
     | [a-z][\d+.-]{,4}:(?!["'*`)\]|,.]*(?:\s|\Z))

@@ -68,6 +68,7 @@ TEXTS = [
     "as @* says",
     "javascript:alert(1) and data:text/html,x",
     "data:\\]",
+    "^\\^5c and\n:\\::",
     "# a\n\n![a]",
     "```~ \n[a](b)\n```",
     # Where Pandoc takes blocks and fences apart otherwise than CommonMark.
