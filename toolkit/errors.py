@@ -41,6 +41,10 @@ class ToolkitError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it in a notebook: where it was raised says nothing to a reader."""
+        return [f"{type(self).__name__}: {self.message}", *([self.hint] if self.hint else [])]
+
 
 class UsageError(ToolkitError):
     """An argument or parameter that cannot be meant."""

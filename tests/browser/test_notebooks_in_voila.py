@@ -66,6 +66,15 @@ async def test_a_person_goes_through_all_of_them(opened_page: OpenedPage, axe: A
     await axe.check(page)
 
 
+async def test_why_a_notebook_ends_is_said_on_its_page(opened_page: OpenedPage) -> None:
+    page = opened_page
+    await page.visit("06_benchmark.ipynb", name="nobody")
+    body = page.page.locator("body")
+    await expect(body).to_contain_text("no endpoint named 'nobody' is open")
+    await expect(body).to_contain_text("akash-llm up")
+    assert "connect(name)" not in await body.inner_text()  # the way it came
+
+
 async def assert_is_a_page(opened: OpenedPage, name: str, said: str) -> None:
     """It has got to its end, without an error, and nobody sees code."""
     body = opened.page.locator("body")

@@ -10,6 +10,7 @@ that no cache is needed and none helps. Token counts are the server's; words are
 them, so a test may be off its name by a few tokens, which the rate knows.
 """
 
+import secrets
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -125,6 +126,7 @@ class EngineRun:
         self._speeds: list[Speed] = []
         self._times = ""
         self._asked = 0
+        self._run = secrets.randbits(32)
         self._fit = (1.0, 0.0)
 
     async def run(self) -> EngineResult:
@@ -134,7 +136,7 @@ class EngineRun:
             self.endpoint, wire, Terms(seed=self.config.seed), must_fill=True, keep_text=False
         )
         short = Workload(prompt_words=_FEW, output_tokens=FEWEST_TOKENS)
-        await warm_up(asker, Prompts(short), BenchConfig(warmup=1))
+        await warm_up(asker, Prompts(short, self._run), BenchConfig(warmup=1))
         self._fit = await self._fitted(asker)
         for test in self._tests:
             samples = [await self._sample(asker, test) for _ in range(self.config.repetitions)]
@@ -202,7 +204,7 @@ class EngineRun:
 
     async def _ask(self, asker: Asker, words: int, tokens: int) -> RequestRecord:
         workload = Workload(prompt_words=words, output_tokens=tokens, seed=self.config.seed)
-        asked = Prompts(workload).ask("engine", self._asked)
+        asked = Prompts(workload, self._run).ask("engine", self._asked)
         self._asked += 1
         found: list[RequestRecord] = []
         await asker.ask(

@@ -5,6 +5,7 @@ measured until then is a result like any other, marked as not complete.
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -58,7 +59,7 @@ class Run:
         self.live: LiveLevel | None = None
         self._facts = facts
         self._on_progress = on_progress or (lambda _progress: None)
-        self._prompts = Prompts(config.workload)
+        self._prompts = Prompts(config.workload, secrets.randbits(32))
         self._warmup: list[RequestRecord] = []
         self._done: list[tuple[Level, Summary]] = []
         self._number = 0

@@ -107,16 +107,21 @@ def summarize(
 
 
 def marked(summaries: Sequence[Summary]) -> tuple[Summary, ...]:
-    """The same, closed loops marked from where more open requests bring hardly more on."""
+    """The same, closed loops marked from where more open requests bring hardly more on: a load
+    that brings little before one that brings more was held up by something else."""
+    closed = [
+        (one.load.at, one.output_tokens_per_s, at)
+        for at, one in enumerate(summaries)
+        if not one.load.is_open and one.output_tokens_per_s is not None
+    ]
+    closed.sort()
     done = list(summaries)
-    before: tuple[float, float] | None = None
-    is_over = False
-    for at, one in sorted(enumerate(summaries), key=lambda pair: pair[1].load.at):
-        if not one.load.is_open and one.output_tokens_per_s is not None:
-            point = (one.load.at, one.output_tokens_per_s)
-            is_over = is_over or (before is not None and saturation.gains_little(before, point))
-            before = point
-            done[at] = msgspec.structs.replace(one, is_saturated=is_over)
+    is_over = True
+    for before, (load, rate, at) in reversed(list(zip([None, *closed], closed, strict=False))):
+        is_over = (
+            is_over and before is not None and saturation.gains_little(before[:2], (load, rate))
+        )
+        done[at] = msgspec.structs.replace(done[at], is_saturated=is_over)
     return tuple(done)
 
 

@@ -35,7 +35,8 @@ async def warm_up(
                 remarks.append(f"asked without ignore_eos, which was refused: {refusal}")
         if record.outcome is Outcome.ERROR:
             raise EndpointError(
-                f"The warm-up failed: {record.error}", hint="Try akash-llm chat --once first."
+                f"The warm-up failed: {record.error}",
+                hint="Is that its model? akash-llm models list; akash-llm chat --once asks it.",
             )
         records.append(record)
     return records, remarks

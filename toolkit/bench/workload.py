@@ -133,10 +133,13 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Prompts:
-    """Makes the requests of a workload; the same for the same seed on every machine."""
+    """Makes the requests of a workload; the same for the same seed on every machine, but for the
+    word that each text begins with: `run` is a number of 32 bits that makes it another in each
+    run, so that no run finds in a cache what one before it has asked."""
 
-    def __init__(self, workload: Workload) -> None:
+    def __init__(self, workload: Workload, run: int = 0) -> None:
         self.workload = workload
+        self._run = run
         self._file = workload.lines()
 
     def ask(self, salt: str, conversation: int, turn: int = 0) -> Ask:
@@ -153,8 +156,8 @@ class Prompts:
         if work.prefix_words and turn == 0:
             number = source.randrange(work.prefixes)
             shared = _source(f"{work.seed}/prefix/{number}")
-            prefix = _text(shared, work.prefix_words) + " "
-        return Ask((Message("user", prefix + _text(source, words)),), tokens)
+            prefix = _text(shared, work.prefix_words, self._run) + " "
+        return Ask((Message("user", prefix + _text(source, words, self._run)),), tokens)
 
 
 def _source(name: str) -> random.Random:
@@ -162,9 +165,9 @@ def _source(name: str) -> random.Random:
     return random.Random(name)  # noqa: S311 - test text, not a secret
 
 
-def _text(source: random.Random, words: int) -> str:
+def _text(source: random.Random, words: int, run: int) -> str:
     """So many words that begin like no others."""
-    return " ".join([f"{source.getrandbits(32):08x}", *source.choices(_WORDS, k=words)])
+    return " ".join([f"{source.getrandbits(32) ^ run:08x}", *source.choices(_WORDS, k=words)])
 
 
 def _content(path: Path) -> bytes:

@@ -147,12 +147,12 @@ class BenchPanel:
         except ToolkitError as error:
             self._failed(error)
             return
-        self._run, self._moments, self._charts = None, [], {}
+        former, self._run, self._moments, self._charts = self._run, None, [], {}
         self._clear()
-        self._task.start(lambda: self._measure(config))
+        self._task.start(lambda: self._measure(config, former))
         self._show_busy(True)
 
-    async def _measure(self, config: BenchConfig) -> None:
+    async def _measure(self, config: BenchConfig, former: Run | None) -> None:
         run: Run | None = None
         said = "Stopped before anything was measured."
         try:
@@ -170,6 +170,9 @@ class BenchPanel:
             self._show_busy(False)
             if run is not None and run.has_measured:
                 self._finish(run.result())
+            elif former is not None and former.has_measured:
+                self._run = former
+                self._show(former.result())
             if said:
                 put(self._status, html.escape(said))
 
@@ -187,15 +190,19 @@ class BenchPanel:
             fill(self._table, page.levels(run.result()))
 
     def _finish(self, result: Result) -> None:
-        """The whole of what was measured, with pictures and earlier runs."""
-        fill(self._live, "")
-        fill(self._line, "")
-        fill(self._table, page.levels(result))
+        """Keep what was measured, and show it."""
         self._offer_earlier()
         self.results = [*self.results, result][-MOST_RUNS:]
         self._num_runs += 1
         stamp = f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
         self._path.value = f"benchmark-{stamp}.html"
+        self._show(result)
+
+    def _show(self, result: Result) -> None:
+        """The whole of a result, with its pictures."""
+        fill(self._live, "")
+        fill(self._line, "")
+        fill(self._table, page.levels(result))
         show(self._after, True)
         self._drawing.cancel()
         self._drawing = BackgroundTask(self._failed)

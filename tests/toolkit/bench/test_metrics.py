@@ -171,6 +171,8 @@ def test_closed_loops_are_marked_from_where_more_brings_little() -> None:
         return summarize(level(one, load=Load(concurrency=concurrency)))
 
     found = marked([at(4, 41), at(1, 20), at(2, 38), at(8, 60)])  # type: ignore[list-item]
+    assert not any(s.is_saturated for s in found)  # what held up four did not hold up eight
+    found = marked([at(4, 41), at(1, 20), at(2, 38), at(8, 42)])  # type: ignore[list-item]
     assert [(s.load.concurrency, s.is_saturated) for s in found] == [
         (4, True), (1, False), (2, False), (8, True),
     ]  # fmt: skip

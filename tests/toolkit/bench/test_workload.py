@@ -17,6 +17,14 @@ def test_a_seed_makes_the_same_prompts_and_another_others() -> None:
     assert said(Workload()) == said(Workload()) != said(Workload(seed=2))
 
 
+def test_another_run_asks_the_same_behind_another_first_word() -> None:
+    work = Workload(prompt_words=6, prefix_words=4)
+    one, other = (Prompts(work, run).ask("s", 0).messages[0].content.split() for run in (1, 2))
+    assert [a == b for a, b in zip(one, other, strict=True)] == [
+        *(False, True, True, True, True), *(False, True, True, True, True, True, True),
+    ]  # fmt: skip
+
+
 def test_no_two_prompts_begin_alike() -> None:
     work = Workload(prompt_words=6)
     prompts = [said(work, salt, n, turn) for salt in "ab" for n in range(20) for turn in (0, 1)]
