@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from toolkit.bench import spoilers
 from toolkit.bench.metrics import BY_TAG
 from toolkit.bench.numbers import number
 from toolkit.bench.report import aligned
@@ -25,7 +26,8 @@ _TOKENS_DIFFER = ("model", "model_digest")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One figure of both. `is_clear`: the intervals do not meet; None where there are none."""
+    """One figure of both. `num` is how many full answers it is made of, in the one that has fewer.
+    `is_clear`: the intervals do not meet; None where there are none."""
 
     load: str
     figure: str
@@ -33,6 +35,7 @@ class Row(msgspec.Struct, frozen=True):
     before: float | None
     after: float | None
     more_is_better: bool
+    num: int
     is_clear: bool | None = None
 
     @property
@@ -44,8 +47,12 @@ class Row(msgspec.Struct, frozen=True):
     def verdict(self) -> str:
         """Which way it went, in a word."""
         change = self.change
-        if not change or self.is_clear is False:
-            return "" if not change else "within noise"
+        if not change:
+            return ""
+        if self.num < spoilers.FEW:
+            return "too few to tell"
+        if self.is_clear is False:
+            return "within noise"
         return "better" if (change > 0) == self.more_is_better else "worse"
 
 
@@ -64,7 +71,7 @@ def compare(before: Result, after: Result) -> Comparison:
     if reasons:
         raise UsageError(
             f"These two cannot be compared: {'; '.join(reasons)}.",
-            hint="Measure both with the same workload, seed, API and loads.",
+            hint="Measure both with the same workload, seed, API and loads, until both answer.",
         )
     others = {summary.load: summary for summary in after.summaries}
     rows = [
@@ -124,11 +131,11 @@ def _differences(before: Result, after: Result) -> Iterator[str]:
 
 
 def _rows(before: Summary, after: Summary) -> Iterator[Row]:
-    load = str(before.load)
+    load, num = str(before.load), min(before.ok, after.ok)
     for name, label, is_more in _RATES:
         old, new = getattr(before, name), getattr(after, name)
         if old is not None or new is not None:
-            yield Row(load, label, "", old, new, is_more)
+            yield Row(load, label, "", old, new, is_more, num)
     for tag in _SHOWN:
         one, other = before.spreads.get(tag), after.spreads.get(tag)
         if one is None or other is None:
@@ -141,6 +148,7 @@ def _rows(before: Summary, after: Summary) -> Iterator[Row]:
                 one.percentiles[p],
                 other.percentiles[p],
                 BY_TAG[tag].more_is_better,
+                num,
                 _are_apart(one.ci.get(p), other.ci.get(p)),
             )
 

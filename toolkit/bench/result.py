@@ -105,7 +105,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         """Read a file that `save` wrote. Raises `UsageError` for another one."""
         try:
             return msgspec.json.decode(path.read_bytes(), type=cls)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise UsageError(
+                f"{path} cannot be read: {error.strerror}.", hint="Give the name of a result."
+            ) from error
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UsageError(
                 f"{path} is not a benchmark result: {error}",
                 hint="Give a file that akash-llm bench run --out NAME.json wrote.",

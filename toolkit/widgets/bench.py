@@ -154,12 +154,13 @@ class BenchPanel:
 
     async def _measure(self, config: BenchConfig, former: Run | None) -> None:
         run: Run | None = None
-        said = "Stopped before anything was measured."
+        said, look = "Stopped before anything was measured.", ""
         try:
             run = self._run = Run(config, self.endpoint, facts=await facts_of(self.endpoint))
             async with ticking(lambda: self._paint(run), PAINT_S):
                 await run.run()
-            said = report.sentence(run.result())
+            result = run.result()
+            said, look = report.sentence(result), "akl-mark" if result.has_missed else ""
         except asyncio.CancelledError:
             if run is not None and run.has_measured:
                 said = "Stopped: what was measured is kept."
@@ -174,7 +175,7 @@ class BenchPanel:
                 self._run = former
                 self._show(former.result())
             if said:
-                put(self._status, html.escape(said))
+                put(self._status, f'<span class="{look}">{html.escape(said)}</span>')
 
     def _paint(self, run: Run) -> None:
         """What there is of a run that goes on: nothing here takes long."""

@@ -24,6 +24,7 @@ SHEET = """
 .akl .akl-actions .widget-button, .akl .akl-actions .widget-toggle-button { padding: 0 14px; }
 .akl dl.akl-tile-grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr));
   gap: 10px; margin: 0; padding: 12px 16px 4px; width: 100%; box-sizing: border-box; }
+.akl.akl-bench { max-width: 1180px; }
 .akl-bench dl.akl-tile-grid { grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); }
 .akl .akl-tile-grid > div { border: 1px solid var(--akl-line); border-radius: 8px;
   padding: 8px 12px; background: var(--akl-raised); }

@@ -36,6 +36,8 @@ def test_figures_stand_side_by_side_and_noise_is_called_so() -> None:
     assert worse["first token p99"].verdict == "worse"
     assert worse["tok/s"].change is not None and worse["tok/s"].verdict == "worse"
     assert "first token p50" in text(compare(result(), result()))
+    few = {row.figure: row for row in compare(result(0.1, count=19), result(0.2)).rows}
+    assert {few["first token p50"].verdict, few["tok/s"].verdict} == {"too few to tell"}
 
 
 def test_what_else_differs_is_listed() -> None:

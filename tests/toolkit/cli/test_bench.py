@@ -134,7 +134,7 @@ async def test_two_results_are_compared_or_refused(tmp_path: Path) -> None:
     assert same.code == 0 and "whole request p50" in same.out
     assert json.loads(as_json.out)["schema"] == 1
     assert refused.code == 2 and "seed: 1 and 2" in refused.err
-    assert none.code == 2 and "not a benchmark result" in none.err
+    assert none.code == 2 and "cannot be read: No such file" in none.err
 
 
 async def test_a_result_is_shown_and_written_in_other_forms(tmp_path: Path) -> None:
