@@ -78,6 +78,32 @@ def garbage_of_renting(request: pytest.FixtureRequest) -> Iterator[None]:
             gc.collect()
 
 
+# What opens endpoints here takes the usual port if that is free, and another if it is not; one that
+# is taken and given back in the moment of a start confuses both. Such tests come one by one.
+OPENING = tuple(
+    Path(__file__).parent / place
+    for place in ("toolkit/deploy/compose", "notebooks", "toolkit/automation", "toolkit/cli")
+)
+
+
+def _opens(path: Path) -> bool:
+    deploying = Path(__file__).parent / "toolkit" / "deploy"
+    is_among = any(path.is_relative_to(place) for place in OPENING)
+    return is_among or path.parent == deploying or path.name == "test_deploy.py"
+
+
+@pytest.fixture(autouse=True)
+def usual_port(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Held by a test that opens endpoints on this machine, as long as there are two workers."""
+    if "PYTEST_XDIST_WORKER" not in os.environ or not _opens(request.path):
+        yield
+        return
+    with filelock.FileLock(tmp_path_factory.getbasetemp().parent / "usual-port.lock"):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def akash_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An AKASH_LLM_HOME that belongs to this test, and nothing of the machine's settings."""

@@ -22,6 +22,7 @@ from toolkit.deploy import lifecycle, processes
 from toolkit.deploy.base import Action, Health, Intent, Plan, Record, State, Update
 from toolkit.deploy.doctor import diagnose, settle
 from toolkit.deploy.keeper import Keeper
+from toolkit.deploy.ports import free_port
 from toolkit.errors import ConfigError, DeadlineError, EndpointError, UsageError
 
 pytestmark = pytest.mark.usefixtures("stocked_home")
@@ -206,6 +207,21 @@ async def test_a_port_in_use_is_avoided_and_said(keeper: MakeKeeper, intent: Int
         record = await keeper().apply(await keeper().plan(intent), progress=updates.append)
     assert record.handle["port"] != 11434
     assert any("11434 is in use" in update.text for update in updates)
+
+
+async def test_a_port_where_another_program_refuses_our_key_is_left_to_it(
+    keeper: MakeKeeper, intent: Intent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there before our server could listen, and answers before that has failed."""
+    updates = list[Update]()
+    other = await opened(keeper(), msgspec.structs.replace(intent, name="other"))
+    ports = iter([int(other.handle["port"])])
+    monkeypatch.setattr(
+        "toolkit.deploy.starting.free_port", lambda wanted: next(ports, 0) or free_port(wanted)
+    )
+    record = await keeper().apply(await keeper().plan(intent), progress=updates.append)
+    assert record.url != other.url
+    assert any("was taken meanwhile" in update.text for update in updates)
 
 
 async def test_one_that_dies_shows_its_last_words(keeper: MakeKeeper, intent: Intent) -> None:

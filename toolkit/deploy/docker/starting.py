@@ -49,14 +49,13 @@ async def start(opening: Opening, docker: Docker, close: Close) -> None:
         opening.report("start", text, USUAL_START_S)
         try:
             await project.up(path, secrets, within_s=max(1.0, opening.deadline_s))
-        except PortTaken:
+            await wait(opening, project)
+            return
+        except (PortTaken, CredentialsError):  # who refuses the key is another program
             if attempt == PORT_TRIES:
                 raise
             await close(opening.record)
             opening.report("start", f"port {port} was taken meanwhile; trying another")
-        else:
-            await wait(opening, project)
-            return
 
 
 async def wait(opening: Opening, project: Project) -> None:
