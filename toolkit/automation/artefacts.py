@@ -1,14 +1,12 @@
 """What a run leaves on disk: written whole or not at all, and without secrets."""
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from server.models.files import replace_file
 from toolkit import jsontext, paths
 from toolkit.automation.secrets import known_secrets, scrub
 from toolkit.deploy import logfile
@@ -61,15 +59,7 @@ def write_whole(path: str | Path, data: bytes) -> None:
     """Replace the file at once: who reads it sees the old or the new one."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).replace(target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+    replace_file(target, data, mode=0o600)
 
 
 def clean_value(value: object) -> object:

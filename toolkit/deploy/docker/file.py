@@ -1,11 +1,10 @@
 """The Compose file of an endpoint: written for us to start, or for a person to."""
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from server.models.files import replace_file
 from toolkit import paths
 from toolkit.deploy.base import Record
 from toolkit.sdl.compose import Host, compose, kept
@@ -40,7 +39,4 @@ def write(record: Record, sdl: SDL, port: int, labels: Mapping[str, str]) -> Pat
 
 def _replace(path: Path, text: str) -> None:
     """All of it or nothing, whoever dies."""
-    number, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
-    with os.fdopen(number, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(made).replace(path)
+    replace_file(path, text.encode(), mode=0o600)

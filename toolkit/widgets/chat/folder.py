@@ -6,17 +6,16 @@ both know. Nothing is made on disk before there is something to keep.
 """
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from server.models.files import replace_file
 from toolkit.errors import ConfigError
 from toolkit.safetext import cleaned, well_formed
 from toolkit.widgets.chat import files
@@ -146,17 +145,7 @@ class ConversationFolder:
         return name
 
     def _put(self, name: str, data: bytes) -> None:
-        handle, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{name}-")  # mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(self.path / name)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                Path(temporary).unlink()
-            raise
+        replace_file(self.path / name, data, mode=0o600)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
